@@ -1,0 +1,52 @@
+"""The administration pages: projects and their policy can be edited, evidence can only be read."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from builds.models import AcceptedOpaqueInput, Material, Project, Rebuild, Rebuilder, Release
+
+
+class AcceptedOpaqueInputInline(admin.TabularInline[AcceptedOpaqueInput, Project]):
+    model = AcceptedOpaqueInput
+    extra = 0
+
+
+@admin.register(Project)
+class ProjectAdmin(admin.ModelAdmin[Project]):
+    list_display = ("name", "source_url", "needed_operators")
+    inlines = (AcceptedOpaqueInputInline,)
+
+
+class ReadOnly[Row: (Release, Rebuild, Material, Rebuilder)](admin.ModelAdmin[Row]):
+    """Evidence: shown, never edited here."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+
+@admin.register(Release)
+class ReleaseAdmin(ReadOnly[Release]):
+    list_display = ("project", "tag", "commit", "imported_at")
+
+
+@admin.register(Rebuild)
+class RebuildAdmin(ReadOnly[Rebuild]):
+    list_display = ("id", "release", "rebuilder", "state", "queued_at")
+
+
+@admin.register(Material)
+class MaterialAdmin(ReadOnly[Material]):
+    list_display = ("name", "version", "architecture", "suite", "authenticated")
+
+
+@admin.register(Rebuilder)
+class RebuilderAdmin(ReadOnly[Rebuilder]):
+    list_display = ("name", "operator", "is_local")

@@ -1,0 +1,52 @@
+"""API operations. Each returns the same view-model that its page renders."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Annotated
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router
+
+from builds.models import Rebuild, Release
+from builds.schemas import RebuildOut, ReleaseListOut, ReleaseOut, rebuild_out, release_out
+from builds.services import evidence, pages
+
+router = Router()
+
+
+@router.get("/releases", response=ReleaseListOut)
+def releases(
+    request: HttpRequest,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 25,
+) -> ReleaseListOut:
+    """Releases, newest first; ``next`` is the value of ``before`` for the next page, or null."""
+    page = pages.release_page(before=before, size=limit)
+    return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
+
+
+@router.get("/releases/{project}/{path:tag}", response=ReleaseOut)
+def release(request: HttpRequest, project: str, tag: str) -> ReleaseOut:
+    """One release with its verdict, components, measurements and rebuilds."""
+    found = get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)
+    return release_out(evidence.view_of(found))
+
+
+@router.get("/rebuilds/{uuid:rebuild_id}", response=RebuildOut)
+def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> RebuildOut:
+    """One rebuild with its stages, digests, origins and failure."""
+    return rebuild_out(pages.rebuild_with_evidence(rebuild_id))
+
+
+@router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None})
+def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> StreamingHttpResponse:
+    """The log so far, as plain text."""
+    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    return StreamingHttpResponse(_texts(stored), content_type="text/plain; charset=utf-8")
+
+
+def _texts(stored: Rebuild) -> Iterator[str]:
+    yield from stored.log_chunks.values_list("text", flat=True).iterator()

@@ -1,0 +1,32 @@
+"""The verdict table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builds.services.evidence import ReleaseView
+
+
+def verdict_table(views: list[ReleaseView]) -> Iterator[str]:
+    """Lines: per release its outcome, each component and measurement, and the verdict's sentence."""
+    for view in views:
+        outcome = view.verdict.outcome.value if view.verdict.outcome is not None else "not rebuilt"
+        contradicts = ", contradicts its own manifest" if view.contradicts else ""
+        yield ""
+        yield f"{view.release.tag}  commit {view.release.commit}  {outcome}{contradicts}"
+        for row in view.components:
+            comparison = row.comparison
+            published = row.published.published
+            yield f"  {row.role:<8} {row.outcome_words:<16} published {published}"
+            if comparison is not None and comparison.rebuilt is not None and comparison.rebuilt != published:
+                yield f"  {'':<8} {'':<16} rebuilt   {comparison.rebuilt}"
+            if row.published.contradicts_manifest:
+                yield f"  {'':<8} {'':<16} the file is {row.found}"
+        for measured in view.measurements:
+            evidence = measured.evidence
+            yield f"  launch measurement ({evidence.boot_mode}) {evidence.state}"
+            yield f"    published  {evidence.published}"
+            yield f"    recomputed {evidence.recomputed}"
+            yield f"    rebuilt    {evidence.rebuilt}"
+            yield f"    covers     {', '.join(sorted(evidence.coverage))}"
+        yield f"  {view.verdict.sentence}"

@@ -1,0 +1,179 @@
+"""The documents a release publishes about itself, as the seed's workflow writes them.
+
+``manifest.json`` version 1.0, ``expected-measurement.json`` and ``expected-measurement.txt``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Never, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from builds.domain.digest import Algorithm, Digest
+from builds.domain.errors import MalformedInput
+from builds.domain.recipe import first_problem
+from builds.domain.roles import BootMode, Role
+
+MANIFEST_FILE = "manifest.json"
+MEASUREMENT_FILE = "expected-measurement.json"
+MEASUREMENT_TEXT_FILE = "expected-measurement.txt"
+MAX_DOCUMENT_BYTES = 256 * 1024
+SUPPORTED_VERSION = "1.0"
+
+_COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
+    "katana_binary_sha384": (Role.KATANA, Algorithm.SHA384),
+    "disk_image_sha256": (Role.DISK, Algorithm.SHA256),
+    "kernel_sha256": (Role.KERNEL, Algorithm.SHA256),
+    "initrd_sha256": (Role.INITRD, Algorithm.SHA256),
+    "ovmf_sha256": (Role.OVMF, Algorithm.SHA256),
+}
+
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha384Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}$")]
+VcpuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
+
+
+class MalformedManifest(MalformedInput):
+    """manifest.json cannot be read as version 1.0."""
+
+    code = "malformed-manifest"
+    default_todo = "Ask the publisher for a correct manifest; nothing was imported."
+
+
+class UnsupportedManifest(MalformedManifest):
+    """manifest.json is of a version this portal does not know."""
+
+    code = "unsupported-manifest"
+    default_todo = "Update the portal, or ask the publisher for a version 1.0 manifest; nothing was imported."
+
+
+class MalformedMeasurement(MalformedInput):
+    """A published measurement document cannot be read."""
+
+    code = "malformed-measurement"
+    default_todo = "Ask the publisher for a correct measurement file; nothing was imported."
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ManifestComponents(_Frozen):
+    """Digests by the manifest's own keys; a key that is absent stays absent."""
+
+    katana_binary_sha384: Sha384Hex | None = None
+    disk_image_sha256: Sha256Hex | None = None
+    kernel_sha256: Sha256Hex | None = None
+    initrd_sha256: Sha256Hex | None = None
+    ovmf_sha256: Sha256Hex | None = None
+
+
+class ManifestMeasurement(_Frozen):
+    sev_snp_hex: Sha384Hex
+    vcpus: int = Field(ge=1, le=512)
+    vcpu_type: VcpuType
+
+
+class Manifest(_Frozen):
+    """manifest.json, version 1.0; ``source_date_epoch`` is in seconds."""
+
+    version: Literal["1.0"]
+    katana_version: Tag
+    source_date_epoch: int = Field(ge=0, lt=2**40)
+    git_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+    components: ManifestComponents
+    measurement: ManifestMeasurement | None = None
+
+    @model_validator(mode="after")
+    def _tag_is_a_git_tag(self) -> Self:
+        """git-check-ref-format(1), as far as the pattern leaves it open."""
+        tag = self.katana_version
+        if ".." in tag or "//" in tag or tag.endswith(("/", ".", ".lock")) or "/." in tag:
+            raise ValueError(f"katana_version {tag!r} is no git tag")
+        return self
+
+    @property
+    def digests(self) -> Mapping[Role, Digest]:
+        """What the manifest says of each component it names."""
+        stated = self.components.model_dump(exclude_none=True)
+        return {
+            role: Digest(algorithm, stated[key]) for key, (role, algorithm) in _COMPONENT_KEYS.items() if key in stated
+        }
+
+
+class MeasuredComponents(_Frozen):
+    """File names as passed to the script, and the command line; only ovmf for a UEFI measurement."""
+
+    ovmf: str
+    kernel: str | None = None
+    initrd: str | None = None
+    cmdline: str | None = None
+
+
+class MeasuredVm(_Frozen):
+    vcpus: int = Field(ge=1, le=512)
+    vcpu_type: VcpuType
+
+
+class ExpectedMeasurement(_Frozen):
+    """expected-measurement.json."""
+
+    measurement: Sha384Hex
+    boot_mode: Annotated[BootMode, Field(strict=False)]
+    components: MeasuredComponents
+    vm_config: MeasuredVm
+    notes: str = ""
+
+
+def parse_manifest(data: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
+    """Read manifest.json; ``MalformedManifest`` or ``UnsupportedManifest`` names what is wrong."""
+    document = _load(data, where, MalformedManifest)
+    version = document.get("version")
+    if version != SUPPORTED_VERSION:
+        raise UnsupportedManifest(f"the manifest's version is {str(version)[:40]!r}, not '1.0'", where=where)
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise MalformedManifest(first_problem(error), where=where) from error
+
+
+def parse_measurement(data: bytes, *, where: str = MEASUREMENT_FILE) -> ExpectedMeasurement:
+    """Read expected-measurement.json."""
+    try:
+        return ExpectedMeasurement.model_validate(_load(data, where, MalformedMeasurement))
+    except ValidationError as error:
+        raise MalformedMeasurement(first_problem(error), where=where) from error
+
+
+def parse_measurement_text(data: bytes, *, where: str = MEASUREMENT_TEXT_FILE) -> str:
+    """Read expected-measurement.txt: 96 hex characters and a newline."""
+    text = data[:200].decode("utf-8", "replace").strip()
+    if len(text) != Algorithm.SHA384.hex_length or len(data) > Algorithm.SHA384.hex_length + 2:
+        raise MalformedMeasurement("the file is not 96 hexadecimal characters", where=where)
+    return Digest.sha384(text.lower()).hex
+
+
+def _load(data: bytes, where: str, error_type: type[MalformedInput]) -> dict[str, Any]:
+    """JSON as every reader agrees on: no duplicate keys, no NaN, bounded size and depth, an object."""
+
+    def refuse_constant(name: str) -> Never:
+        raise ValueError(f"{name} is not JSON")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise ValueError("a key is given twice")
+        return result
+
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise error_type(f"the document is larger than {MAX_DOCUMENT_BYTES} bytes", where=where)
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise error_type(f"the document is not JSON: {str(error)[:200]}", where=where) from error
+    if not isinstance(document, dict):
+        raise error_type("the document is not a JSON object", where=where)
+    return document

@@ -1,0 +1,214 @@
+"""The recipe ``tee-portal.toml`` (format 1): how a source tree becomes components.
+
+The recipe lies in the source tree, so it is as hostile as the source: every path and name is
+checked here, and nothing in it can widen what a build may reach.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.paths import file_name, relative_path
+from builds.domain.roles import BootMode, Role
+
+RECIPE_FILE = "tee-portal.toml"
+MAX_RECIPE_BYTES = 256 * 1024
+
+_ABSOLUTE = "/"
+
+
+class MalformedRecipe(MalformedInput):
+    """The recipe is absent or does not follow format 1."""
+
+    code = "malformed-recipe"
+    default_todo = "Correct tee-portal.toml in the source repository and cut a new release."
+
+
+def _tree_path(text: str) -> str:
+    try:
+        return str(relative_path(text, where=RECIPE_FILE))
+    except PortalError as error:
+        raise ValueError(error.what) from error
+
+
+def _file_name(text: str) -> str:
+    try:
+        return file_name(text, where=RECIPE_FILE)
+    except PortalError as error:
+        raise ValueError(error.what) from error
+
+
+def _image_path(text: str) -> str:
+    if not text.startswith(_ABSOLUTE):
+        raise ValueError(f"{text!r} is not an absolute path inside the image")
+    _tree_path(text.removeprefix(_ABSOLUTE))
+    return text
+
+
+TreePath = Annotated[str, AfterValidator(_tree_path)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+ImagePath = Annotated[str, AfterValidator(_image_path)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]{0,79}$")]
+ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+PinnedImage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]{0,199}@sha256:[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MetaPackage(_Frozen):
+    """The dependency of ``metapackage`` whose name matches the glob ``depends``."""
+
+    metapackage: Name
+    depends: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+*-]+$")]
+
+
+class MaterialGroup(_Frozen):
+    """Packages that ``lock_materials`` resolves together from one suite of the archive."""
+
+    name: Name
+    suite: Name
+    packages: list[Name | MetaPackage] = Field(min_length=1)
+    dependencies: bool = False
+
+
+class Materials(_Frozen):
+    """Where the lock lies, and the groups it is made from."""
+
+    lock: TreePath
+    groups: list[MaterialGroup] = []
+
+
+class Base(_Frozen):
+    """The image that build stages start from: locked packages, or an image pinned by digest."""
+
+    materials: Name | None = None
+    image: PinnedImage | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.materials is None) == (self.image is None):
+            raise ValueError("base needs exactly one of materials and image")
+        return self
+
+
+class Stage(_Frozen):
+    """One ``docker build``: its Dockerfile, what lies in the context, and what is taken out."""
+
+    name: Name
+    dockerfile: TreePath
+    materials: list[Name] = []
+    inputs: list[FileName] = []
+    network: bool = False
+    build_args: dict[ArgumentName, str] = {}
+    outputs: dict[FileName, ImagePath] = Field(min_length=1)
+
+
+class ComponentSource(_Frozen):
+    """Which stage output a component is; ``container`` when the output wraps it."""
+
+    output: FileName
+    container: Literal["gzip"] | None = None
+
+
+class NotCovered(_Frozen):
+    """Something a launch measurement does not bind, and where to check it instead."""
+
+    what: str
+    check: str
+
+
+class LaunchConfigurationSpec(_Frozen):
+    """A launch configuration that the publisher measures."""
+
+    name: Name
+    boot_mode: Annotated[BootMode, Field(strict=False)]
+    vcpus: int = Field(ge=1, le=512)
+    vcpu_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
+    guest_features: int = Field(default=1, ge=0, lt=2**64)
+    vmm: Literal["qemu", "ec2", "gce"] = "qemu"
+    command_line_file: TreePath | None = None
+    not_covered: list[NotCovered] = []
+
+
+class Recipe(_Frozen):
+    """A whole recipe; ``parse_recipe`` is the way in."""
+
+    format: Literal[1]
+    name: Name
+    materials: Materials
+    base: Base
+    stages: list[Stage] = Field(min_length=1, max_length=16)
+    components: dict[Annotated[Role, Field(strict=False)], ComponentSource] = Field(min_length=1)
+    launch_configurations: list[LaunchConfigurationSpec] = []
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        groups = {group.name for group in self.materials.groups}
+        produced: set[str] = set()
+        _unique("stage", [stage.name for stage in self.stages])
+        _unique("material group", [group.name for group in self.materials.groups])
+        _unique("launch configuration", [spec.name for spec in self.launch_configurations])
+        if self.base.materials is not None and self.base.materials not in groups:
+            raise ValueError(f"base names the unknown material group {self.base.materials!r}")
+        for stage in self.stages:
+            if unknown := set(stage.materials) - groups:
+                raise ValueError(f"stage {stage.name} names unknown material groups {sorted(unknown)}")
+            if unknown := set(stage.inputs) - produced:
+                raise ValueError(f"stage {stage.name} needs {sorted(unknown)}, which no earlier stage makes")
+            if again := produced & set(stage.outputs):
+                raise ValueError(f"stage {stage.name} makes {sorted(again)} a second time")
+            if reserved := {"BASE_IMAGE", "SOURCE_DATE_EPOCH"} & set(stage.build_args):
+                raise ValueError(f"stage {stage.name} sets {sorted(reserved)}, which the builder sets")
+            produced |= set(stage.outputs)
+        for role, source in self.components.items():
+            if source.output not in produced:
+                raise ValueError(f"component {role} is {source.output!r}, which no stage makes")
+        return self
+
+    @property
+    def asks_for_network(self) -> tuple[str, ...]:
+        """Names of the stages that ask for the network; such a rebuild counts as no evidence."""
+        return tuple(stage.name for stage in self.stages if stage.network)
+
+
+def _unique(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"two {kind}s are named {name!r}")
+        seen.add(name)
+
+
+def parse_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe:
+    """Read a recipe from TOML bytes; ``MalformedRecipe`` names the first thing that is wrong."""
+    if len(data) > MAX_RECIPE_BYTES:
+        raise MalformedRecipe(f"the recipe is larger than {MAX_RECIPE_BYTES} bytes", where=where)
+    try:
+        document: Mapping[str, object] = tomllib.loads(data.decode("utf-8"))
+        return Recipe.model_validate(document)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRecipe(f"the recipe is not TOML: {error}", where=where) from error
+    except ValidationError as error:
+        raise MalformedRecipe(first_problem(error), where=where) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem pydantic found, as ``path: message``."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "document"
+    return f"{place}: {problem['msg']}"

@@ -1,0 +1,67 @@
+"""``manage.py demo``: the main job on real input, from publishing to the verdict, then serve it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from builds.demo import processes, story
+from builds.demo.table import verdict_table
+from builds.domain.errors import PortalError
+from builds.services.evidence import view_of
+from tee_portal.env import BASE_DIR
+
+
+class Command(BaseCommand):
+    help = "Publish reference releases, import and rebuild them, print the verdicts and serve the pages."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--exit", action="store_true", help="stop after the verdicts instead of serving")
+        parser.add_argument("--port", type=int, default=8000, help="where to serve; another free port if taken")
+
+    def handle(self, *_: object, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            self._run(stop=options["exit"], port=options["port"])
+        except PortalError as error:
+            raise CommandError(f"{error.code}: {error}") from error
+        except KeyboardInterrupt:
+            self._say("stopped")
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def _run(self, *, stop: bool, port: int) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        root = settings.DATA_DIR / "demo"
+        demo = story.Demo(root, self._say)
+        with ExitStack() as stack:
+            chosen = processes.free_port(port)
+            address = stack.enter_context(processes.web_server(BASE_DIR, root / "web.log", chosen))
+            self._say(f"pages at {address}")
+            stack.enter_context(processes.worker(BASE_DIR, root / "worker.log"))
+            demo.publish()
+            honest, tampered, contradicting = demo.import_releases()
+            demo.rebuild(honest)
+            demo.rebuild(tampered)
+            views = [view_of(story.reload(release)) for release in (honest, tampered, contradicting)]
+            story.write_report(root / "verdicts.json", story.report(views[:2], views[2]))
+            for line in verdict_table(views):
+                self._say(line)
+            problems = story.unexpected(*views)
+            for problem in problems:
+                self._say(f"UNEXPECTED: {problem}")
+            self._say(f"\nverdicts in {root / 'verdicts.json'}, pages at {address}")
+            if not problems and not stop:
+                self._say("serving until Ctrl-C")
+                signal.pause()
+        if problems:
+            sys.exit(1)

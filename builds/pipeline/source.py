@@ -1,0 +1,177 @@
+"""The source tree of a release: fetched with git, checked out at one exact commit, verified."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.paths import relative_path
+from builds.pipeline.process import Finished, run
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FETCH_SECONDS = 900.0
+
+
+class SourceUnreachable(PortalError):
+    """The source repository could not be asked."""
+
+    code: ClassVar[str] = "source-unreachable"
+    default_todo: ClassVar[str] = "Check the project's source address and the network, then ask again."
+
+
+class CommitNotFound(PortalError):
+    """The repository does not have the commit the release names."""
+
+    code: ClassVar[str] = "commit-not-found"
+    default_todo: ClassVar[str] = "Ask the publisher which commit the release was built from; do not trust the files."
+
+
+class TagMismatch(PortalError):
+    """The repository's tag is absent or names another commit than the release does."""
+
+    code: ClassVar[str] = "tag-mismatch"
+    default_todo: ClassVar[str] = "Treat the release as suspect until the publisher explains the difference."
+
+
+class SourceFileUnusable(PortalError):
+    """A file the pipeline must read from the source tree is absent, no plain file, or too large."""
+
+    code: ClassVar[str] = "source-file-unusable"
+    default_todo: ClassVar[str] = "Correct it in the source repository and cut a new release."
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTree:
+    """A checkout: ``root`` holds the files of ``commit``; ``commit_time`` is SOURCE_DATE_EPOCH in seconds."""
+
+    root: Path
+    commit: str
+    commit_time: int
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """Read one regular file of the tree without following a symbolic link anywhere on the way."""
+        full = self._plain_file(path)
+        if full.stat().st_size > max_bytes:
+            raise SourceFileUnusable(f"the file is larger than {max_bytes} bytes", where=path)
+        return full.read_bytes()
+
+    def has(self, path: str) -> bool:
+        """Whether the tree has anything under this name."""
+        return os.path.lexists(self.root / relative_path(path, where="source tree"))
+
+    def _plain_file(self, path: str) -> Path:
+        relative = relative_path(path, where="source tree")
+        current = self.root
+        for part in relative.parts:
+            current = current / part
+            try:
+                mode = current.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise SourceFileUnusable("the source tree has no such file", where=path) from error
+            if stat.S_ISLNK(mode):
+                raise SourceFileUnusable("a symbolic link stands in the way", where=path)
+        if not stat.S_ISREG(mode):
+            raise SourceFileUnusable("it is not a regular file", where=path)
+        return current
+
+
+class GitSource:
+    """Fetches trees from one repository address with the system's git, no configuration but ours."""
+
+    def __init__(self, url: str, check: Callable[[], None], *, max_tree_bytes: int = 4 * 1024**3) -> None:
+        self._url = url
+        self._check = check
+        self._max_tree_bytes = max_tree_bytes
+
+    def checkout(self, commit: str, destination: Path, *, tag: str | None = None) -> SourceTree:
+        """Check out ``commit`` into ``destination`` (made here) and verify that it is what is there.
+
+        With ``tag``, the repository's tag must exist and name this commit: a commit alone could
+        have come from a fork that shares the repository's object store. Raises
+        ``SourceUnreachable``, ``CommitNotFound``, ``TagMismatch`` or ``LimitExceeded``.
+        """
+        if not _COMMIT.fullmatch(commit):
+            raise CommitNotFound(f"{commit[:80]!r} is not a full commit id", where=self._url)
+        destination.mkdir(parents=True)
+        self._git(destination, "init", "--quiet", "--initial-branch=checkout")
+        fetched = self._git(destination, "fetch", "--quiet", "--depth=1", "--no-tags", "--", self._url, commit, ok=None)
+        if fetched.exit_code != 0:
+            raise self._fetch_error(fetched, commit)
+        if tag is not None:
+            self._check_tag(destination, tag, commit)
+        self._git(destination, "checkout", "--quiet", "--detach", commit)
+        head = self._git(destination, "rev-parse", "HEAD").stdout.strip()
+        if head != commit:
+            raise CommitNotFound(f"the checkout is at {head}, not at {commit}", where=self._url)
+        commit_time = int(self._git(destination, "show", "--no-patch", "--format=%ct", "HEAD").stdout)
+        self._check_size(destination)
+        return SourceTree(destination, commit, commit_time)
+
+    def _check_tag(self, directory: Path, tag: str, commit: str) -> None:
+        reference = f"refs/tags/{tag}"
+        listed = self._git(directory, "ls-remote", "--", self._url, reference, f"{reference}^{{}}", ok=None)
+        if listed.exit_code != 0:
+            raise SourceUnreachable(f"git could not list tags: {listed.stderr.strip()[:300]}", where=self._url)
+        found: dict[str, str] = {}
+        for line in listed.stdout.splitlines():
+            object_id, _, name = line.partition("\t")
+            found[name] = object_id
+        target = found.get(f"{reference}^{{}}", found.get(reference))
+        if target is None:
+            raise TagMismatch(f"the source repository has no tag {tag}", where=self._url)
+        if target != commit:
+            raise TagMismatch(f"tag {tag} names commit {target}, the release names {commit}", where=self._url)
+
+    def _fetch_error(self, fetched: Finished, commit: str) -> PortalError:
+        message = fetched.stderr.strip()
+        if "not our ref" in message or "couldn't find remote ref" in message:
+            return CommitNotFound(f"the source repository has no commit {commit}", where=self._url)
+        return SourceUnreachable(f"git could not fetch: {message[:300]}", where=self._url)
+
+    def _check_size(self, root: Path) -> None:
+        total = sum(path.lstat().st_size for path in root.rglob("*"))
+        if total > self._max_tree_bytes:
+            raise LimitExceeded(f"the source tree is larger than {self._max_tree_bytes} bytes", where=self._url)
+
+    def _git(self, directory: Path, *arguments: str, ok: int | None = 0) -> Finished:
+        finished = run(
+            [
+                "git",
+                "-c",
+                "core.hooksPath=/dev/null",
+                "-c",
+                "core.fsmonitor=false",
+                "-c",
+                "protocol.ext.allow=never",
+                "-c",
+                "safe.directory=*",
+                *arguments,
+            ],
+            check=self._check,
+            timeout=_FETCH_SECONDS,
+            overrides=_git_environment(directory),
+            cwd=directory,
+        )
+        if ok is not None and finished.exit_code != ok:
+            raise SourceUnreachable(f"git {arguments[0]} failed: {finished.stderr.strip()[:300]}", where=self._url)
+        return finished
+
+
+def _git_environment(directory: Path) -> Mapping[str, str]:
+    """No user or system configuration, no prompt, no transport beyond the common ones."""
+    return {
+        "HOME": str(directory),
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "file:https:http:ssh",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+    }

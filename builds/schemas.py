@@ -1,0 +1,295 @@
+"""The API's shapes, and how each is filled from a view-model."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from ninja import Schema
+
+from builds.domain.comparison import ComponentComparison
+from builds.domain.digest import FileDigests
+from builds.models import Rebuild
+from builds.services.evidence import ComponentRow, MeasurementRow, ReleaseView, comparisons_of, outcome_of
+
+
+class ErrorOut(Schema):
+    """A named error: what happened, where, and what to do."""
+
+    code: str
+    what: str
+    where: str
+    todo: str
+
+
+class DigestsOut(Schema):
+    size: int
+    sha256: str
+    sha384: str
+
+
+class ComparisonOut(Schema):
+    """Digests are of the component itself, never of a container around it; null means not known."""
+
+    role: str
+    algorithm: str
+    published: str | None
+    rebuilt: str | None
+    outcome: str
+
+
+class ComponentOut(Schema):
+    role: str
+    file_name: str
+    manifest_digest: str | None
+    manifest_speaks_of: str
+    contradicts_manifest: bool
+    content: DigestsOut | None
+    container_kind: str | None
+    container: DigestsOut | None
+    problem: ErrorOut | None
+    comparison: ComparisonOut | None
+    origin_kind: str | None
+    origin: str | None
+
+
+class NotCoveredOut(Schema):
+    what: str
+    check: str
+
+
+class MeasurementOut(Schema):
+    configuration: str
+    boot_mode: str
+    vcpus: int
+    vcpu_type: str
+    guest_features: int
+    vmm: str
+    command_line: str
+    values_from: str
+    published: str | None
+    recomputed: str | None
+    rebuilt: str | None
+    state: str
+    coverage: list[str]
+    not_covered: list[NotCoveredOut]
+    problem: ErrorOut | None
+    rebuilt_problem: ErrorOut | None
+
+
+class ConditionOut(Schema):
+    key: str
+    state: str
+    sentence: str
+
+
+class VerdictOut(Schema):
+    decision: str
+    outcome: str | None
+    sentence: str
+    conditions: list[ConditionOut]
+
+
+class RebuildSummaryOut(Schema):
+    id: uuid.UUID
+    operator: str
+    state: str
+    queued_at: datetime
+    finished_at: datetime | None
+    failure: ErrorOut | None
+
+
+class NoticeOut(Schema):
+    kind: str
+    at: datetime
+    detail: dict[str, str]
+
+
+class OpaqueOut(Schema):
+    place: str
+    digest: str
+    reason: str
+
+
+class ReleaseOut(Schema):
+    project: str
+    tag: str
+    commit: str
+    source_url: str
+    source_date_epoch: int
+    manifest_sha256: str
+    imported_at: datetime
+    materials_stored_at: datetime | None
+    verdict: VerdictOut
+    contradicts_manifest: bool
+    notices: list[NoticeOut]
+    components: list[ComponentOut]
+    measurements: list[MeasurementOut]
+    opaque_inputs: list[OpaqueOut]
+    rebuilds: list[RebuildSummaryOut]
+
+
+class ReleaseListOut(Schema):
+    releases: list[ReleaseOut]
+    next: int | None
+
+
+class StageOut(Schema):
+    name: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None
+    exit_code: int | None
+    error: ErrorOut | None
+
+
+class RebuiltComponentOut(Schema):
+    role: str
+    size: int
+    sha256: str
+    sha384: str
+    origin_kind: str
+    origin: str
+
+
+class RebuiltFileOut(Schema):
+    role: str
+    path: str
+    size: int
+    sha256: str
+    origin_kind: str
+    origin: str
+
+
+class RebuildOut(RebuildSummaryOut):
+    project: str
+    tag: str
+    commit: str
+    started_at: datetime | None
+    cancel_requested_at: datetime | None
+    retry_of: uuid.UUID | None
+    used_network: bool
+    environment: dict[str, str | int]
+    outcome: str | None
+    stages: list[StageOut]
+    comparisons: list[ComparisonOut]
+    components: list[RebuiltComponentOut]
+    files: list[RebuiltFileOut]
+
+
+def release_out(view: ReleaseView) -> ReleaseOut:
+    release, verdict = view.release, view.verdict
+    return ReleaseOut(
+        project=release.project.name,
+        tag=release.tag,
+        commit=release.commit,
+        source_url=release.project.source_url,
+        source_date_epoch=release.source_date_epoch,
+        manifest_sha256=release.manifest_sha256,
+        imported_at=release.imported_at,
+        materials_stored_at=release.materials_stored_at,
+        verdict=VerdictOut(
+            decision=verdict.decision.value,
+            outcome=verdict.outcome.value if verdict.outcome is not None else None,
+            sentence=verdict.sentence,
+            conditions=[
+                ConditionOut(key=entry.key, state=entry.state.value, sentence=entry.sentence)
+                for entry in verdict.conditions
+            ],
+        ),
+        contradicts_manifest=view.contradicts,
+        notices=[NoticeOut(kind=event.kind, at=event.at, detail=event.detail) for event in view.notices],
+        components=[_component_out(row) for row in view.components],
+        measurements=[_measurement_out(row) for row in view.measurements],
+        opaque_inputs=[
+            OpaqueOut(place=entry.place, digest=str(entry.digest), reason=entry.reason) for entry in view.opaque
+        ],
+        rebuilds=[_summary(rebuild) for rebuild in view.rebuilds],
+    )
+
+
+def rebuild_out(rebuild: Rebuild) -> RebuildOut:
+    outcome = outcome_of(rebuild)
+    return RebuildOut(
+        **_summary(rebuild).model_dump(),
+        project=rebuild.release.project.name,
+        tag=rebuild.release.tag,
+        commit=rebuild.release.commit,
+        started_at=rebuild.started_at,
+        cancel_requested_at=rebuild.cancel_requested_at,
+        retry_of=rebuild.retry_of_id,
+        used_network=rebuild.used_network,
+        environment=rebuild.environment,
+        outcome=outcome.value if outcome is not None else None,
+        stages=[StageOut.from_orm(stage) for stage in rebuild.stages.all()],
+        comparisons=[comparison_out(row) for row in comparisons_of(rebuild)],
+        components=[RebuiltComponentOut.from_orm(row) for row in rebuild.components.all()],
+        files=[RebuiltFileOut.from_orm(row) for row in rebuild.files.all()],
+    )
+
+
+def comparison_out(row: ComponentComparison) -> ComparisonOut:
+    return ComparisonOut(
+        role=row.role.value,
+        algorithm=row.algorithm.value,
+        published=row.published.hex if row.published is not None else None,
+        rebuilt=row.rebuilt.hex if row.rebuilt is not None else None,
+        outcome=row.outcome.value,
+    )
+
+
+def _summary(rebuild: Rebuild) -> RebuildSummaryOut:
+    return RebuildSummaryOut(
+        id=rebuild.pk,
+        operator=rebuild.rebuilder.operator,
+        state=rebuild.state,
+        queued_at=rebuild.queued_at,
+        finished_at=rebuild.finished_at,
+        failure=ErrorOut(**rebuild.failure) if rebuild.failure is not None else None,
+    )
+
+
+def _component_out(row: ComponentRow) -> ComponentOut:
+    published = row.published
+    return ComponentOut(
+        role=row.role.value,
+        file_name=row.file_name,
+        manifest_digest=str(published.claimed) if published.claimed is not None else None,
+        manifest_speaks_of=published.claim_subject.value,
+        contradicts_manifest=published.contradicts_manifest,
+        content=_digests_out(published.content),
+        container_kind=row.container_kind or None,
+        container=_digests_out(published.container),
+        problem=ErrorOut(**row.problem) if row.problem is not None else None,
+        comparison=comparison_out(row.comparison) if row.comparison is not None else None,
+        origin_kind=row.origin_kind.value if row.origin_kind is not None else None,
+        origin=row.origin or None,
+    )
+
+
+def _digests_out(digests: FileDigests | None) -> DigestsOut | None:
+    if digests is None:
+        return None
+    return DigestsOut(size=digests.size, sha256=digests.sha256.hex, sha384=digests.sha384.hex)
+
+
+def _measurement_out(row: MeasurementRow) -> MeasurementOut:
+    configuration, known = row.configuration, row.evidence
+    return MeasurementOut(
+        configuration=configuration.name,
+        boot_mode=configuration.boot_mode,
+        vcpus=configuration.vcpus,
+        vcpu_type=configuration.vcpu_type,
+        guest_features=configuration.guest_features,
+        vmm=configuration.vmm,
+        command_line=configuration.command_line,
+        values_from=configuration.origin,
+        published=known.published,
+        recomputed=known.recomputed,
+        rebuilt=known.rebuilt,
+        state=known.state.value,
+        coverage=sorted(known.coverage),
+        not_covered=[NotCoveredOut(**entry) for entry in configuration.not_covered],
+        problem=ErrorOut(**row.problem) if row.problem is not None else None,
+        rebuilt_problem=ErrorOut(**row.rebuilt_problem) if row.rebuilt_problem is not None else None,
+    )

@@ -1,0 +1,300 @@
+"""From stored rows to evidence, and from evidence to the verdict and what pages and API show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from builds.domain.comparison import (
+    ComponentComparison,
+    PublishedComponent,
+    RebuildOutcome,
+    Subject,
+    compare,
+    overall_outcome,
+)
+from builds.domain.digest import Digest, FileDigests
+from builds.domain.lifecycle import RunState
+from builds.domain.origins import OriginKind
+from builds.domain.roles import BootMode, Role
+from builds.domain.verdict import (
+    COVERABLE,
+    MeasurementEvidence,
+    OpaqueInput,
+    OperatorResult,
+    Policy,
+    ReleaseEvidence,
+    ReleaseVerdict,
+    judge,
+)
+from builds.models import (
+    Component,
+    LaunchConfiguration,
+    Measurement,
+    Rebuild,
+    RebuiltComponent,
+    Release,
+    ReleaseEvent,
+)
+
+CONTRADICTION = "contradiction"
+CHANGED_SINCE_IMPORT = "changed-since-import"
+MATERIALS_STORED = "materials-stored"
+MATERIALS_FAILED = "materials-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """One component as the release page shows it: published, and as rebuilt by the newest rebuild."""
+
+    published: PublishedComponent
+    file_name: str
+    container_kind: str
+    problem: dict[str, str] | None
+    comparison: ComponentComparison | None
+    origin_kind: OriginKind | None
+    origin: str
+
+    @property
+    def role(self) -> Role:
+        return self.published.role
+
+    @property
+    def found(self) -> Digest | None:
+        """What the published file hashes to, in the manifest's algorithm and of the subject it speaks of."""
+        about_container = self.published.claim_subject is Subject.CONTAINER
+        file = self.published.container if about_container else self.published.content
+        return file.get(self.published.algorithm) if file is not None else None
+
+    @property
+    def outcome_words(self) -> str:
+        """``same input`` for reproduced bytes that no build step made, else the outcome."""
+        if self.comparison is None:
+            return "not rebuilt yet"
+        taken_as_is = self.origin_kind not in {None, OriginKind.BUILT}
+        if self.comparison.outcome is RebuildOutcome.REPRODUCED and taken_as_is:
+            return "same input"
+        return self.comparison.outcome.value
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementRow:
+    """One launch configuration with its measurement three ways and what it binds."""
+
+    configuration: LaunchConfiguration
+    evidence: MeasurementEvidence
+    problem: dict[str, str] | None
+    rebuilt_problem: dict[str, str] | None
+
+    @property
+    def coverage(self) -> list[tuple[str, str]]:
+        """Every part with ``covered``, ``not covered`` or that this configuration does not use it."""
+        rows = [(part, "covered" if part in self.evidence.coverage else "not covered") for part in COVERABLE]
+        disk = "not used by this launch configuration"
+        if self.evidence.boot_mode is BootMode.UEFI_DISK:
+            disk = "not covered"
+        return [*rows, (Role.DISK.value, disk)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseView:
+    """All that the release page and the API say about a release."""
+
+    release: Release
+    verdict: ReleaseVerdict
+    components: tuple[ComponentRow, ...]
+    measurements: tuple[MeasurementRow, ...]
+    opaque: tuple[OpaqueInput, ...]
+    newest: Rebuild | None
+    """The rebuild that the component and measurement rows show."""
+    rebuilds: tuple[Rebuild, ...]
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the published files contradict their own manifest."""
+        return any(event.kind == CONTRADICTION for event in self.release.events.all())
+
+    @property
+    def notices(self) -> list[ReleaseEvent]:
+        """Contradictions and problems found after the newest good news of the same kind."""
+        events = list(self.release.events.all())
+        stored = [event for event in events if event.kind == MATERIALS_STORED]
+        return [
+            event
+            for event in events
+            if event.kind in {CONTRADICTION, CHANGED_SINCE_IMPORT}
+            or (event.kind == MATERIALS_FAILED and not any(good.at > event.at for good in stored))
+        ]
+
+
+def view_of(release: Release) -> ReleaseView:
+    """Build the view from a release loaded ``with_evidence``; makes no further query."""
+    published = [published_component(component) for component in release.components.all()]
+    newest_results = _newest_per_operator(release)
+    results = tuple(_operator_result(rebuild, published) for rebuild in newest_results)
+    newest = max(newest_results, key=lambda rebuild: rebuild.queued_at, default=None)
+    measurements = tuple(
+        _measurement_row(configuration, newest) for configuration in release.launch_configurations.all()
+    )
+    opaque = tuple(sorted({entry for result in results for entry in result.opaque}, key=lambda entry: entry.place))
+    evidence = ReleaseEvidence(
+        commit=release.commit,
+        components=tuple(published),
+        contradictions=_contradictions(release),
+        absent=_absences(release),
+        attestations={},
+        results=results,
+        measurements=tuple(row.evidence for row in measurements),
+        policy=Policy(
+            needed_operators=release.project.needed_operators,
+            accepted_opaque=frozenset(
+                Digest.sha256(entry.sha256) for entry in release.project.accepted_opaque_inputs.all()
+            ),
+        ),
+    )
+    return ReleaseView(
+        release=release,
+        verdict=judge(evidence),
+        components=_component_rows(release, published, newest),
+        measurements=measurements,
+        opaque=opaque,
+        newest=newest,
+        rebuilds=tuple(sorted(release.rebuilds.all(), key=lambda rebuild: rebuild.queued_at, reverse=True)),
+    )
+
+
+def comparisons_of(rebuild: Rebuild) -> tuple[ComponentComparison, ...]:
+    """The rows of one rebuild against its release; empty unless it succeeded."""
+    if rebuild.run_state is not RunState.SUCCEEDED:
+        return ()
+    published = [published_component(component) for component in rebuild.release.components.all()]
+    return compare(published, _rebuilt_digests(rebuild))
+
+
+def outcome_of(rebuild: Rebuild) -> RebuildOutcome | None:
+    """The overall outcome of one rebuild; None unless it succeeded."""
+    return overall_outcome(comparisons_of(rebuild))
+
+
+def published_component(component: Component) -> PublishedComponent:
+    """The stored row as the pure value that rules speak of."""
+    return PublishedComponent(
+        role=Role(component.role),
+        claimed=Digest.parse(component.claimed_digest) if component.claimed_digest else None,
+        claim_subject=Subject(component.claim_subject),
+        content=_file_digests(component.size, component.sha256, component.sha384),
+        container=_file_digests(component.container_size, component.container_sha256, component.container_sha384),
+    )
+
+
+def _file_digests(size: int | None, sha256: str, sha384: str) -> FileDigests | None:
+    if size is None:
+        return None
+    return FileDigests(size=size, sha256=Digest.sha256(sha256), sha384=Digest.sha384(sha384))
+
+
+def _rebuilt_digests(rebuild: Rebuild) -> dict[Role, FileDigests]:
+    return {
+        Role(component.role): FileDigests(
+            component.size, Digest.sha256(component.sha256), Digest.sha384(component.sha384)
+        )
+        for component in rebuild.components.all()
+    }
+
+
+def _newest_per_operator(release: Release) -> list[Rebuild]:
+    """The newest succeeded rebuild of each operator, newest last."""
+    newest: dict[str, Rebuild] = {}
+    for rebuild in sorted(release.rebuilds.all(), key=lambda rebuild: rebuild.queued_at):
+        if rebuild.run_state is RunState.SUCCEEDED:
+            newest[rebuild.rebuilder.operator] = rebuild
+    return list(newest.values())
+
+
+def _operator_result(rebuild: Rebuild, published: Iterable[PublishedComponent]) -> OperatorResult:
+    comparisons = compare(published, _rebuilt_digests(rebuild))
+    return OperatorResult(
+        operator=rebuild.rebuilder.operator,
+        comparisons=comparisons,
+        outcome=overall_outcome(comparisons),
+        counts=not rebuild.used_network,
+        opaque=_opaque_inputs(rebuild),
+    )
+
+
+def _opaque_inputs(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
+    components = [
+        OpaqueInput(row.role, Digest.sha256(row.sha256), row.origin)
+        for row in rebuild.components.all()
+        if row.origin_kind == OriginKind.OPAQUE
+    ]
+    files = [
+        OpaqueInput(f"{row.role}: {row.path}", Digest.sha256(row.sha256), row.origin)
+        for row in rebuild.files.all()
+        if row.origin_kind == OriginKind.OPAQUE
+    ]
+    return (*components, *files)
+
+
+def _contradictions(release: Release) -> tuple[str, ...]:
+    return tuple(str(event.detail["sentence"]) for event in release.events.all() if event.kind == CONTRADICTION)
+
+
+def _absences(release: Release) -> tuple[str, ...]:
+    return tuple(
+        f"{component.role}: {component.problem['what']}."
+        for component in release.components.all()
+        if component.problem is not None
+    )
+
+
+def _component_rows(
+    release: Release, published: list[PublishedComponent], newest: Rebuild | None
+) -> tuple[ComponentRow, ...]:
+    comparisons = {
+        row.role: row for row in (compare(published, _rebuilt_digests(newest)) if newest is not None else ())
+    }
+    rebuilt: dict[str, RebuiltComponent] = (
+        {row.role: row for row in newest.components.all()} if newest is not None else {}
+    )
+    stored = {component.role: component for component in release.components.all()}
+    order = list(Role)
+    rows = []
+    for value in sorted(published, key=lambda value: order.index(value.role)):
+        component = stored[value.role]
+        made = rebuilt.get(value.role)
+        rows.append(
+            ComponentRow(
+                published=value,
+                file_name=component.file_name,
+                container_kind=component.container_kind,
+                problem=component.problem,
+                comparison=comparisons.get(value.role),
+                origin_kind=OriginKind(made.origin_kind) if made is not None else None,
+                origin=made.origin if made is not None else "",
+            )
+        )
+    return tuple(rows)
+
+
+def _measurement_row(configuration: LaunchConfiguration, newest: Rebuild | None) -> MeasurementRow:
+    measurement: Measurement = configuration.measurement
+    rebuilt = None
+    if newest is not None:
+        rebuilt = next(
+            (row for row in newest.measurements.all() if row.launch_configuration_id == configuration.pk), None
+        )
+    evidence = MeasurementEvidence(
+        configuration=configuration.name,
+        boot_mode=BootMode(configuration.boot_mode),
+        published=measurement.published or None,
+        recomputed=measurement.recomputed or None,
+        rebuilt=(rebuilt.value or None) if rebuilt is not None else None,
+        coverage=frozenset(measurement.coverage),
+    )
+    return MeasurementRow(
+        configuration=configuration,
+        evidence=evidence,
+        problem=measurement.problem,
+        rebuilt_problem=rebuilt.problem if rebuilt is not None else None,
+    )

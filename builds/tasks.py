@@ -1,0 +1,44 @@
+"""Celery tasks: hints that a row may be ready. Each may run twice, late or never; rows decide."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import uuid
+
+from celery import shared_task
+from kombu.exceptions import OperationalError
+
+from builds.services import reaping, rebuilding, running
+
+logger = logging.getLogger(__name__)
+
+
+def hint(rebuild_id: uuid.UUID) -> bool:
+    """Tell the workers about a queued rebuild; False when the broker cannot be reached.
+
+    That is no error: the sweeper finds queued rows without any hint. Call it after the commit.
+    """
+    try:
+        run_rebuild.delay(str(rebuild_id))
+    except OperationalError as error:
+        logger.warning("broker unreachable, rebuild %s waits for the sweeper: %s", rebuild_id, error)
+        return False
+    return True
+
+
+@shared_task
+def run_rebuild(rebuild_id: str) -> None:
+    """Claim and run one rebuild; returns at once when somebody else has it."""
+    claim = rebuilding.claim(uuid.UUID(rebuild_id), worker=socket.gethostname())
+    if claim is not None:
+        running.run_claimed(claim)
+
+
+@shared_task(expires=60)
+def sweep() -> None:
+    """End lapsed rebuilds, queue them again once, reap leftovers, and hint at what still waits."""
+    rebuilding.mark_lost()
+    reaping.reap()
+    for rebuild_id in rebuilding.waiting_ids():
+        hint(rebuild_id)

@@ -1,0 +1,89 @@
+"""Template tags that show a state as word, shape and colour together."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from builds.domain.comparison import RebuildOutcome
+from builds.domain.lifecycle import RunState
+from builds.domain.verdict import ConditionState, Decision, MeasurementState
+from builds.models import RebuildStage
+from builds.services.evidence import ComponentRow
+
+register = template.Library()
+
+_GOOD, _BAD, _OPEN, _PLAIN = "good", "bad", "open", "plain"
+
+_OUTCOME_TONE = {
+    RebuildOutcome.REPRODUCED: _GOOD,
+    RebuildOutcome.MISMATCHED: _BAD,
+    RebuildOutcome.MISSING: _BAD,
+}
+_RUN_TONE = {
+    RunState.QUEUED: _OPEN,
+    RunState.RUNNING: _OPEN,
+    RunState.SUCCEEDED: _PLAIN,
+    RunState.FAILED: _BAD,
+    RunState.CANCELLED: _PLAIN,
+    RunState.LOST: _BAD,
+}
+_MEASUREMENT_TONE = {
+    MeasurementState.MATCHES: _GOOD,
+    MeasurementState.DIFFERS: _BAD,
+    MeasurementState.UNKNOWN: _OPEN,
+}
+_CONDITION_TONE = {ConditionState.MET: _GOOD, ConditionState.UNMET: _BAD, ConditionState.UNKNOWN: _OPEN}
+
+
+@register.simple_tag
+def state(word: str, tone: str) -> SafeString:
+    return format_html('<span class="state {}">{}</span>', tone, word)
+
+
+@register.simple_tag
+def outcome(value: RebuildOutcome | None) -> SafeString:
+    if value is None:
+        return state("not rebuilt yet", _OPEN)
+    return state(value.value, _OUTCOME_TONE[value])
+
+
+@register.simple_tag
+def outcome_words(row: ComponentRow) -> SafeString:
+    if row.comparison is None:
+        return outcome(None)
+    return state(row.outcome_words, _OUTCOME_TONE[row.comparison.outcome])
+
+
+@register.simple_tag
+def run_state(value: str) -> SafeString:
+    return state(value, _RUN_TONE[RunState(value)])
+
+
+@register.simple_tag
+def measurement_state(value: MeasurementState) -> SafeString:
+    return state(value.value, _MEASUREMENT_TONE[value])
+
+
+@register.simple_tag
+def condition_state(value: ConditionState) -> SafeString:
+    return state(value.value, _CONDITION_TONE[value])
+
+
+@register.simple_tag
+def coverage_state(word: str) -> SafeString:
+    return state(word, {"covered": _GOOD, "not covered": _BAD}.get(word, _PLAIN))
+
+
+@register.simple_tag
+def decision(value: Decision) -> SafeString:
+    return state(value.value, _GOOD if value is Decision.ALLOW else _BAD)
+
+
+@register.filter
+def seconds(stage: RebuildStage) -> str:
+    """How long a stage took, or a dash while it runs."""
+    if stage.ended_at is None:
+        return "-"
+    return f"{(stage.ended_at - stage.started_at).total_seconds():.1f}"

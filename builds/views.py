@@ -1,0 +1,78 @@
+"""Pages. Each view loads one view-model and renders it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+from django.contrib import messages
+from django.contrib.admin.views.decorators import staff_member_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from builds import tasks
+from builds.domain.errors import PortalError
+from builds.models import Rebuild, Release
+from builds.services import evidence, pages, rebuilding
+
+
+@require_GET
+def releases(request: HttpRequest) -> HttpResponse:
+    before = request.GET.get("before", "")
+    if before and not (before.isascii() and before.isdigit()):
+        raise Http404("before is not a release number")
+    page = pages.release_page(before=int(before[:18]) if before else None)
+    return render(request, "builds/releases.html", {"views": page.views, "older": page.older})
+
+
+@require_GET
+def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
+    return render(request, "builds/release.html", {"view": evidence.view_of(_release(project, tag))})
+
+
+@require_GET
+def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    return render(request, "builds/rebuild.html", pages.rebuild_context(rebuild_id))
+
+
+@require_GET
+def rebuild_progress(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    """The part of the rebuild page that a live page fetches again."""
+    return render(request, "builds/partials/live.html", pages.rebuild_context(rebuild_id))
+
+
+@require_GET
+def rebuild_log(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
+    """The whole log as plain text, streamed chunk by chunk."""
+    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    return StreamingHttpResponse(_log_text(stored), content_type="text/plain; charset=utf-8")
+
+
+def _log_text(stored: Rebuild) -> Iterator[str]:
+    yield from stored.log_chunks.values_list("text", flat=True).iterator()
+
+
+@staff_member_required
+@require_POST
+def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpResponse:
+    wanted = _release(project, tag)
+    try:
+        queued = rebuilding.request_rebuild(wanted, rebuilding.local_rebuilder())
+    except PortalError as error:
+        messages.error(request, str(error))
+        return redirect(wanted)
+    tasks.hint(queued.pk)
+    return redirect(queued)
+
+
+@staff_member_required
+@require_POST
+def cancel_rebuild(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    rebuilding.request_cancel(stored)
+    return redirect(stored)
+
+
+def _release(project: str, tag: str) -> Release:
+    return get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)

@@ -1,0 +1,32 @@
+"""The REST API, version 1: what the pages say, as JSON."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+
+from builds.api import router
+from builds.domain.errors import PortalError
+
+api = NinjaAPI(
+    title="TEE Portal",
+    version="1",
+    description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token.",
+)
+api.add_router("", router)
+
+
+@api.exception_handler(PortalError)
+def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
+    return api.create_response(request, error.as_dict(), status=400)
+
+
+@api.exception_handler(Http404)
+def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    body = {
+        "code": "not-found",
+        "what": str(error) or "there is no such thing",
+        "where": request.path,
+        "todo": "Look at /api/v1/releases for what there is.",
+    }
+    return api.create_response(request, body, status=404)

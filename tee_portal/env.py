@@ -1,0 +1,49 @@
+"""The environment variables this portal reads, typed; nothing else reads ``os.environ``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class Environment(BaseSettings):
+    """Every variable is optional: the defaults are the embedded portal (SQLite, files under ``var/``)."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="TEE_PORTAL_")
+
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
+    redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
+    docker_host: str = Field(default="unix:///var/run/docker.sock", validation_alias="DOCKER_HOST")
+
+    data_dir: Path = BASE_DIR / "var"
+    """Database, materials, work directories and the generated secret key."""
+    secret_key: SecretStr | None = None
+    allowed_hosts: str = "127.0.0.1,localhost,[::1]"
+    debug: bool = False
+
+    debian_mirror: str | None = None
+    """Base address of a Debian archive; by default the one this host's apt uses."""
+    archive_keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+    lease_seconds: int = Field(default=60, ge=3)
+    sweep_seconds: int = Field(default=15, ge=1)
+    stage_timeout_seconds: int = Field(default=3600, ge=1)
+    build_memory_bytes: int = Field(default=6 * GIB, ge=64 * MIB)
+    build_cpus: str = ""
+    """CPUs a build may use, as ``0-3`` or ``0,1``; empty means all."""
+    max_log_bytes: int = Field(default=16 * MIB, ge=1024)
+    max_build_disk_bytes: int = Field(default=12 * GIB, ge=MIB)
+    min_free_disk_bytes: int = Field(default=2 * GIB, ge=0)
+    max_output_bytes: int = Field(default=4 * GIB, ge=1024)
+    max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
+
+
+def read_environment() -> Environment:
+    """Read the process environment once; pydantic's ``ValidationError`` names a bad variable."""
+    return Environment()

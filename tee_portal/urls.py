@@ -1,0 +1,36 @@
+"""Addresses of the pages and the API."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path, register_converter
+
+from builds import views
+from tee_portal.api import api
+
+
+class TagConverter:
+    """A git tag: may hold slashes and plus signs, and no control characters or spaces (git-check-ref-format)."""
+
+    regex = r"[^\s\x00-\x1f]+?"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(TagConverter, "tag")
+
+urlpatterns = [
+    path("", views.releases, name="releases"),
+    path("admin/", admin.site.urls),
+    path("api/v1/", api.urls),
+    path("releases/<slug:project>/<tag:tag>/rebuild", views.request_rebuild, name="request-rebuild"),
+    path("releases/<slug:project>/<tag:tag>/", views.release, name="release"),
+    path("rebuilds/<uuid:rebuild_id>/", views.rebuild, name="rebuild"),
+    path("rebuilds/<uuid:rebuild_id>/progress", views.rebuild_progress, name="rebuild-progress"),
+    path("rebuilds/<uuid:rebuild_id>/log", views.rebuild_log, name="rebuild-log"),
+    path("rebuilds/<uuid:rebuild_id>/cancel", views.cancel_rebuild, name="cancel-rebuild"),
+]

@@ -1,0 +1,4 @@
+from enum import Enum
+
+class SevMode(Enum):
+    SEV_SNP = ...

@@ -1,0 +1,6 @@
+from enum import Enum
+
+class VMMType(Enum):
+    QEMU = 1
+    ec2 = 2
+    gce = 3
