@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -22,7 +22,9 @@ class Environment(BaseSettings):
     docker_host: str = Field(default="unix:///var/run/docker.sock", validation_alias="DOCKER_HOST")
 
     data_dir: Path = BASE_DIR / "var"
-    """Database, materials, work directories and the generated secret key."""
+    """Database, work directories and the generated secret key."""
+    material_store: Path | None = None
+    """Where materials are kept; by default ``materials`` in the data directory."""
     secret_key: SecretStr | None = None
     allowed_hosts: str = "127.0.0.1,localhost,[::1]"
     debug: bool = False
@@ -42,6 +44,12 @@ class Environment(BaseSettings):
     min_free_disk_bytes: int = Field(default=2 * GIB, ge=0)
     max_output_bytes: int = Field(default=4 * GIB, ge=1024)
     max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
+
+
+    @field_validator("data_dir", "material_store")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.absolute() if path is not None else None
 
 
 def read_environment() -> Environment:

@@ -145,7 +145,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # What the pipeline uses.
 DOCKER_HOST = ENVIRONMENT.docker_host
-MATERIAL_STORE = DATA_DIR / "materials"
+MATERIAL_STORE = ENVIRONMENT.material_store or DATA_DIR / "materials"
 BASE_CACHE = DATA_DIR / "base"
 WORK_DIR = DATA_DIR / "work"
 DEBIAN_MIRROR = ENVIRONMENT.debian_mirror

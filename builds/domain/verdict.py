@@ -72,6 +72,8 @@ class MeasurementEvidence:
     recomputed: str | None
     rebuilt: str | None
     coverage: frozenset[str]
+    katana_inside_initrd: str | None
+    """Where in the rebuilt initrd the rebuilt binary lies; None when it was not found or nothing was rebuilt."""
 
     @property
     def state(self) -> MeasurementState:
@@ -250,7 +252,11 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...]) -> Condit
             return Condition(
                 key, ConditionState.UNMET, f"The measurement of {entry.configuration} covers only: {covered}."
             )
-    return Condition(key, ConditionState.MET, "The measurement covers firmware, kernel, initrd and command line.")
+        if entry.katana_inside_initrd is None:
+            return Condition(
+                key, ConditionState.UNKNOWN, "No rebuild has shown that the covered initrd holds the katana binary."
+            )
+    return Condition(key, ConditionState.MET, "The measurement covers firmware, kernel, initrd with katana, and command line.")
 
 
 def _opaque_accepted(results: tuple[OperatorResult, ...], policy: Policy) -> Condition:

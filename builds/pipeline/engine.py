@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self, cast
@@ -19,6 +19,7 @@ from typing import IO, Any, ClassVar, Self, cast
 import docker
 import requests
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from urllib3.exceptions import HTTPError
 
 from builds.domain.errors import DiskFull, LimitExceeded, PortalError
 from builds.pipeline.streams import IterableReader
@@ -326,7 +327,9 @@ class _BuildStream:
         """Close the connection, which makes the engine stop the build, and wait for the reader."""
         self._stopping.set()
         if self._thread.is_alive() and self._response is not None:
-            self._response.raw.shutdown()
+            # It may have ended by itself between the two looks.
+            with suppress(RuntimeError, ValueError):
+                self._response.raw.shutdown()
         while self._thread.is_alive():
             with _drained(self._queue):
                 self._thread.join(_POLL_SECONDS)
@@ -363,9 +366,11 @@ class _BuildStream:
                     if self._stopping.is_set():
                         return
                     self._queue.put(message)
-        except (DockerException, requests.RequestException, OSError, ValueError) as error:
-            # ValueError: the SDK's JSON stream, cut off in the middle of a message.
-            end = error if isinstance(error, DockerException | requests.RequestException) else DockerException(error)
+        except (DockerException, requests.RequestException) as error:
+            end = error
+        except (HTTPError, OSError, ValueError) as error:
+            # The SDK reads the raw stream: a connection cut off in the middle of a message shows as any of these.
+            end = DockerException(f"the connection to the engine broke: {error}")
         self._queue.put(end)
 
     def _start(self, context: IO[bytes]) -> Iterator[dict[str, Any]]:

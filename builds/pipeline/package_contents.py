@@ -33,7 +33,7 @@ _MAX_DECOMPRESSED_BYTES = 1024**3
 _WORKERS = 2
 _OPENERS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".xz": lzma.LZMAFile,
-    ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")),
     ".bz2": bz2.BZ2File,
 }
 

@@ -148,6 +148,7 @@ class Build:
         self._observer.stage_started(name)
         try:
             yield
+            self._observer.check()
         except PortalError as error:
             exit_code = error.exit_code if isinstance(error, BuildFailed) else None
             self._observer.stage_failed(name, error, exit_code=exit_code)

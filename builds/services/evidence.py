@@ -90,6 +90,8 @@ class MeasurementRow:
     def coverage(self) -> list[tuple[str, str]]:
         """Every part with ``covered``, ``not covered`` or that this configuration does not use it."""
         rows = [(part, "covered" if part in self.evidence.coverage else "not covered") for part in COVERABLE]
+        if Role.INITRD in self.evidence.coverage and self.evidence.katana_inside_initrd is not None:
+            rows.append((Role.KATANA.value, f"covered inside the initrd as {self.evidence.katana_inside_initrd}"))
         disk = "not used by this launch configuration"
         if self.evidence.boot_mode is BootMode.UEFI_DISK:
             disk = "not covered"
@@ -277,6 +279,12 @@ def _component_rows(
     return tuple(rows)
 
 
+def _katana_inside_initrd(rebuild: Rebuild) -> str | None:
+    """The path in the rebuilt initrd whose bytes are the rebuilt katana component's."""
+    katana = next((row.sha256 for row in rebuild.components.all() if row.role == Role.KATANA), None)
+    return next((row.path for row in rebuild.files.all() if row.sha256 == katana and row.role == Role.INITRD), None)
+
+
 def _measurement_row(configuration: LaunchConfiguration, newest: Rebuild | None) -> MeasurementRow:
     measurement: Measurement = configuration.measurement
     rebuilt = None
@@ -291,6 +299,7 @@ def _measurement_row(configuration: LaunchConfiguration, newest: Rebuild | None)
         recomputed=measurement.recomputed or None,
         rebuilt=(rebuilt.value or None) if rebuilt is not None else None,
         coverage=frozenset(measurement.coverage),
+        katana_inside_initrd=_katana_inside_initrd(newest) if newest is not None else None,
     )
     return MeasurementRow(
         configuration=configuration,

@@ -73,7 +73,8 @@ def condition_state(value: ConditionState) -> SafeString:
 
 @register.simple_tag
 def coverage_state(word: str) -> SafeString:
-    return state(word, {"covered": _GOOD, "not covered": _BAD}.get(word, _PLAIN))
+    tone = _GOOD if word.startswith("covered") else {"not covered": _BAD}.get(word, _PLAIN)
+    return state(word, tone)
 
 
 @register.simple_tag

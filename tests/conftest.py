@@ -1,0 +1,81 @@
+"""Fixtures that everything shares: the archive's packages, an engine, and the order of the suite."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from builds.domain.materials import MaterialsLock, parse_lock, render_lock
+from builds.domain.recipe import parse_recipe
+from builds.pipeline.debian_archive import lock_groups
+from builds.pipeline.engine import DockerEngine, Limits
+from builds.pipeline.material_store import MaterialStore
+from builds.pipeline.mirror import Mirror
+from tests.support.sources import RECIPE
+
+MIB = 1024 * 1024
+
+
+def pytest_configure() -> None:
+    # A terminated run stops what its fixtures started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("slow") is not None, item.get_closest_marker("docker") is not None)
+    )
+
+
+def never() -> None:
+    """A check that never stops anything."""
+
+
+@pytest.fixture(scope="session")
+def store() -> MaterialStore:
+    """A store that outlives the run, so that a second run downloads nothing."""
+    return MaterialStore(settings.MATERIAL_STORE)
+
+
+@pytest.fixture(scope="session")
+def small_lock(store: MaterialStore) -> MaterialsLock:
+    """A lock of a few real packages with a shell, resolved once and kept with the store."""
+    kept = store.root / "small.lock"
+    if kept.is_file():
+        lock = parse_lock(kept.read_bytes())
+    else:
+        groups = parse_recipe(RECIPE.encode()).materials.groups
+        lock = lock_groups(groups, store, Mirror(None), settings.ARCHIVE_KEYRING, never)
+        kept.write_bytes(render_lock(lock))
+    store.ensure(lock.packages, Mirror(None), never)
+    return lock
+
+
+@pytest.fixture
+def engine() -> Iterator[DockerEngine]:
+    with closing(DockerEngine(settings.DOCKER_HOST)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(
+        stage_seconds=120,
+        memory_bytes=512 * MIB,
+        cpus="",
+        log_bytes=MIB,
+        disk_bytes=512 * MIB,
+        min_free_disk_bytes=0,
+        output_bytes=64 * MIB,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_work_directory(tmp_path: Path, settings: object) -> None:
+    settings.WORK_DIR = tmp_path / "work"  # type: ignore[attr-defined]

@@ -1,0 +1,198 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builds.domain.comparison import RebuildOutcome, compare
+from builds.domain.digest import Digest
+from builds.domain.roles import BootMode, Role
+from builds.domain.verdict import (
+    AttestationState,
+    ConditionState,
+    Decision,
+    MeasurementEvidence,
+    MeasurementState,
+    OpaqueInput,
+    OperatorResult,
+    Policy,
+    ReleaseEvidence,
+    judge,
+    judge_measurement,
+)
+from tests.domain.test_comparison import file_digests, honest
+
+ALL = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
+VALUE = "a" * 96
+
+
+def operator(
+    name: str, seed: str = "a", *, counts: bool = True, opaque: tuple[OpaqueInput, ...] = ()
+) -> OperatorResult:
+    rows = compare([honest(role) for role in Role], {role: file_digests(seed) for role in Role})
+    outcome = RebuildOutcome.REPRODUCED if seed == "a" else RebuildOutcome.MISMATCHED
+    return OperatorResult(name, rows, outcome, counts, opaque)
+
+
+def measured(**changes: object) -> MeasurementEvidence:
+    return replace(
+        MeasurementEvidence("default", BootMode.DIRECT_KERNEL, VALUE, VALUE, VALUE, ALL, "bin/katana"), **changes
+    )
+
+
+def perfect() -> ReleaseEvidence:
+    return ReleaseEvidence(
+        commit="c" * 40,
+        components=tuple(honest(role) for role in Role),
+        contradictions=(),
+        absent=(),
+        attestations=dict.fromkeys(Role, AttestationState.VERIFIED),
+        results=(operator("one"), operator("two")),
+        measurements=(measured(),),
+        policy=Policy(2, frozenset()),
+    )
+
+
+OPAQUE = OpaqueInput("initrd: bin/blob", Digest.sha256("b" * 64), "a prebuilt binary")
+
+
+def test_everything_in_order_is_allowed() -> None:
+    verdict = judge(perfect())
+    assert verdict.decision is Decision.ALLOW
+    assert verdict.unmet == ()
+    assert verdict.sentence.endswith("Allow.")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "condition", "state"),
+    [
+        (replace(perfect(), contradictions=("x.",)), "files-match-manifest", ConditionState.UNMET),
+        (replace(perfect(), absent=("disk: gone.",)), "files-match-manifest", ConditionState.UNKNOWN),
+        (replace(perfect(), components=()), "files-match-manifest", ConditionState.UNKNOWN),
+        (replace(perfect(), attestations={}), "attested-by-expected-publisher", ConditionState.UNKNOWN),
+        (
+            replace(perfect(), attestations=dict.fromkeys(Role, AttestationState.WRONG_IDENTITY)),
+            "attested-by-expected-publisher",
+            ConditionState.UNMET,
+        ),
+        (replace(perfect(), results=(operator("one"),)), "reproduced-by-enough-operators", ConditionState.UNKNOWN),
+        (
+            replace(perfect(), results=(operator("one"), operator("two"), operator("bad", "b"))),
+            "reproduced-by-enough-operators",
+            ConditionState.UNMET,
+        ),
+        (
+            replace(perfect(), results=(operator("one"), operator("net", counts=False))),
+            "reproduced-by-enough-operators",
+            ConditionState.UNKNOWN,
+        ),
+        (replace(perfect(), measurements=()), "measurements-recompute", ConditionState.UNKNOWN),
+        (replace(perfect(), measurements=(measured(rebuilt=None),)), "measurements-recompute", ConditionState.UNKNOWN),
+        (
+            replace(perfect(), measurements=(measured(recomputed="b" * 96),)),
+            "measurements-recompute",
+            ConditionState.UNMET,
+        ),
+        (
+            replace(perfect(), measurements=(measured(coverage=frozenset({"ovmf"})),)),
+            "measurement-covers-what-boots",
+            ConditionState.UNMET,
+        ),
+        (
+            replace(perfect(), measurements=(measured(boot_mode=BootMode.UEFI_DISK),)),
+            "measurement-covers-what-boots",
+            ConditionState.UNMET,
+        ),
+        (
+            replace(perfect(), measurements=(measured(katana_inside_initrd=None),)),
+            "measurement-covers-what-boots",
+            ConditionState.UNKNOWN,
+        ),
+        (
+            replace(perfect(), results=(operator("one"), operator("two", opaque=(OPAQUE,)))),
+            "opaque-inputs-accepted",
+            ConditionState.UNMET,
+        ),
+    ],
+)
+def test_each_missing_piece_denies_and_is_named(
+    evidence: ReleaseEvidence, condition: str, state: ConditionState
+) -> None:
+    verdict = judge(evidence)
+    assert verdict.decision is Decision.DENY
+    assert {entry.key: entry.state for entry in verdict.conditions}[condition] is state
+    assert condition in verdict.sentence.rsplit("Deny: ", 1)[1]
+
+
+def test_an_opaque_input_accepted_by_digest_no_longer_denies() -> None:
+    evidence = replace(
+        perfect(),
+        results=(operator("one", opaque=(OPAQUE,)), operator("two")),
+        policy=Policy(2, frozenset({OPAQUE.digest})),
+    )
+    assert judge(evidence).decision is Decision.ALLOW
+
+
+def test_firmware_only_coverage_is_said_out_loud() -> None:
+    verdict = judge(replace(perfect(), measurements=(measured(coverage=frozenset({"ovmf"})),)))
+    assert "covers firmware only: another kernel, initrd or command line" in verdict.sentence
+
+
+def test_nobody_has_rebuilt_it_is_no_outcome_and_no_mismatch() -> None:
+    verdict = judge(replace(perfect(), results=()))
+    assert verdict.outcome is None
+    assert "Not rebuilt yet: 0 of 2" in verdict.sentence
+
+
+values = st.one_of(st.none(), st.sampled_from(["a" * 96, "b" * 96]))
+
+
+@given(values, values, values)
+def test_a_measurement_matches_only_when_all_three_are_known_and_equal(
+    published: str | None, recomputed: str | None, rebuilt: str | None
+) -> None:
+    state = judge_measurement(published, recomputed, rebuilt)
+    three = [published, recomputed, rebuilt]
+    assert (state is MeasurementState.MATCHES) == (None not in three and len(set(three)) == 1)
+    assert (state is MeasurementState.DIFFERS) == (len(set(three) - {None}) > 1)
+
+
+attestation_states = st.sampled_from(AttestationState)
+evidences = st.builds(
+    ReleaseEvidence,
+    commit=st.just("c" * 40),
+    components=st.lists(st.sampled_from(Role), unique=True).map(lambda roles: tuple(honest(role) for role in roles)),
+    contradictions=st.sampled_from([(), ("kernel: x.",)]),
+    absent=st.sampled_from([(), ("disk: y.",)]),
+    attestations=st.dictionaries(st.sampled_from(Role), attestation_states),
+    results=st.lists(
+        st.builds(operator, st.sampled_from(["one", "two", "three"]), st.sampled_from("ab"), counts=st.booleans()),
+        max_size=3,
+        unique_by=lambda result: result.operator,
+    ).map(tuple),
+    measurements=st.lists(st.builds(measured, published=values, recomputed=values, rebuilt=values), max_size=2).map(
+        tuple
+    ),
+    policy=st.builds(Policy, st.integers(1, 3), st.just(frozenset())),
+)
+
+
+@given(evidences)
+def test_allow_is_never_said_with_anything_unknown_or_broken(evidence: ReleaseEvidence) -> None:
+    verdict = judge(evidence)
+    assert (verdict.decision is Decision.ALLOW) == (verdict.unmet == ())
+    if verdict.decision is Decision.ALLOW:
+        assert not evidence.contradictions
+        assert not evidence.absent
+        assert all(
+            evidence.attestations.get(component.role) is AttestationState.VERIFIED for component in evidence.components
+        )
+        agreeing = {r.operator for r in evidence.results if r.counts and r.outcome is RebuildOutcome.REPRODUCED}
+        assert len(agreeing) >= evidence.policy.needed_operators
+        assert all(entry.state is MeasurementState.MATCHES for entry in evidence.measurements)
+
+
+@given(evidences)
+def test_one_contradicting_operator_makes_the_outcome_mismatched(evidence: ReleaseEvidence) -> None:
+    contradicted = any(r.counts and r.outcome is RebuildOutcome.MISMATCHED for r in evidence.results)
+    assert (judge(evidence).outcome is RebuildOutcome.MISMATCHED) == contradicted
