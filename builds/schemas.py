@@ -102,7 +102,8 @@ class RebuildSummaryOut(Schema):
 class NoticeOut(Schema):
     kind: str
     at: datetime
-    detail: dict[str, str]
+    sentence: str
+    todo: str
 
 
 class OpaqueOut(Schema):
@@ -198,7 +199,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
             ],
         ),
         contradicts_manifest=view.contradicts,
-        notices=[NoticeOut(kind=event.kind, at=event.at, detail=event.detail) for event in view.notices],
+        notices=[NoticeOut.from_orm(notice) for notice in view.notices],
         components=[_component_out(row) for row in view.components],
         measurements=[_measurement_out(row) for row in view.measurements],
         opaque_inputs=[

@@ -45,7 +45,6 @@ class Environment(BaseSettings):
     max_output_bytes: int = Field(default=4 * GIB, ge=1024)
     max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
 
-
     @field_validator("data_dir", "material_store")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

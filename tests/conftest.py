@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from builds.domain.materials import MaterialsLock, parse_lock, render_lock
+from builds.domain.materials import MalformedLock, MaterialsLock, parse_lock, render_lock
 from builds.domain.recipe import parse_recipe
 from builds.pipeline.debian_archive import lock_groups
 from builds.pipeline.engine import DockerEngine, Limits
@@ -47,9 +47,9 @@ def store() -> MaterialStore:
 def small_lock(store: MaterialStore) -> MaterialsLock:
     """A lock of a few real packages with a shell, resolved once and kept with the store."""
     kept = store.root / "small.lock"
-    if kept.is_file():
+    try:
         lock = parse_lock(kept.read_bytes())
-    else:
+    except (FileNotFoundError, MalformedLock):
         groups = parse_recipe(RECIPE.encode()).materials.groups
         lock = lock_groups(groups, store, Mirror(None), settings.ARCHIVE_KEYRING, never)
         kept.write_bytes(render_lock(lock))

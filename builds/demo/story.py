@@ -89,8 +89,8 @@ class Demo:
         for tag in (HONEST, TAMPERED, CONTRADICTING):
             self.say(f"importing {tag}")
             release = importing.import_release(project, self.releases / tag)
-            for event in view_of(reload(release)).notices:
-                self.say(f"  {event.kind}: {event.detail.get('sentence') or event.detail.get('what')}")
+            for notice in view_of(reload(release)).notices:
+                self.say(f"  {notice.kind}: {notice.sentence}")
             imported.append(release)
         return imported
 
@@ -157,7 +157,7 @@ def report(views: list[ReleaseView], contradicting: ReleaseView) -> dict[str, ob
             {
                 "tag": contradicting.release.tag,
                 "commit": contradicting.release.commit,
-                "contradictions": [event.detail["sentence"] for event in contradicting.notices],
+                "contradictions": [notice.sentence for notice in contradicting.notices],
                 "rebuilds": len(contradicting.rebuilds),
             }
         ],

@@ -1,27 +1,41 @@
 """``materials.lock`` (format 1): every build input by name, version and digest, and who vouched for it.
 
-TOML with ``[[indexes]]`` (signed archive indexes that were seen when locking) and ``[[packages]]``.
-What the lock says of authenticity is a pointer to evidence, never believed: see
-``builds.pipeline.debian_archive.authenticate``.
+TOML with ``[[indexes]]`` (signed archive indexes that were seen when locking), ``[[packages]]``, and
+optionally ``[[images]]`` and ``[[downloads]]``. What the lock says of authenticity is a pointer to
+evidence, never believed: see ``builds.pipeline.archive_evidence.authenticate``.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Hashable, Iterable
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from builds.domain.digest import Digest
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.paths import relative_path
 from builds.domain.recipe import first_problem
 
+LOCK_FILE = "materials.lock"
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 MAX_PACKAGE_BYTES = 4 * 1024**3
+MAX_PACKAGES = 5000
+
+_YEARS = range(1990, 2200)
 
 
 class MalformedLock(MalformedInput):
@@ -33,16 +47,30 @@ class MalformedLock(MalformedInput):
 
 def _pool_path(text: str) -> str:
     try:
-        return str(relative_path(text, where="materials.lock"))
+        return str(relative_path(text, where=LOCK_FILE))
     except PortalError as error:
         raise ValueError(error.what) from error
 
 
+def _utc_seconds(moment: datetime) -> datetime:
+    if moment.year not in _YEARS:
+        raise ValueError(f"the year {moment.year} is not plausible")
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^([0-9A-F]{40}|[0-9A-F]{64})$")]
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]{0,99}$")]
 PackageVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+~:-]{1,150}$")]
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+/-]{0,79}$")]
-PoolPath = Annotated[str, AfterValidator(_pool_path)]
+Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]{0,79}$")]
+# No percent sign, query or fragment: the path becomes part of an address, which a server decodes.
+PoolPath = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._~:/-]{0,399}$"), AfterValidator(_pool_path)
+]
+WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]{0,1900}$")]
+UtcSeconds = Annotated[AwareDatetime, AfterValidator(_utc_seconds)]
+Bytes = Annotated[int, Field(gt=0, le=MAX_PACKAGE_BYTES)]
 
 
 class _Frozen(BaseModel):
@@ -52,27 +80,41 @@ class _Frozen(BaseModel):
 class LockedIndex(_Frozen):
     """A signed index of an archive, named by the digests of its bytes.
 
-    ``release_sha256`` is of InRelease, ``packages_sha256`` of the uncompressed Packages file.
+    ``release_sha256`` is of InRelease, ``packages_sha256`` of the uncompressed Packages file at
+    ``packages_path`` under the archive's root; ``signed_by`` are fingerprints of primary keys.
     """
 
     suite: Word
     component: Word = "main"
     release_sha256: Sha256Hex
-    release_date: str
+    release_date: UtcSeconds
+    signed_by: list[Fingerprint] = []
     packages_sha256: Sha256Hex
+    packages_path: PoolPath | None = None
+
+    @property
+    def release_digest(self) -> Digest:
+        return Digest.sha256(self.release_sha256)
+
+    @property
+    def packages_digest(self) -> Digest:
+        return Digest.sha256(self.packages_sha256)
 
 
 class LockedPackage(_Frozen):
-    """One binary package. ``suite`` is None when no signed index is claimed to name it."""
+    """One binary package. ``suite`` is None when no signed index is claimed to name it.
+
+    ``size`` in bytes; ``path`` from the archive's root (Packages' Filename).
+    """
 
     name: PackageName
     version: PackageVersion
-    architecture: Word
+    architecture: Architecture
     suite: Word | None = None
     sha256: Sha256Hex
-    size: int = Field(gt=0, le=MAX_PACKAGE_BYTES)
+    size: Bytes
     path: PoolPath
-    groups: list[Word] = Field(min_length=1)
+    groups: list[Word] = Field(min_length=1, max_length=50)
 
     @property
     def digest(self) -> Digest:
@@ -83,6 +125,11 @@ class LockedPackage(_Frozen):
         """``name version (architecture)``, as errors and pages call it."""
         return f"{self.name} {self.version} ({self.architecture})"
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What Debian calls one package: name, version and architecture."""
+        return self.name, self.version, self.architecture
+
 
 class LockedImage(_Frozen):
     """A base image pinned by digest, for machines with a registry."""
@@ -91,73 +138,136 @@ class LockedImage(_Frozen):
     digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
+class LockedDownload(_Frozen):
+    """A file from anywhere, pinned by digest before the build. No signed index names it: it is opaque."""
+
+    name: PackageName
+    url: WebAddress
+    sha256: Sha256Hex
+    size: Bytes
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.sha256(self.sha256)
+
+
 class MaterialsLock(_Frozen):
     """The whole lock; ``parse_lock`` is the way in."""
 
     format: Literal[1] = 1
-    locked_at: Annotated[datetime, Field(strict=False)]
-    indexes: list[LockedIndex] = []
-    packages: list[LockedPackage] = Field(default=[], max_length=5000)
-    images: list[LockedImage] = []
+    locked_at: UtcSeconds
+    architecture: Architecture = "amd64"
+    indexes: list[LockedIndex] = Field(default=[], max_length=50)
+    packages: list[LockedPackage] = Field(default=[], max_length=MAX_PACKAGES)
+    images: list[LockedImage] = Field(default=[], max_length=50)
+    downloads: list[LockedDownload] = Field(default=[], max_length=MAX_PACKAGES)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        seen: set[tuple[str, str, str]] = set()
-        for package in self.packages:
-            key = (package.name, package.version, package.architecture)
-            if key in seen:
-                raise ValueError(f"{package.label} is locked twice")
-            seen.add(key)
-        suites = [index.suite for index in self.indexes]
-        if len(set(suites)) != len(suites):
-            raise ValueError("two indexes have the same suite")
-        if unknown := {package.suite for package in self.packages} - {*suites, None}:
+        _unique("index", ((index.suite, index.component) for index in self.indexes))
+        _unique("package", (package.identity for package in self.packages))
+        _unique("digest", [*(entry.sha256 for entry in self.packages), *(entry.sha256 for entry in self.downloads)])
+        _unique("image", (image.name for image in self.images))
+        _unique("download", (download.name for download in self.downloads))
+        _unique(
+            "group member",
+            ((group, entry.name, entry.architecture) for entry in self.packages for group in entry.groups),
+        )
+        if unknown := {package.suite for package in self.packages} - {*(index.suite for index in self.indexes), None}:
             raise ValueError(f"packages name suites without an index: {sorted(str(name) for name in unknown)}")
+        if foreign := {package.architecture for package in self.packages} - {self.architecture, "all"}:
+            raise ValueError(f"packages are of other architectures than {self.architecture}: {sorted(foreign)}")
         return self
 
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names of all groups that any package belongs to."""
+        return frozenset(group for package in self.packages for group in package.groups)
+
     def group(self, name: str) -> tuple[LockedPackage, ...]:
-        """The packages of a group, by name; ``MalformedLock`` when it is empty."""
-        found = tuple(package for package in self.packages if name in package.groups)
-        if not found:
-            raise MalformedLock(f"the lock has no package in group {name!r}", where="materials.lock")
-        return tuple(sorted(found, key=lambda package: (package.name, package.version)))
+        """The packages of a group, by name; ``MalformedLock`` when it has none."""
+        found = (package for package in self.packages if name in package.groups)
+        if not (members := tuple(sorted(found, key=lambda package: package.identity))):
+            raise MalformedLock(f"the lock has no package in group {name!r}", where=LOCK_FILE)
+        return members
 
-    def index_of(self, package: LockedPackage) -> LockedIndex | None:
-        """The signed index that the lock claims for a package."""
-        return next((index for index in self.indexes if index.suite == package.suite), None)
+    def by_digest(self, digest: Digest) -> LockedPackage | None:
+        """The package with this digest."""
+        return self._by_sha256.get(digest.hex) if digest.algorithm == "sha256" else None
+
+    def indexes_of(self, package: LockedPackage) -> tuple[LockedIndex, ...]:
+        """The signed indexes of the suite that the lock claims for a package; one per archive component."""
+        return tuple(index for index in self.indexes if index.suite == package.suite)
+
+    @cached_property
+    def _by_sha256(self) -> dict[str, LockedPackage]:
+        return {package.sha256: package for package in self.packages}
 
 
-def parse_lock(data: bytes, *, where: str = "materials.lock") -> MaterialsLock:
-    """Read a lock from TOML bytes; ``MalformedLock`` names the first thing that is wrong."""
+def _unique(kind: str, keys: Iterable[Hashable]) -> None:
+    seen: set[Hashable] = set()
+    for key in keys:
+        if key in seen:
+            shown = " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+            raise ValueError(f"the {kind} {shown} is locked twice")
+        seen.add(key)
+
+
+def parse_lock(data: bytes, *, where: str = LOCK_FILE, groups: Collection[str] | None = None) -> MaterialsLock:
+    """Read a lock from TOML bytes; ``MalformedLock`` names the first thing that is wrong.
+
+    With ``groups`` (the recipe's), a package of any other group is refused too: nothing that the
+    recipe does not ask for reaches a build.
+    """
     if len(data) > MAX_LOCK_BYTES:
         raise MalformedLock(f"the lock is larger than {MAX_LOCK_BYTES} bytes", where=where)
     try:
-        return MaterialsLock.model_validate(tomllib.loads(data.decode("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedLock(f"the lock is not TOML: {error}", where=where) from error
+        lock = MaterialsLock.model_validate(tomllib.loads(data.decode("utf-8")))
     except ValidationError as error:
         raise MalformedLock(first_problem(error), where=where) from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        # ValueError: not TOML, not UTF-8, or an integer of more digits than Python converts.
+        raise MalformedLock(f"the lock is not TOML: {str(error)[:300]}", where=where) from error
+    if groups is not None and (unknown := lock.groups - set(groups)):
+        raise MalformedLock(f"the lock has packages of groups the recipe does not name: {sorted(unknown)}", where=where)
+    return lock
 
 
 def render_lock(lock: MaterialsLock) -> bytes:
     """The lock as TOML, the same bytes for the same content: entries sorted, times in UTC."""
-    document = lock.model_dump(exclude_none=True)
-    document["locked_at"] = lock.locked_at.astimezone(UTC)
-    document["indexes"] = sorted(document["indexes"], key=lambda entry: entry["suite"])
-    document["images"] = sorted(document["images"], key=lambda entry: entry["name"])
-    document["packages"] = sorted(
-        ({**entry, "groups": sorted(entry["groups"])} for entry in document["packages"]),
-        key=lambda entry: (entry["name"], entry["version"], entry["architecture"]),
-    )
-    return tomli_w.dumps(document).encode()
+    packages = [
+        {**package.model_dump(exclude_none=True), "groups": sorted(package.groups)}
+        for package in sorted(lock.packages, key=lambda package: package.identity)
+    ]
+    indexes = [
+        {**index.model_dump(exclude_none=True), "signed_by": sorted(index.signed_by)}
+        for index in sorted(lock.indexes, key=lambda index: (index.suite, index.component))
+    ]
+    document: dict[str, object] = {
+        "format": lock.format,
+        "locked_at": lock.locked_at,
+        "architecture": lock.architecture,
+    }
+    lists: dict[str, list[dict[str, object]]] = {
+        "indexes": indexes,
+        "images": [image.model_dump() for image in sorted(lock.images, key=lambda image: image.name)],
+        "downloads": [entry.model_dump() for entry in sorted(lock.downloads, key=lambda entry: entry.name)],
+        "packages": packages,
+    }
+    return tomli_w.dumps({**document, **{name: entries for name, entries in lists.items() if entries}}).encode()
 
 
 def merge_groups(packages: Iterable[LockedPackage]) -> list[LockedPackage]:
-    """One entry per package, carrying the groups of all its occurrences."""
+    """One entry per package, carrying the groups of all its occurrences.
+
+    The same package of two suites keeps the first one's suite; two digests for one name, version
+    and architecture are ``MalformedLock``.
+    """
     merged: dict[tuple[str, str, str], LockedPackage] = {}
     for package in packages:
-        key = (package.name, package.version, package.architecture)
-        known = merged.get(key)
-        groups = sorted({*package.groups, *(known.groups if known is not None else ())})
-        merged[key] = package.model_copy(update={"groups": groups})
+        known = merged.setdefault(package.identity, package)
+        if known.sha256 != package.sha256:
+            raise MalformedLock(f"{package.label} has two different digests", where=package.suite or LOCK_FILE)
+        groups = sorted({*package.groups, *known.groups})
+        merged[package.identity] = known.model_copy(update={"groups": groups})
     return list(merged.values())

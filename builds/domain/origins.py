@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from builds.domain.digest import Digest
+
+MAX_SHOWN_PATH = 300
+"""Characters of a path that a sentence shows; a hostile package may hold longer ones."""
 
 
 class OriginKind(StrEnum):
@@ -22,16 +27,53 @@ class OriginKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Authenticity:
-    """Whether a signed index names a material's digest, and the sentence that says which or why not."""
+class SignedIndex:
+    """An archive index whose signature was verified: the suite it speaks for, the digest of its
+    InRelease bytes, its own date (UTC), and the primary key fingerprints of its good signatures."""
 
-    authenticated: bool
-    sentence: str
+    suite: str
+    release: Digest
+    date: datetime
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticity:
+    """Whether a signed index names a material's digest: the index, or the reason why none does."""
+
+    index: SignedIndex | None
+    reason: str = ""
+
+    @classmethod
+    def by(cls, index: SignedIndex) -> Self:
+        return cls(index)
+
+    @classmethod
+    def unauthenticated(cls, reason: str) -> Self:
+        return cls(None, reason)
+
+    @property
+    def authenticated(self) -> bool:
+        return self.index is not None
+
+    @property
+    def sentence(self) -> str:
+        """Which signed index names the digest, or why none counts; a clause without a full stop."""
+        if self.index is None:
+            return f"no signed index names it: {self.reason}"
+        keys = ", ".join(self.index.keys)
+        return (
+            f"its digest is named by the signed index of {self.index.suite} of {self.index.date:%Y-%m-%d %H:%M} UTC"
+            f" (InRelease {self.index.release}; signed by {keys})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
-    """A file inside a locked package; ``decompressed`` when the digest is of its decompressed content."""
+    """A file inside a locked package; ``decompressed`` when the digest is of its decompressed content.
+
+    An empty ``path`` stands for the package file itself.
+    """
 
     package: str
     version: str
@@ -49,14 +91,23 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadedFile:
+    """A file fetched before the build and pinned by digest only; always opaque."""
+
+    name: str
+
+
+type Candidate = PackageFile | SourceFile | DownloadedFile
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
-    """One answer, with the sentence that pages show."""
+    """One answer: its kind, the sentence that pages show, and the input it speaks of (None: built)."""
 
     kind: OriginKind
     sentence: str
+    material: Candidate | None = None
 
-
-type Candidate = PackageFile | SourceFile
 
 _BUILT = Origin(OriginKind.BUILT, "built in this rebuild")
 
@@ -66,23 +117,38 @@ def classify(digest: Digest, size: int, candidates: Mapping[Digest, Sequence[Can
 
     Of several inputs with these bytes an authenticated package is named before readable source, and
     that before an opaque input: the best explanation is also a true one, since the bytes are equal.
+    Among equals: bytes as they lie in the input before decompressed ones, then by sentence.
     """
     if size == 0:
         return _BUILT
     origins = [_origin(candidate) for candidate in candidates.get(digest, ())]
-    order = list(OriginKind)
-    return min(origins, key=lambda origin: (order.index(origin.kind), origin.sentence), default=_BUILT)
+    return min(origins, key=_preference, default=_BUILT)
+
+
+def _preference(origin: Origin) -> tuple[int, bool, str]:
+    decompressed = isinstance(origin.material, PackageFile) and origin.material.decompressed
+    return list(OriginKind).index(origin.kind), decompressed, origin.sentence
 
 
 def _origin(candidate: Candidate) -> Origin:
     match candidate:
         case PackageFile():
-            what = f"{candidate.path} of package {candidate.package} {candidate.version}"
+            package = f"package {candidate.package} {candidate.version}"
+            what = f"{_shown(candidate.path)} of {package}" if candidate.path else f"{package} itself"
             if candidate.decompressed:
                 what += " (decompressed)"
             kind = OriginKind.PACKAGE if candidate.authenticity.authenticated else OriginKind.OPAQUE
-            return Origin(kind, f"taken as is from {what}; {candidate.authenticity.sentence}")
+            return Origin(kind, f"taken as is from {what}; {candidate.authenticity.sentence}", candidate)
         case SourceFile(is_text=True):
-            return Origin(OriginKind.SOURCE, f"taken as is from the source tree: {candidate.path}, readable text")
+            sentence = f"taken as is from the source tree: {_shown(candidate.path)}, readable text"
+            return Origin(OriginKind.SOURCE, sentence, candidate)
         case SourceFile():
-            return Origin(OriginKind.OPAQUE, f"taken as is from the source tree: {candidate.path}, a prebuilt binary")
+            sentence = f"taken as is from the source tree: {_shown(candidate.path)}, a prebuilt binary"
+            return Origin(OriginKind.OPAQUE, sentence, candidate)
+        case DownloadedFile():
+            sentence = f"taken as is from the download {candidate.name}, pinned by its digest only"
+            return Origin(OriginKind.OPAQUE, sentence, candidate)
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= MAX_SHOWN_PATH else f"{path[:MAX_SHOWN_PATH]}…"

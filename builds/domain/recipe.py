@@ -201,10 +201,11 @@ def parse_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe:
     try:
         document: Mapping[str, object] = tomllib.loads(data.decode("utf-8"))
         return Recipe.model_validate(document)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRecipe(f"the recipe is not TOML: {error}", where=where) from error
     except ValidationError as error:
         raise MalformedRecipe(first_problem(error), where=where) from error
+    except (ValueError, RecursionError) as error:
+        # ValueError: not TOML, not UTF-8, or an integer of more digits than Python converts.
+        raise MalformedRecipe(f"the recipe is not TOML: {str(error)[:300]}", where=where) from error
 
 
 def first_problem(error: ValidationError) -> str:

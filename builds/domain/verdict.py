@@ -256,7 +256,9 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...]) -> Condit
             return Condition(
                 key, ConditionState.UNKNOWN, "No rebuild has shown that the covered initrd holds the katana binary."
             )
-    return Condition(key, ConditionState.MET, "The measurement covers firmware, kernel, initrd with katana, and command line.")
+    return Condition(
+        key, ConditionState.MET, "The measurement covers firmware, kernel, initrd with katana, and command line."
+    )
 
 
 def _opaque_accepted(results: tuple[OperatorResult, ...], policy: Policy) -> Condition:

@@ -10,32 +10,37 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import posixpath
-import subprocess
+import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
-from builds.domain.errors import LimitExceeded
-from builds.pipeline.package_contents import MalformedPackage
+from builds.domain.digest import Digest
+from builds.domain.errors import PortalError
+from builds.pipeline.material_store import atomic_file, named_disk_errors
+from builds.pipeline.rootfs import write_rootfs
 
-MAX_ROOTFS_BYTES = 8 * 1024**3
-_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 _ENVIRONMENT = ("PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC")
-_DROPPED = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/")
-_EXTRA_DIRECTORIES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, "etc": 0o755, "proc": 0o755, "sys": 0o755}
-_EXTRA_FILES = {
-    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
-}
-_PERMISSIONS = 0o0777
+_KEPT_DIGEST = re.compile(rb"[0-9a-f]{64}\n")
+
+
+class RootfsDamaged(PortalError):
+    """The kept layer changes while it is read."""
+
+    code: ClassVar[str] = "rootfs-damaged"
+    default_todo: ClassVar[str] = "Check the disk under the material store, then ask for the rebuild again."
 
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """What was written: the image's name, its id (sha256 of its configuration) and its layer's digest."""
+    """What was written: the image's name, its id (sha256 of its configuration) and its layer's digest.
+
+    ``image_id`` and ``rootfs_sha256`` are ``sha256:<hex>``.
+    """
 
     reference: str
     image_id: str
@@ -50,135 +55,112 @@ def write_base_image(
     labels: Mapping[str, str],
     rootfs: Path,
     check: Callable[[], None],
+    epoch: int = 0,
 ) -> BaseImage:
     """Write a ``docker load`` archive of the extracted ``packages`` (label and .deb) to ``destination``.
 
     ``rootfs`` is where the layer is kept: it is made when absent and only depends on the packages,
-    so it can be used again; its digest is computed anew each time.
+    so it can be used again. Its sha256 is kept beside it and compared whenever it is used; a
+    damaged layer is made anew. ``epoch`` (seconds) is the image's ``created`` time. Raises what
+    ``write_rootfs`` raises, and ``DiskFull``.
     """
-    if not rootfs.is_file():
-        partial = rootfs.with_suffix(".partial")
-        write_rootfs(packages, partial, check)
-        partial.replace(rootfs)
-    with rootfs.open("rb") as file:
-        layer = hashlib.file_digest(file, "sha256").hexdigest()
-    configuration = json.dumps(
+    with named_disk_errors(destination.parent, "while writing the base image"):
+        for _ in range(2):
+            expected = _kept_digest(rootfs) or _make_rootfs(packages, rootfs, check)
+            image = _write_archive(
+                destination, rootfs, expected, reference=reference, labels=labels, epoch=epoch, check=check
+            )
+            if image is not None:
+                return image
+            _digest_file(rootfs).unlink(missing_ok=True)
+            destination.unlink(missing_ok=True)
+    raise RootfsDamaged("the layer does not hash to what was just written", where=str(rootfs))
+
+
+def _make_rootfs(packages: Sequence[tuple[str, Path]], rootfs: Path, check: Callable[[], None]) -> Digest:
+    with atomic_file(rootfs) as (file, commit):
+        digest = write_rootfs(packages, file, check)
+        commit()
+    with atomic_file(_digest_file(rootfs)) as (file, commit):
+        file.write(f"{digest.hex}\n".encode())
+        commit()
+    return digest
+
+
+def _digest_file(rootfs: Path) -> Path:
+    return rootfs.with_name(f"{rootfs.name}.sha256")
+
+
+def _kept_digest(rootfs: Path) -> Digest | None:
+    with suppress(FileNotFoundError):
+        kept = _digest_file(rootfs).read_bytes()
+        if rootfs.is_file() and _KEPT_DIGEST.fullmatch(kept):
+            return Digest.sha256(kept.decode().strip())
+    return None
+
+
+def _write_archive(
+    destination: Path,
+    rootfs: Path,
+    expected: Digest,
+    *,
+    reference: str,
+    labels: Mapping[str, str],
+    epoch: int,
+    check: Callable[[], None],
+) -> BaseImage | None:
+    """The archive, or None when the layer that was copied into it is not the expected one."""
+    configuration = _configuration(expected, labels, epoch)
+    image_id = hashlib.sha256(configuration).hexdigest()
+    layer = f"{expected.hex}.tar"
+    manifest = [{"Config": f"{image_id}.json", "RepoTags": [reference], "Layers": [layer]}]
+    with rootfs.open("rb") as file, tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as archive:
+        _add_bytes(archive, f"{image_id}.json", configuration)
+        _add_bytes(archive, "manifest.json", json.dumps(manifest).encode())
+        entry = tarfile.TarInfo(layer)
+        entry.size = rootfs.stat().st_size
+        hashing = _HashingReader(file, check)
+        archive.addfile(entry, hashing)
+    if hashing.hexdigest() != expected.hex:
+        return None
+    return BaseImage(reference, f"sha256:{image_id}", str(expected))
+
+
+def _configuration(layer: Digest, labels: Mapping[str, str], epoch: int) -> bytes:
+    created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
+            "created": created,
             "config": {"Env": list(_ENVIRONMENT), "Labels": dict(labels), "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer}"]},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "locked packages, extracted"}],
+            "rootfs": {"type": "layers", "diff_ids": [str(layer)]},
+            "history": [{"created": created, "created_by": "locked packages, extracted"}],
         },
         sort_keys=True,
     ).encode()
-    image_id = hashlib.sha256(configuration).hexdigest()
-    manifest = [{"Config": f"{image_id}.json", "RepoTags": [reference], "Layers": [f"{layer}.tar"]}]
-    with tarfile.open(destination, "w") as archive:
-        _add_bytes(archive, f"{image_id}.json", configuration)
-        _add_bytes(archive, "manifest.json", json.dumps(manifest).encode())
-        entry = tarfile.TarInfo(f"{layer}.tar")
-        entry.size = rootfs.stat().st_size
-        with rootfs.open("rb") as file:
-            archive.addfile(entry, file)
-    return BaseImage(reference, f"sha256:{image_id}", f"sha256:{layer}")
 
 
-def write_rootfs(packages: Sequence[tuple[str, Path]], destination: Path, check: Callable[[], None]) -> None:
-    """Merge the packages' data archives into one tar: sorted by package, first file of a name wins.
+class _HashingReader(io.RawIOBase):
+    """Hashes what is read through it, so that the bytes checked are the bytes copied."""
 
-    Owner 0:0, time 0, no setuid bits, no device nodes, no documentation; the top-level aliases of a
-    merged /usr are followed, so that a package which still ships ``lib/x`` lands in ``usr/lib/x``.
-    """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    merger = _Merger(check)
-    with tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as target:
-        for name, mode in sorted(_EXTRA_DIRECTORIES.items()):
-            merger.add_directory(target, name, mode)
-        for alias, real in sorted(_MERGED.items()):
-            merger.add_directory(target, real, 0o755)
-            merger.add_link(target, alias, real)
-        for label, path in sorted(packages):
-            merger.add_package(target, label, path)
-        for name, data in sorted(_EXTRA_FILES.items()):
-            if name not in merger.seen:
-                _add_bytes(target, name, data)
-
-
-class _Merger:
-    def __init__(self, check: Callable[[], None]) -> None:
-        self.seen: set[str] = set()
+    def __init__(self, source: IO[bytes], check: Callable[[], None]) -> None:
+        super().__init__()
+        self._source = source
         self._check = check
-        self._total = 0
+        self._hasher = hashlib.sha256()
 
-    def add_package(self, target: tarfile.TarFile, label: str, path: Path) -> None:
-        command = ["dpkg-deb", "--fsys-tarfile", str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            if process.stdout is None:
-                raise MalformedPackage("dpkg-deb gave no output", where=label)
-            try:
-                with tarfile.open(fileobj=process.stdout, mode="r|") as source:
-                    for member in source:
-                        self._check()
-                        self._add_member(target, source, member, label)
-            except (tarfile.TarError, EOFError) as error:
-                raise MalformedPackage(f"its data archive is unreadable: {error}", where=label) from error
-            finally:
-                process.kill()
+    def readable(self) -> bool:
+        return True
 
-    def add_directory(self, target: tarfile.TarFile, name: str, mode: int) -> None:
-        if name not in self.seen:
-            self.seen.add(name)
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, mode
-            target.addfile(entry)
+    def read(self, size: int = -1) -> bytes:
+        self._check()
+        chunk = self._source.read(size)
+        self._hasher.update(chunk)
+        return chunk
 
-    def add_link(self, target: tarfile.TarFile, name: str, to: str) -> None:
-        self.seen.add(name)
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.linkname = tarfile.SYMTYPE, to
-        target.addfile(entry)
-
-    def _add_member(
-        self, target: tarfile.TarFile, source: tarfile.TarFile, member: tarfile.TarInfo, label: str
-    ) -> None:
-        name = merged_name(member.name, label)
-        if not name or name in self.seen or name.startswith(_DROPPED):
-            return
-        self._total += member.size
-        if self._total > MAX_ROOTFS_BYTES:
-            raise LimitExceeded(f"the base packages unpack to more than {MAX_ROOTFS_BYTES} bytes", where=label)
-        entry = tarfile.TarInfo(name)
-        entry.mode = member.mode & _PERMISSIONS
-        content: IO[bytes] | None = None
-        if member.isdir():
-            self.add_directory(target, name, entry.mode)
-            return
-        if member.isreg():
-            entry.size = member.size
-            content = source.extractfile(member)
-        elif member.issym():
-            entry.type, entry.linkname = tarfile.SYMTYPE, member.linkname
-        elif member.islnk():
-            entry.type, entry.linkname = tarfile.LNKTYPE, merged_name(member.linkname, label)
-            if entry.linkname.startswith(_DROPPED):
-                return
-        else:
-            return
-        self.seen.add(name)
-        target.addfile(entry, content)
-
-
-def merged_name(name: str, label: str) -> str:
-    """A member's path below the root with aliases of a merged /usr followed; empty for the root itself."""
-    path = posixpath.normpath("/" + name).lstrip("/")
-    if ".." in name.split("/"):
-        raise MalformedPackage(f"a member points outside: {name[:200]!r}", where=label)
-    top, separator, rest = path.partition("/")
-    if top in _MERGED and separator:
-        return f"{_MERGED[top]}/{rest}"
-    return path if path not in _MERGED else ""
+    def hexdigest(self) -> str:
+        return self._hasher.hexdigest()
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """The content-addressed store of materials: what the archive may forget, the portal keeps.
 
-Layout: ``<root>/sha256/<2 hex>/<64 hex>``. Files are added by atomic rename and checked on use.
+Layout: ``<root>/sha256/<2 hex>/<64 hex>``; ``contents/`` and ``derived/`` hold what can be computed
+again from it. Files are added by atomic rename, read-only, and hashed when added and when used.
 """
 
 from __future__ import annotations
@@ -8,18 +9,26 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, ClassVar
 
 from builds.domain.digest import Digest
 from builds.domain.errors import DiskFull, MalformedInput
 from builds.domain.materials import LockedPackage
-from builds.pipeline.mirror import Mirror
+from builds.pipeline.mirror import MaterialGone, Mirror, MirrorUnreachable
+
+__all__ = ["MaterialDamaged", "MaterialGone", "MaterialStore", "MirrorUnreachable", "Progress", "atomic_file"]
 
 _CHUNK = 1024 * 1024
+_READ_ONLY = 0o444
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+type Progress = Callable[[int, int, str], None]
+"""Called with how many of how many are done, and a phrase about the newest one."""
 
 
 class MaterialDamaged(MalformedInput):
@@ -27,6 +36,44 @@ class MaterialDamaged(MalformedInput):
 
     code: ClassVar[str] = "material-damaged"
     default_todo: ClassVar[str] = "Ask for the rebuild again: the damaged copy was set aside and is fetched anew."
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """A ``Progress`` that tells nobody."""
+
+
+@contextmanager
+def named_disk_errors(root: Path, what: str) -> Iterator[None]:
+    """Turn a full file system or quota into ``DiskFull``; other operating system errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFull(f"no space left {what}", where=str(root)) from error
+
+
+@contextmanager
+def atomic_file(final: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
+    """A new file beside ``final``; the yielded ``commit`` makes it appear there whole, else it goes away.
+
+    Two processes may do this at once: both write the whole file, the last rename stays.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=final.parent, prefix=".new-", delete=False) as file:
+        temporary = Path(file.name)
+
+        def commit() -> None:
+            file.flush()
+            os.fchmod(file.fileno(), _READ_ONLY)
+            os.fsync(file.fileno())
+            temporary.replace(final)
+            _sync_directory(final.parent)
+
+        try:
+            yield file, commit
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class MaterialStore:
@@ -51,7 +98,8 @@ class MaterialStore:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != digest.hex:
-            path.replace(path.with_suffix(".damaged"))
+            with suppress(FileNotFoundError):  # another process set it aside first
+                path.replace(path.with_suffix(".damaged"))
             raise MaterialDamaged(f"the stored file hashes to {found} and was set aside", where=str(path))
         return path
 
@@ -61,67 +109,79 @@ class MaterialStore:
             return self.add_stream(file, digest)
 
     def add_bytes(self, data: bytes) -> Digest:
-        """Store bytes under their own digest."""
+        """Store bytes under their own digest; a damaged copy that lies there is replaced."""
         digest = Digest.sha256(hashlib.sha256(data).hexdigest())
-        if not self.has(digest):
-            with self._temporary(digest) as (file, commit):
-                file.write(data)
-                commit()
+        with suppress(FileNotFoundError, MaterialDamaged):
+            self.verified(digest)
+            return digest
+        with named_disk_errors(self.root, "in the material store"), atomic_file(self.path(digest)) as (file, commit):
+            file.write(data)
+            commit()
         return digest
 
     def add_stream(self, stream: IO[bytes], digest: Digest) -> Path:
         """Store a stream under ``digest`` after checking that it hashes to it."""
         hasher = hashlib.sha256()
-        with self._temporary(digest) as (file, commit):
+        final = self.path(digest)
+        with named_disk_errors(self.root, "in the material store"), atomic_file(final) as (file, commit):
             while chunk := stream.read(_CHUNK):
                 hasher.update(chunk)
                 file.write(chunk)
             if hasher.hexdigest() != digest.hex:
                 raise MaterialDamaged(f"the bytes hash to sha256:{hasher.hexdigest()}, not {digest}", where=str(digest))
             commit()
-        return self.path(digest)
+        return final
 
-    def ensure(self, packages: Iterable[LockedPackage], mirror: Mirror, check: Callable[[], None]) -> int:
+    def ensure(
+        self,
+        packages: Iterable[LockedPackage],
+        mirror: Mirror,
+        check: Callable[[], None],
+        progress: Progress = silent,
+    ) -> int:
         """Have every package, from the store first, then the mirror; returns how many were fetched.
 
         Exactly the locked digests, never a newer version. Raises ``MaterialGone`` naming the first
-        package that is nowhere to be had, ``MirrorUnreachable``, or what ``check`` raises.
+        package that is nowhere to be had, ``MirrorUnreachable``, ``DiskFull``, or what ``check``
+        raises. What was fetched before that stays in the store.
         """
+        wanted = list(packages)
         missing = []
-        for package in packages:
+        for package in wanted:
             check()
             try:
                 self.verified(package.digest)
-            except (FileNotFoundError, MaterialDamaged):
+            except FileNotFoundError:
                 missing.append(package)
-        if not missing:
-            return 0
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root, prefix="fetch-") as directory:
-            for package, path in mirror.download(missing, Path(directory), check):
-                self.add_file(path, package.digest)
-                path.unlink()
+            except MaterialDamaged:
+                missing.append(package)
+                progress(0, len(wanted), f"{package.label}: the stored copy was damaged and is set aside")
+        if missing:
+            self._fetch(missing, mirror, check, progress)
         return len(missing)
 
-    @contextmanager
-    def _temporary(self, digest: Digest) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
-        """A file beside its destination; ``commit`` makes it appear there, otherwise it goes away."""
-        final = self.path(digest)
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=final.parent, prefix=".new-", delete=False) as file:
-                temporary = Path(file.name)
-
-                def commit() -> None:
-                    file.flush()
-                    os.fsync(file.fileno())
-                    temporary.replace(final)
-
+    def _fetch(
+        self, missing: list[LockedPackage], mirror: Mirror, check: Callable[[], None], progress: Progress
+    ) -> None:
+        with named_disk_errors(self.root, "while fetching materials"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.root, prefix="fetch-") as directory:
                 try:
-                    yield file, commit
-                finally:
-                    temporary.unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DiskFull("no space left in the material store", where=str(self.root)) from error
-            raise
+                    for done, (package, path) in enumerate(mirror.download(missing, Path(directory), check), start=1):
+                        check()
+                        self.add_file(path, package.digest)
+                        path.unlink()
+                        progress(done, len(missing), package.label)
+                except MirrorUnreachable as error:
+                    # apt-helper only says that a transfer failed; a full disk looks like that too.
+                    if shutil.disk_usage(self.root).free < max(package.size for package in missing):
+                        raise DiskFull("no space left while fetching materials", where=str(self.root)) from error
+                    raise
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

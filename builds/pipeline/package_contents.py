@@ -10,27 +10,42 @@ import lzma
 import os
 import stat
 import subprocess
-import tarfile
 import tempfile
+import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path, PurePosixPath
-from typing import IO, ClassVar, cast
+from typing import IO, NamedTuple, cast
 
-from builds.domain.digest import Digest
-from builds.domain.errors import LimitExceeded, MalformedInput
-from builds.domain.materials import LockedPackage
-from builds.domain.origins import Authenticity, Candidate, PackageFile, SourceFile
-from builds.pipeline.material_store import MaterialStore
+from builds.domain.digest import Algorithm, Digest
+from builds.domain.errors import LimitExceeded
+from builds.domain.materials import LockedDownload, LockedPackage
+from builds.domain.origins import Authenticity, Candidate, DownloadedFile, PackageFile, SourceFile
+from builds.pipeline.deb_stream import MalformedPackage, PackageLimits, open_package
+from builds.pipeline.material_store import MaterialStore, atomic_file, named_disk_errors
 
-MAX_FILES = 200_000
-MAX_UNPACKED_BYTES = 16 * 1024**3
+__all__ = [
+    "FileIndex",
+    "MalformedPackage",
+    "PackagedFile",
+    "candidates",
+    "index_contents",
+    "package_files",
+    "read_package",
+    "source_files",
+]
+
+MAX_SOURCE_FILES = 200_000
 _CHUNK = 1024 * 1024
+_SPOOLED_BYTES = 32 * _CHUNK
 _MAX_DECOMPRESSED_BYTES = 1024**3
+_ZSTD_SECONDS = 60.0
 _WORKERS = 2
+_CACHE_FORMAT = b"tee-portal-contents-1"
 _OPENERS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".xz": lzma.LZMAFile,
     ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")),
@@ -38,16 +53,11 @@ _OPENERS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
 }
 
 
-class MalformedPackage(MalformedInput):
-    """A .deb that cannot be read."""
+class PackagedFile(NamedTuple):
+    """A regular file inside a package: its path, size in bytes and sha256 hex.
 
-    code: ClassVar[str] = "malformed-package"
-    default_todo: ClassVar[str] = "Lock the materials again: this file is no package that dpkg-deb can read."
-
-
-@dataclass(frozen=True, slots=True)
-class PackagedFile:
-    """A regular file inside a package: its path, size in bytes and sha256 hex."""
+    ``decompressed`` marks size and digest as those of what a ``.xz``, ``.gz``, ``.bz2`` or ``.zst`` holds.
+    """
 
     path: str
     size: int
@@ -56,88 +66,160 @@ class PackagedFile:
 
 
 def package_files(store: MaterialStore, package: LockedPackage, check: Callable[[], None]) -> list[PackagedFile]:
-    """The regular files of a stored package; the answer is kept beside the store, since it cannot change."""
+    """The regular files of a stored package; the answer is kept beside the store, since it cannot change.
+
+    Reading it for the first time hashes the package; a damaged answer is computed again.
+    """
     cache = store.root / "contents" / f"{package.sha256}.json"
-    if cache.is_file():
-        return [PackagedFile(*entry) for entry in json.loads(cache.read_bytes())]
-    files = read_package(store.path(package.digest), package.label, check)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
-        json.dump([[entry.path, entry.size, entry.sha256, entry.decompressed] for entry in files], file)
-    Path(file.name).replace(cache)
+    if (known := _cached(cache)) is not None:
+        return known
+    files = read_package(store.verified(package.digest), package.label, check)
+    body = json.dumps(files, separators=(",", ":")).encode()
+    with named_disk_errors(store.root, "in the material store"), atomic_file(cache) as (file, commit):
+        file.write(b"%s %s\n%s" % (_CACHE_FORMAT, hashlib.sha256(body).hexdigest().encode(), body))
+        commit()
     return files
 
 
-def read_package(path: Path, label: str, check: Callable[[], None]) -> list[PackagedFile]:
-    """Read a .deb as a stream; nothing is unpacked. ``MalformedPackage`` or ``LimitExceeded``."""
+def _cached(cache: Path) -> list[PackagedFile] | None:
+    try:
+        header, _, body = cache.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    if header != b"%s %s" % (_CACHE_FORMAT, hashlib.sha256(body).hexdigest().encode()):
+        return None
+    return list(starmap(PackagedFile, json.loads(body)))
+
+
+def read_package(
+    path: Path, label: str, check: Callable[[], None], limits: PackageLimits | None = None
+) -> list[PackagedFile]:
+    """Read a .deb as a stream; nothing is unpacked. ``MalformedPackage``, ``UnsafePath`` or ``LimitExceeded``.
+
+    Hard links are left out: the file they name is there under its own name.
+    """
+    bounds = limits or PackageLimits()
+    budget = _Budget(bounds.unpacked_bytes, label)
     files: list[PackagedFile] = []
-    total = 0
-    with subprocess.Popen(
-        ["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        if process.stdout is None:
-            raise MalformedPackage("dpkg-deb gave no output", where=label)
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                for member in archive:
-                    check()
-                    total += member.size
-                    if len(files) > MAX_FILES or total > MAX_UNPACKED_BYTES:
-                        raise LimitExceeded(f"the package unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=label)
-                    if member.isreg() and (content := archive.extractfile(member)) is not None:
-                        files += _member_digests(member.name.removeprefix("./"), member.size, content)
-        except (tarfile.TarError, EOFError) as error:
-            raise MalformedPackage(f"its data archive is unreadable: {error}", where=label) from error
-        finally:
-            process.kill()
+    with open_package(path, label, check, bounds) as members:
+        for member in members:
+            if member.content is not None:
+                files += _member_digests(_readable(member.path), member.content, budget)
     return files
 
 
-def _member_digests(path: str, size: int, content: IO[bytes]) -> list[PackagedFile]:
-    opener = _OPENERS.get(PurePosixPath(path).suffix)
-    if opener is None:
-        return [PackagedFile(path, size, _hash(content, MAX_UNPACKED_BYTES)[1], False)]
-    with tempfile.SpooledTemporaryFile(max_size=32 * _CHUNK) as copy:
+@dataclass(slots=True)
+class _Budget:
+    """Bytes that decompressing the members of one package may still give."""
+
+    left: int
+    label: str
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise LimitExceeded("its compressed files decompress to more than this portal reads", where=self.label)
+
+
+def _member_digests(path: str, content: IO[bytes], budget: _Budget) -> list[PackagedFile]:
+    suffix = PurePosixPath(path).suffix
+    if suffix not in _OPENERS and suffix != ".zst":
+        return [PackagedFile(path, *_hash(content), False)]
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as copy:
         while chunk := content.read(_CHUNK):
             copy.write(chunk)
         copy.seek(0)
-        files = [PackagedFile(path, size, _hash(copy, MAX_UNPACKED_BYTES)[1], False)]
+        files = [PackagedFile(path, *_hash(copy), False)]
         copy.seek(0)
-        try:
-            inner_size, inner = _hash(opener(copy), _MAX_DECOMPRESSED_BYTES)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error, LimitExceeded):
-            # Not what its name says, or a bomb: then only its own bytes can be recognised.
-            return files
-        return [*files, PackagedFile(path, inner_size, inner, True)]
+        inner = _hash_zstd(copy, budget) if suffix == ".zst" else _hash_inner(_OPENERS[suffix], copy, budget)
+        # Not what its name says, or too large: then only its own bytes can be recognised.
+        return files if inner is None else [*files, PackagedFile(path, *inner, True)]
 
 
-def _hash(content: IO[bytes], limit: int) -> tuple[int, str]:
+def _hash(content: IO[bytes]) -> tuple[int, str]:
     hasher = hashlib.sha256()
     size = 0
     while chunk := content.read(_CHUNK):
         size += len(chunk)
-        if size > limit:
-            raise LimitExceeded(f"more than {limit} bytes", where="compressed file in a package")
         hasher.update(chunk)
     return size, hasher.hexdigest()
 
 
+def _hash_inner(opener: Callable[[IO[bytes]], IO[bytes]], copy: IO[bytes], budget: _Budget) -> tuple[int, str] | None:
+    hasher = hashlib.sha256()
+    size = 0
+    try:
+        with opener(copy) as inner:
+            while chunk := inner.read(_CHUNK):
+                size += len(chunk)
+                budget.spend(len(chunk))
+                if size > _MAX_DECOMPRESSED_BYTES:
+                    return None
+                hasher.update(chunk)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
+        return None
+    return size, hasher.hexdigest()
+
+
+def _hash_zstd(copy: IO[bytes], budget: _Budget) -> tuple[int, str] | None:
+    """Python 3.13 has no zstd: zstd(1) decompresses; without it such a file is known by its own bytes only."""
+    deadline = time.monotonic() + _ZSTD_SECONDS
+    hasher = hashlib.sha256()
+    size = 0
+    with tempfile.TemporaryFile() as source:
+        source.write(copy.read())
+        source.seek(0)
+        try:
+            process = subprocess.Popen(
+                ["zstd", "-dcq", "--memory=128MB"], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except FileNotFoundError:
+            return None
+        with process:
+            output = cast("IO[bytes]", process.stdout)
+            while chunk := output.read(_CHUNK):
+                size += len(chunk)
+                hasher.update(chunk)
+                budget.left -= len(chunk)
+                if size > _MAX_DECOMPRESSED_BYTES or budget.left < 0 or time.monotonic() > deadline:
+                    process.kill()
+                    break
+    budget.spend(0)
+    return (size, hasher.hexdigest()) if process.returncode == 0 else None
+
+
+def _readable(path: str) -> str:
+    """A path as text that databases and pages can hold; undecodable bytes become U+FFFD."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def source_files(root: Path) -> list[tuple[Digest, SourceFile]]:
-    """Regular files of a source tree without ``.git``, links not followed."""
-    found = []
-    for directory, names, files in os.walk(root):
+    """Regular files of a source tree without its ``.git``, sorted; no symbolic link is followed."""
+    found: list[tuple[Digest, SourceFile]] = []
+    for directory, names, files in os.walk(root, onerror=_raise):
         if directory == str(root) and ".git" in names:
             names.remove(".git")
-        for name in files:
+        names.sort()
+        for name in sorted(files):
             path = Path(directory, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                digest, is_text = _hash_source(path)
-                found.append((digest, SourceFile(path.relative_to(root).as_posix(), is_text)))
+            if (hashed := _hash_source(path)) is None:
+                continue
+            found.append((hashed[0], SourceFile(_readable(path.relative_to(root).as_posix()), hashed[1])))
+            if len(found) > MAX_SOURCE_FILES:
+                raise LimitExceeded(f"the source tree has more than {MAX_SOURCE_FILES} files", where=root.name)
     return found
 
 
-def _hash_source(path: Path) -> tuple[Digest, bool]:
-    data = path.read_bytes()
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _hash_source(path: Path) -> tuple[Digest, bool] | None:
+    """The digest of a regular file and whether it is text; None for anything else."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return None
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        data = file.read()
     try:
         is_text = "\0" not in data.decode("utf-8")
     except UnicodeDecodeError:
@@ -149,29 +231,61 @@ def index_contents(
     store: MaterialStore, packages: Iterable[LockedPackage], check: Callable[[], None]
 ) -> dict[str, list[PackagedFile]]:
     """The files of many stored packages by package sha256; cached ones are only read."""
-    wanted = list(packages)
     with ThreadPoolExecutor(_WORKERS) as pool:
         # Largest first, so that the last one running is a small one.
-        order = sorted(wanted, key=lambda package: -package.size)
+        order = sorted(packages, key=lambda package: (-package.size, package.sha256))
         results = pool.map(lambda package: package_files(store, package, check), order)
         return {package.sha256: files for package, files in zip(order, results, strict=True)}
+
+
+class FileIndex(Mapping[Digest, list[Candidate]]):
+    """Everything an output's bytes could have been taken from, by digest; values are made when asked for."""
+
+    def __init__(self, packages: Sequence[tuple[LockedPackage, Authenticity]]) -> None:
+        self._packages = packages
+        self._places: dict[str, list[tuple[int, PackagedFile]]] = defaultdict(list)
+        self._others: dict[str, list[Candidate]] = defaultdict(list)
+
+    def add_package_files(self, position: int, files: Iterable[PackagedFile]) -> None:
+        """Add what the package at ``position`` of the constructor's packages holds."""
+        places = self._places
+        for file in files:
+            places[file.sha256].append((position, file))
+
+    def add(self, digest: Digest, candidate: Candidate) -> None:
+        self._others[digest.hex].append(candidate)
+
+    def __getitem__(self, digest: Digest) -> list[Candidate]:
+        found = list(self._others.get(digest.hex, ()))
+        for position, file in self._places.get(digest.hex, ()):
+            package, authenticity = self._packages[position]
+            found.append(PackageFile(package.name, package.version, file.path, file.decompressed, authenticity))
+        if not found or digest.algorithm is not Algorithm.SHA256:
+            raise KeyError(digest)
+        return found
+
+    def __iter__(self) -> Iterator[Digest]:
+        return (Digest.sha256(value) for value in self._places.keys() | self._others.keys())
+
+    def __len__(self) -> int:
+        return len(self._places.keys() | self._others.keys())
 
 
 def candidates(
     packages: Iterable[LockedPackage],
     contents: Mapping[str, list[PackagedFile]],
     authenticity: Mapping[str, Authenticity],
-    root: Path,
-) -> dict[Digest, list[Candidate]]:
-    """Everything an output's bytes could have been taken from: package files, packages and source files."""
-    found: dict[Digest, list[Candidate]] = defaultdict(list)
-    for package in packages:
-        trust = authenticity[package.sha256]
-        whole = PackageFile(package.name, package.version, package.path, False, trust)
-        found[package.digest].append(whole)
-        for file in contents[package.sha256]:
-            entry = PackageFile(package.name, package.version, file.path, file.decompressed, trust)
-            found[Digest.sha256(file.sha256)].append(entry)
-    for digest, source in source_files(root):
-        found[digest].append(source)
-    return found
+    root: Path | None,
+    downloads: Iterable[LockedDownload] = (),
+) -> FileIndex:
+    """Index package files, packages themselves, downloads and the source tree at ``root`` (None: without)."""
+    trusted = [(package, authenticity[package.sha256]) for package in packages]
+    index = FileIndex(trusted)
+    for position, (package, trust) in enumerate(trusted):
+        index.add(package.digest, PackageFile(package.name, package.version, "", False, trust))
+        index.add_package_files(position, contents[package.sha256])
+    for download in downloads:
+        index.add(download.digest, DownloadedFile(download.name))
+    for digest, source in source_files(root) if root is not None else ():
+        index.add(digest, source)
+    return index

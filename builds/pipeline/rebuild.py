@@ -18,15 +18,15 @@ from builds.domain import dockerfile
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import DiskFull, PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement
-from builds.domain.materials import LockedPackage, MaterialsLock, parse_lock
+from builds.domain.materials import MAX_LOCK_BYTES, LockedPackage, MaterialsLock, parse_lock
 from builds.domain.origins import Candidate, Origin, classify
 from builds.domain.recipe import RECIPE_FILE, LaunchConfigurationSpec, Recipe, Stage, parse_recipe
 from builds.domain.roles import BootMode, Role
+from builds.pipeline.archive_evidence import authenticate
 from builds.pipeline.archives import read_initrd
 from builds.pipeline.base_image import write_base_image
 from builds.pipeline.context import write_context
 from builds.pipeline.control import Observer
-from builds.pipeline.debian_archive import authenticate
 from builds.pipeline.engine import BuildFailed, BuildRequest, DockerEngine, Limits
 from builds.pipeline.hashing import hash_file, hash_gzip
 from builds.pipeline.material_store import MaterialStore
@@ -35,7 +35,6 @@ from builds.pipeline.mirror import Mirror
 from builds.pipeline.package_contents import candidates, index_contents
 from builds.pipeline.source import GitSource, SourceTree
 
-MAX_LOCK_BYTES = 4 * 1024 * 1024
 MAX_COMMAND_LINE_BYTES = 4096
 
 
@@ -177,7 +176,7 @@ class Build:
     def _fetch_materials(self, tree: SourceTree, lock: MaterialsLock) -> Mapping[Digest, list[Candidate]]:
         check = self._observer.check
         fetched = self._store.ensure(lock.packages, self._mirror, check)
-        trust = authenticate(lock, self._store, self._plan.keyring)
+        trust = authenticate(lock, self._store, self._plan.keyring, mirror=self._mirror, check=check)
         named = sum(entry.authenticated for entry in trust.values())
         self._say(
             f"{len(lock.packages)} packages with their locked digests, {fetched} fetched now,"
@@ -281,7 +280,9 @@ class Build:
 def read_recipe_and_lock(tree: SourceTree) -> tuple[Recipe, MaterialsLock]:
     """The recipe at the top of a tree and the lock it names."""
     recipe = parse_recipe(tree.read(RECIPE_FILE, MAX_LOCK_BYTES))
-    return recipe, parse_lock(tree.read(recipe.materials.lock, MAX_LOCK_BYTES), where=recipe.materials.lock)
+    groups = {group.name for group in recipe.materials.groups}
+    data = tree.read(recipe.materials.lock, MAX_LOCK_BYTES)
+    return recipe, parse_lock(data, where=recipe.materials.lock, groups=groups)
 
 
 def read_command_line(tree: SourceTree, spec: LaunchConfigurationSpec) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
 from builds.domain.comparison import (
     ComponentComparison,
@@ -99,6 +101,23 @@ class MeasurementRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something wrong with a release: its kind, when it was found, the sentence, and what to do ("" if nothing)."""
+
+    kind: str
+    at: datetime
+    sentence: str
+    todo: str
+
+    @classmethod
+    def of(cls, event: ReleaseEvent) -> Self:
+        """A contradiction carries its sentence; a named error its what, where and todo."""
+        detail = event.detail
+        sentence = detail.get("sentence") or f"{detail['what']} ({detail['where']})."
+        return cls(event.kind, event.at, sentence, detail.get("todo", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseView:
     """All that the release page and the API say about a release."""
 
@@ -117,12 +136,12 @@ class ReleaseView:
         return any(event.kind == CONTRADICTION for event in self.release.events.all())
 
     @property
-    def notices(self) -> list[ReleaseEvent]:
-        """Contradictions and problems found after the newest good news of the same kind."""
+    def notices(self) -> list[Notice]:
+        """Contradictions, later changes, and problems that no later success has ended."""
         events = list(self.release.events.all())
         stored = [event for event in events if event.kind == MATERIALS_STORED]
         return [
-            event
+            Notice.of(event)
             for event in events
             if event.kind in {CONTRADICTION, CHANGED_SINCE_IMPORT}
             or (event.kind == MATERIALS_FAILED and not any(good.at > event.at for good in stored))

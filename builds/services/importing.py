@@ -28,7 +28,7 @@ from builds.models import (
     Release,
     ReleaseEvent,
 )
-from builds.pipeline.debian_archive import authenticate
+from builds.pipeline.archive_evidence import authenticate
 from builds.pipeline.rebuild import measure_files, read_recipe_and_lock
 from builds.pipeline.release_directory import Asset, PublishedRelease, read_release_directory
 from builds.pipeline.source import GitSource
@@ -123,7 +123,9 @@ def _store_materials(release: Release, facts: SourceFacts | None, problem: Porta
     except PortalError as error:
         _record(release, MATERIALS_FAILED, error.as_dict())
         return False
-    trust = authenticate(facts.lock, workshop.store(), settings.ARCHIVE_KEYRING)
+    trust = authenticate(
+        facts.lock, workshop.store(), settings.ARCHIVE_KEYRING, mirror=workshop.mirror(), check=_unstoppable
+    )
     with transaction.atomic():
         for package in facts.lock.packages:
             authenticity = trust[package.sha256]

@@ -34,8 +34,8 @@ class Command(BaseCommand):
             if row.problem is not None:
                 state = f"{row.problem['code']}: {row.problem['what']}"
             self.stdout.write(f"  {row.role:<8} {row.file_name:<40} {state}")
-        for event in view.notices:
-            self.stdout.write(f"  {event.kind}: {event.detail.get('sentence') or event.detail.get('what')}")
+        for notice in view.notices:
+            self.stdout.write(f"  {notice.kind}: {notice.sentence}")
 
     def _project(self, name: str | None, source: str | None) -> Project:
         if source is not None:

@@ -1,0 +1,172 @@
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from builds.domain.errors import LimitExceeded, PortalError, UnsafePath
+from builds.pipeline import archives
+from builds.pipeline.archives import MalformedArchive, hash_tar_member, read_initrd
+from tests.conftest import never
+
+NAMES = frozenset({"katana-reproducible", "katana"})
+
+
+def newc(name: str, data: bytes = b"", mode: int = 0o100644, *, inode: int = 0, links: int = 1, **fields: int) -> bytes:
+    """One newc entry (Linux buffer-format.rst); ``size`` or ``name_size`` override what is true."""
+    encoded = name.encode() + b"\0"
+    size = fields.get("size", len(data))
+    name_size = fields.get("name_size", len(encoded))
+    numbers = (inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0)
+    header = b"070701" + "".join(f"{number:08x}" for number in numbers).encode()
+    return pad(header + encoded) + pad(data)
+
+
+def pad(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 4)
+
+
+TRAILER = newc("TRAILER!!!", mode=0)
+INIT = newc("init", b"#!/bin/sh\n", 0o100755)
+
+
+def initrd(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "initrd.img"
+    path.write_bytes(data)
+    return path
+
+
+def paths(entries: list[archives.InitrdEntry]) -> list[str]:
+    return [entry.path for entry in entries]
+
+
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress, lzma.compress])
+def test_plain_gzip_and_xz_initrds_read_alike(tmp_path: Path, wrap: object) -> None:
+    data = newc("bin", mode=0o040755) + INIT + newc("bin/sh", b"busybox", 0o120777) + TRAILER
+    entries = read_initrd(initrd(tmp_path, wrap(data)), check=never)  # type: ignore[operator]
+    assert paths(entries) == ["bin", "bin/sh", "init"]
+    assert entries[2].sha256 is not None
+    assert entries[2].sha256.hex == hashlib.sha256(b"#!/bin/sh\n").hexdigest()
+    assert entries[0].sha256 is entries[1].sha256 is None
+
+
+def test_a_later_segment_replaces_what_an_earlier_one_holds_as_the_kernel_does(tmp_path: Path) -> None:
+    first = gzip.compress(INIT + TRAILER)
+    second = gzip.compress(newc("init", b"evil", 0o100755) + newc("extra", b"x") + TRAILER)
+    entries = read_initrd(initrd(tmp_path, first + b"\0" * 512 + second), check=never)
+    assert paths(entries) == ["extra", "init"]
+    assert entries[1].size == 4
+
+
+def test_an_uncompressed_microcode_segment_may_come_first(tmp_path: Path) -> None:
+    data = newc("kernel/x86/microcode/GenuineIntel.bin", b"mc") + TRAILER + b"\0" * 300 + gzip.compress(INIT + TRAILER)
+    assert paths(read_initrd(initrd(tmp_path, data), check=never)) == ["init", "kernel/x86/microcode/GenuineIntel.bin"]
+
+
+def test_every_name_of_a_hard_linked_file_has_its_content(tmp_path: Path) -> None:
+    data = newc("a", inode=7, links=2) + newc("b", b"data", inode=7, links=2) + TRAILER
+    first, second = read_initrd(initrd(tmp_path, data), check=never)
+    assert first.sha256 == second.sha256
+    assert first.size == second.size == 4
+
+
+@pytest.mark.parametrize("name", ["../etc/passwd", "/etc/passwd", "a/../../b", "a\nb"])
+def test_a_member_that_points_outside_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafePath):
+        read_initrd(initrd(tmp_path, newc(name, b"x") + TRAILER), check=never)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"garbage",
+        INIT,
+        INIT[:50],
+        newc("x", b"1234", size=2**31) + TRAILER,
+        newc("x", b"1234", name_size=2**31) + TRAILER,
+        newc("x", b"1234", name_size=0) + TRAILER,
+        b"070701" + b"zz" * 52 + TRAILER,
+        b"070707" + INIT[6:] + TRAILER,
+        gzip.compress(INIT),
+        gzip.compress(INIT + TRAILER)[:-6],
+        gzip.compress(b"not cpio"),
+        b"\x28\xb5\x2f\xfd" + b"zstd",
+    ],
+)
+def test_an_initrd_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(PortalError) as caught:
+        read_initrd(initrd(tmp_path, data), check=never)
+    assert caught.value.code in {"malformed-archive", "malformed-gzip"}
+
+
+def test_an_initrd_that_expands_beyond_the_bound_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 1_000_000)
+    with pytest.raises(LimitExceeded):
+        read_initrd(initrd(tmp_path, gzip.compress(bytes(50_000_000))), check=never)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_mutated_initrd_is_read_or_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
+    image = bytearray(newc("bin", mode=0o040755) + INIT + newc("etc/x", b"y" * 40) + TRAILER)
+    for _ in range(data.draw(st.integers(1, 5))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_initrd(initrd(tmp_path, bytes(image)), check=never)
+    except PortalError as error:
+        assert error.code in {"malformed-archive", "unsafe-path", "malformed-gzip", "limit-exceeded"}
+
+
+def tarball(tmp_path: Path, *members: tuple[str, bytes | str]) -> Path:
+    """A tar.gz; a member whose content is text is a symbolic link to it."""
+    path = tmp_path / "katana.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+                archive.addfile(entry)
+            else:
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_a_tarball_gives_the_digests_of_the_binary_and_of_itself(tmp_path: Path) -> None:
+    path = tarball(tmp_path, ("./README", b"hi"), ("./katana-reproducible", b"ELF" * 1000))
+    read = hash_tar_member(path, NAMES, 10**6, check=never)
+    assert read.member == "katana-reproducible"
+    assert read.content.sha384.hex == hashlib.sha384(b"ELF" * 1000).hexdigest()
+    assert read.container.sha256.hex == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        ([("../katana", b"x")], UnsafePath),
+        ([("/katana", b"x")], UnsafePath),
+        ([("katana", b"x"), ("a", "/etc/passwd")], UnsafePath),
+        ([("katana", b"x"), ("a", "../../b")], UnsafePath),
+        ([("katana", "other")], MalformedArchive),
+        ([("other", b"x")], MalformedArchive),
+        ([("katana", b"x"), ("katana-reproducible", b"y")], MalformedArchive),
+        ([("katana", b"x" * 2_000_000)], LimitExceeded),
+    ],
+)
+def test_a_hostile_tarball_is_refused_by_name(
+    tmp_path: Path, members: list[tuple[str, bytes | str]], error: type[PortalError]
+) -> None:
+    with pytest.raises(error):
+        hash_tar_member(tarball(tmp_path, *members), NAMES, 10**6, check=never)
+
+
+def test_a_truncated_tarball_is_named(tmp_path: Path) -> None:
+    path = tarball(tmp_path, ("katana", bytes(range(256)) * 100))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(MalformedArchive):
+        hash_tar_member(path, NAMES, 10**6, check=never)

@@ -1,0 +1,191 @@
+"""Pages and API say the same, escape what is hostile, and cost a constant number of queries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from builds.domain.roles import Role
+from builds.models import LogChunk, Rebuild, Release
+from builds.services import rebuilding
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client: Client, address: str) -> str:
+    """The text of a page: tags dropped, white space folded."""
+    response = client.get(address)
+    assert response.status_code == 200
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def test_the_empty_portal_says_what_to_do(client: Client) -> None:
+    assert "No release has been imported yet" in page(client, "/")
+
+
+def test_a_reproduced_release_reads_reproduced_and_still_denies_with_reasons(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    release = make_release()
+    make_rebuild(release)
+    text = page(client, release.get_absolute_url())
+    assert "1 of 1 operators (2 needed) rebuilt every component" in text
+    assert "Deny: attested-by-expected-publisher, reproduced-by-enough-operators." in text
+    assert "same input" in text
+    assert "covered inside the initrd as bin/katana" in text
+    api = client.get("/api/v1/releases/enclave/v1.0.0").json()
+    assert api["verdict"]["sentence"] in text
+    assert api["verdict"]["decision"] == "deny"
+    assert {row["role"]: row["comparison"]["outcome"] for row in api["components"]} == dict.fromkeys(Role, "reproduced")
+    assert api["measurements"][0]["state"] == "matches"
+
+
+def test_a_replaced_initrd_is_mismatched_there_and_in_the_measurement_only(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    release = make_release()
+    rebuild = make_rebuild(release, changed=(Role.INITRD,))
+    api = client.get("/api/v1/releases/enclave/v1.0.0").json()
+    outcomes = {row["role"]: row["comparison"]["outcome"] for row in api["components"]}
+    assert [role for role, outcome in outcomes.items() if outcome != "reproduced"] == ["initrd"]
+    assert api["measurements"][0]["state"] == "differs"
+    assert "initrd mismatched" in page(client, release.get_absolute_url())
+    assert "rebuilt with other bytes" in page(client, rebuild.get_absolute_url())
+    assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["outcome"] == "mismatched"
+
+
+def test_a_component_the_rebuild_did_not_make_is_missing(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    rebuild = make_rebuild(make_release(), missing=(Role.DISK,))
+    assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["outcome"] == "missing"
+
+
+def test_a_contradiction_is_shown_before_anything_is_rebuilt(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    make_release(contradiction="kernel: vmlinuz hashes to something else.")
+    assert "contradicts its manifest" in page(client, "/")
+    text = page(client, "/releases/enclave/v1.0.0/")
+    assert "The published files contradict their own manifest. kernel: vmlinuz" in text
+    assert "not rebuilt yet" in text
+
+
+def test_a_failed_rebuild_is_no_evidence_and_says_what_to_do(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    rebuild = rebuilding.request_rebuild(make_release(), rebuilding.local_rebuilder())
+    claim = rebuilding.claim(rebuild.pk, "w")
+    assert claim is not None
+    failure = rebuilding.RebuildAlreadyLive("libc6 2.39 is gone", where="stage materials", todo="Find the file.")
+    rebuilding.finish(claim, rebuilding.RunState.FAILED, failure=failure)
+    text = page(client, rebuild.get_absolute_url())
+    assert "No evidence either way: the rebuild failed. This is not a mismatch." in text
+    assert "libc6 2.39 is gone (stage materials). What to do: Find the file." in text.replace(" )", ")")
+    api = client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()
+    assert api["outcome"] is None
+    assert api["failure"]["todo"] == "Find the file."
+
+
+def test_a_hostile_log_is_shown_as_text(client: Client, make_release: Callable[..., Release]) -> None:
+    rebuild = rebuilding.request_rebuild(make_release(), rebuilding.local_rebuilder())
+    LogChunk(rebuild=rebuild, sequence=1, stage_position=1, text="<script>alert(1)</script>\n").save()
+    content = client.get(rebuild.get_absolute_url()).content.decode()
+    assert "<script>alert" not in content
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
+    plain = client.get(f"/rebuilds/{rebuild.pk}/log")
+    assert plain["Content-Type"] == "text/plain; charset=utf-8"
+    assert plain["X-Content-Type-Options"] == "nosniff"
+    assert b"".join(plain) == b"<script>alert(1)</script>\n"  # type: ignore[arg-type]
+
+
+def test_a_long_log_shows_its_end_and_links_to_all_of_it(client: Client, make_release: Callable[..., Release]) -> None:
+    rebuild = rebuilding.request_rebuild(make_release(), rebuilding.local_rebuilder())
+    for number in range(1, 30):
+        LogChunk(rebuild=rebuild, sequence=number, stage_position=1, text=f"<{number}>" * 2000).save()
+    content = client.get(rebuild.get_absolute_url()).content.decode()
+    assert "Only the last 100000 characters are shown" in content
+    assert "&lt;29&gt;" in content
+    assert "&lt;1&gt;" not in content
+
+
+def test_a_tag_with_slashes_and_plus_round_trips(client: Client, make_release: Callable[..., Release]) -> None:
+    release = make_release(tag="tee/vm-v1.2.3+katana-v1.7")
+    assert "tee/vm-v1.2.3+katana-v1.7" in page(client, release.get_absolute_url())
+    assert client.get(f"/api/v1/releases/enclave/{release.tag}").json()["tag"] == release.tag
+
+
+def test_no_page_or_answer_may_run_foreign_script(client: Client, make_release: Callable[..., Release]) -> None:
+    for address in ("/", make_release().get_absolute_url()):
+        response = client.get(address)
+        policy = response["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        body = response.content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=", body)
+
+
+def test_the_cost_of_a_page_does_not_grow_with_releases_and_rebuilds(
+    client: Client,
+    make_release: Callable[..., Release],
+    make_rebuild: Callable[..., Rebuild],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for number in range(12):
+        release = make_release(tag=f"v{number}")
+        for _ in range(3):
+            make_rebuild(release)
+    with django_assert_max_num_queries(14):
+        assert "v11" in page(client, "/")
+    with django_assert_max_num_queries(14):
+        page(client, "/releases/enclave/v3/")
+    with django_assert_max_num_queries(14):
+        assert len(client.get("/api/v1/releases").json()["releases"]) == 12
+
+
+def test_lists_are_bounded_and_paged(client: Client, make_release: Callable[..., Release]) -> None:
+    for number in range(30):
+        make_release(tag=f"v{number}")
+    first = client.get("/api/v1/releases?limit=20").json()
+    second = client.get(f"/api/v1/releases?limit=20&before={first['next']}").json()
+    assert (len(first["releases"]), len(second["releases"]), second["next"]) == (20, 10, None)
+    assert client.get("/api/v1/releases?limit=1000").status_code == 422
+    assert "Older releases" in page(client, "/")
+    assert client.get("/?before=x").status_code == 404
+
+
+def test_what_does_not_exist_is_a_named_404(client: Client) -> None:
+    assert client.get("/releases/enclave/v9/").status_code == 404
+    answer = client.get("/api/v1/releases/enclave/v9")
+    assert answer.status_code == 404
+    assert json.loads(answer.content)["code"] == "not-found"
+    assert client.get("/rebuilds/00000000-0000-0000-0000-000000000000/").status_code == 404
+
+
+def test_only_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:
+    release = make_release()
+    start = f"{release.get_absolute_url()}rebuild"
+    assert client.post(start).status_code == 302
+    assert Rebuild.objects.count() == 0
+    client.force_login(User.objects.create_user("admin", is_staff=True))
+    assert "Rebuild now" in page(client, release.get_absolute_url())
+    client.post(start)
+    rebuild = Rebuild.objects.get()
+    client.post(f"/rebuilds/{rebuild.pk}/cancel")
+    rebuild.refresh_from_db()
+    assert rebuild.state == "cancelled"
+    assert client.get(start).status_code == 405
+
+
+def test_the_admin_pages_cannot_edit_evidence(client: Client, make_release: Callable[..., Release]) -> None:
+    release = make_release()
+    client.force_login(User.objects.create_superuser("root"))
+    assert client.get(f"/admin/builds/release/{release.pk}/change/").status_code == 200
+    assert client.post(f"/admin/builds/release/{release.pk}/change/", {"commit": "0" * 40}).status_code == 403
+    assert client.post(f"/admin/builds/release/{release.pk}/delete/", {"post": "yes"}).status_code == 403
