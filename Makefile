@@ -1,19 +1,19 @@
 # Two commands matter: make demo and make test. Both install what they miss.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench lint lock clean
+.PHONY: help setup demo test serve bench lint style types layers migrations shell lock clean
 SHELL := /bin/bash
 PORT ?= 8000
 PYTHON := .venv/bin/python
 
 help:
 	@echo "make demo [DEMO_EXIT=1]  publish, import, rebuild and judge the reference releases, then serve"
-	@echo "make test                the whole suite"
+	@echo "make test [PYTEST=...]   the whole suite, or what the arguments of pytest choose"
 	@echo "make setup               only what both need: packages and .venv"
 	@echo "make serve [PORT=8000]   serve the data that is there"
 	@echo "make bench               measure, and write docs/benchmarks.md"
-	@echo "make lint                style, types, layers, migrations"
-	@echo "make lock                resolve requirements.in into requirements.lock"
-	@echo "make clean               remove var/ and .venv"
+	@echo "make lint                style, types, layers, migrations, shell scripts"
+	@echo "make lock [UPGRADE=1]    resolve requirements.in into requirements.lock"
+	@echo "make clean               stop what killed runs left, remove var/ and .venv"
 
 setup:
 	@scripts/setup test
@@ -24,31 +24,45 @@ demo:
 
 test:
 	@scripts/setup test
-	@scripts/with-services --redis --docker --postgres -- $(PYTHON) -m pytest $(PYTEST)
+	@TEE_PORTAL_DATA_DIR=var/test scripts/with-services --redis --docker --postgres -- scripts/suite $(PYTEST)
 
 serve:
 	@scripts/setup runtime
-	@$(PYTHON) manage.py migrate --verbosity 0
-	@exec .venv/bin/gunicorn tee_portal.wsgi --bind 127.0.0.1:$(PORT) --threads 4
+	@scripts/with-services --redis --docker -- scripts/serve $(PORT)
 
 bench:
 	@scripts/setup runtime
 	@scripts/with-services --redis --docker -- $(PYTHON) scripts/bench.py
 
-lint:
+lint: style types layers migrations shell
+
+style:
 	@scripts/setup test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types:
+	@scripts/setup test
 	.venv/bin/mypy
+
+layers:
+	@scripts/setup test
 	.venv/bin/lint-imports
+
+migrations:
+	@scripts/setup test
 	$(PYTHON) manage.py makemigrations --check --dry-run
-	shellcheck scripts/setup scripts/with-services .ci/run examples/reference-enclave/tee/scripts/*.sh
+
+shell:
+	@scripts/setup test
+	shellcheck --external-sources scripts/{setup,lock,serve,suite,with-services,environment.sh} .ci/run \
+		examples/reference-enclave/tee/scripts/*.sh
 
 lock:
-	@scripts/setup runtime
-	@uv=$$(command -v uv || echo var/tools/bin/uv); \
-	$$uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--python $(PYTHON) requirements.in --output-file requirements.lock
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+	@scripts/setup test
 
+# Refuses while a run of this clone goes on: its engine keeps its data there.
 clean:
-	rm -rf var .venv
+	@scripts/with-services --stop
+	rm -rf var .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache staticfiles

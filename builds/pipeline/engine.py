@@ -127,6 +127,9 @@ class DockerEngine:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
+        scheme, _, path = base_url.partition("://")
+        if scheme == "unix" and not Path("/", path).is_socket():
+            raise EngineUnreachable("there is no engine socket", where=base_url)
         with _named_errors(base_url, "connecting"):
             self._api = docker.APIClient(base_url=base_url, version="auto", timeout=_API_TIMEOUT_SECONDS)
 

@@ -1,0 +1,64 @@
+"""One whole demo per run of the suite, as ``make demo DEMO_EXIT=1`` runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from tee_portal.env import BASE_DIR
+from tests.support.portal import free_port
+
+
+@dataclass(frozen=True)
+class FinishedDemo:
+    """What a demo left: its data directory, output and verdicts."""
+
+    data: Path
+    output: str
+
+    @property
+    def root(self) -> Path:
+        return self.data / "demo"
+
+    @property
+    def verdicts(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads((self.root / "verdicts.json").read_bytes())
+        return answer
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "TEE_PORTAL_DATA_DIR": str(self.data),
+            "TEE_PORTAL_MATERIAL_STORE": str(settings.MATERIAL_STORE),
+            "DATABASE_URL": f"sqlite://{self.data}/portal.sqlite3",
+        }
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", "demo", "--exit", "--port", str(free_port())],
+            cwd=BASE_DIR,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def demo() -> FinishedDemo:
+    data = settings.DATA_DIR / "end-to-end"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    finished = FinishedDemo(data, "").run()
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+    return FinishedDemo(data, finished.stdout)
