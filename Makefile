@@ -32,7 +32,7 @@ serve:
 
 bench:
 	@scripts/setup runtime
-	@scripts/with-services --redis --docker -- $(PYTHON) scripts/bench.py
+	@scripts/with-services --redis --docker -- $(PYTHON) manage.py bench
 
 lint: style types layers migrations shell
 

@@ -1,0 +1,103 @@
+"""The pages in a real browser: no script of strangers, no console error, and a log that lives."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
+from builds.domain.materials import MaterialsLock
+from tests.end_to_end.conftest import FinishedDemo
+from tests.support.portal import Portal, publish
+from tests.support.sources import DOCKERFILE, make_repository
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.browser]
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """The system's Chromium; as root it has no sandbox of its own."""
+    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": QUIET}
+
+
+@pytest.fixture
+def problems(page: Page) -> list[str]:
+    """What the browser complains about: console errors, CSP violations, failed requests."""
+    found: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            found.append(message.text)
+
+    page.on("console", hear)
+    page.on("requestfailed", lambda request: found.append(f"failed: {request.url}"))
+    return found
+
+
+@pytest.fixture
+def served(demo: FinishedDemo) -> Iterator[Portal]:
+    """The finished demo's data behind a web server."""
+    with tempfile.TemporaryDirectory(prefix="served-") as directory:
+        data = {"TEE_PORTAL_DATA_DIR": str(demo.data), "DATABASE_URL": f"sqlite://{demo.data}/portal.sqlite3"}
+        portal = Portal(Path(directory), settings.DOCKER_HOST, settings.MATERIAL_STORE, data)
+        with portal.web():
+            yield portal
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_tampered_release_can_be_read_in_any_light_and_width_without_a_complaint(
+    browser: Browser, served: Portal, scheme: Any, width: int
+) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(f"http://127.0.0.1:{served.port}/releases/reference-enclave/v1.0.1/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("reference-enclave v1.0.1")
+    expect(page.get_by_label("Verdict")).to_contain_text("initrd mismatched")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert complaints == []
+    shots = settings.DATA_DIR / "screenshots"
+    page.screenshot(path=shots / f"release-{scheme}-{width}.png", full_page=True)
+    context.close()
+
+
+def test_a_reader_without_script_gets_every_page(browser: Browser, served: Portal) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{served.port}/")
+    page.get_by_role("link", name="reference-enclave v1.0.0", exact=True).click()
+    page.get_by_role("link", name="newest").click()
+    expect(page.get_by_role("heading", name="Files inside the initrd")).to_be_visible()
+    expect(page.locator("#log")).to_contain_text("base image of")
+    context.close()
+
+
+def test_the_log_and_state_of_a_running_rebuild_appear_without_reloading(
+    page: Page, problems: list[str], small_lock: MaterialsLock
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="portal-") as directory:
+        portal = Portal(Path(directory), settings.DOCKER_HOST, settings.MATERIAL_STORE)
+        slow = DOCKERFILE.replace("RUN mkdir", "RUN echo '<b>marker</b>' && sleep 4 && mkdir")
+        repository = make_repository(portal.root / "source", small_lock, Dockerfile=slow)
+        kernel = b"a\nb\n"
+        release = publish(portal.root / "release", repository, hashlib.sha256(kernel).hexdigest(), kernel)
+        portal.manage("migrate", "--verbosity", "0")
+        portal.manage("import_release", str(release), "--project", "small", "--source", repository.url)
+        with portal.web(), portal.redis(), portal.worker():
+            rebuild = portal.manage("rebuild", "v1").split()[-2]
+            page.goto(f"http://127.0.0.1:{portal.port}/rebuilds/{rebuild}/")
+            expect(page.locator("#log")).to_contain_text("<b>marker</b>", timeout=60_000)
+            expect(page.locator("#rebuild")).to_contain_text("running")
+            expect(page.locator("#rebuild")).to_contain_text("reproduced", timeout=60_000)
+            assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
+        assert [text for text in problems if "ERR_CONNECTION" not in text] == []

@@ -1,0 +1,196 @@
+"""Launch measurements of real firmware, held against the library's own answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sevsnpmeasure.guest import snp_calc_launch_digest
+from sevsnpmeasure.vmm_types import VMMType
+
+from builds.domain.digest import Digest
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.launch import LaunchConfiguration, Vmm, coverage_of
+from builds.domain.recipe import MaterialGroup
+from builds.domain.roles import BootMode
+from builds.pipeline.debian_archive import lock_groups
+from builds.pipeline.material_store import MaterialStore
+from builds.pipeline.measurement import (
+    FirmwareWithoutSnpMetadata,
+    KernelHashesUnsupported,
+    MalformedFirmware,
+    MeasurementCalculator,
+    MeasurementInputs,
+    UnknownVcpuType,
+    measure,
+    vcpu_signature,
+    vcpu_types,
+)
+from builds.pipeline.mirror import Mirror
+from tests.conftest import never
+
+COMMAND_LINE = "console=ttyS0 katana.args=--http.addr=0.0.0.0"
+VMMS: dict[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
+PLAIN_OVMF = Path("/usr/share/ovmf/OVMF.fd")
+WITHOUT_METADATA = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+reuse = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+
+
+@pytest.fixture(scope="session")
+def firmware(store: MaterialStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's firmware for AMD SEV, which has an SNP_KERNEL_HASHES section."""
+    kept = store.root / "OVMF.amdsev.fd"
+    if not kept.is_file():
+        group = MaterialGroup(name="firmware", suite="forky", packages=["ovmf-amdsev"])
+        lock = lock_groups([group], store, Mirror(None), django_settings.ARCHIVE_KEYRING, never)
+        store.ensure(lock.packages, Mirror(None), never)
+        directory = tmp_path_factory.mktemp("firmware")
+        package = store.path(Digest.sha256(lock.packages[0].sha256))
+        subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
+        shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def inputs(firmware: Path, tmp_path_factory: pytest.TempPathFactory) -> MeasurementInputs:
+    directory = tmp_path_factory.mktemp("boot")
+    (directory / "vmlinuz").write_bytes(b"kernel" * 10_000)
+    (directory / "initrd.img").write_bytes(b"initrd" * 10_000)
+    return MeasurementInputs(firmware, directory / "vmlinuz", directory / "initrd.img", COMMAND_LINE)
+
+
+def configuration(
+    vcpus: int = 4,
+    vcpu_type: str = "EPYC-v4",
+    guest_features: int = 1,
+    vmm: Vmm = "qemu",
+    boot_mode: BootMode = BootMode.DIRECT_KERNEL,
+) -> LaunchConfiguration:
+    return LaunchConfiguration(boot_mode, vcpus, vcpu_type, guest_features, vmm)
+
+
+def library_answer(inputs: MeasurementInputs, wanted: LaunchConfiguration) -> str:
+    return snp_calc_launch_digest(
+        wanted.vcpus,
+        vcpu_signature(wanted.vcpu_type),
+        str(inputs.ovmf),
+        str(inputs.kernel or ""),
+        str(inputs.initrd or ""),
+        inputs.command_line or "",
+        wanted.guest_features,
+        "",
+        vmm_type=VMMS[wanted.vmm],
+    ).hex()
+
+
+@reuse
+@given(
+    vcpus=st.integers(1, 128),
+    vcpu_type=st.sampled_from(vcpu_types()),
+    guest_features=st.sampled_from([0x1, 0x21]),
+    vmm=st.sampled_from(sorted(VMMS)),
+)
+def test_every_sampled_measurement_is_the_librarys_own(
+    inputs: MeasurementInputs, vcpus: int, vcpu_type: str, guest_features: int, vmm: Vmm
+) -> None:
+    wanted = configuration(vcpus, vcpu_type, guest_features, vmm)
+    assert measure(inputs, wanted).hex == library_answer(inputs, wanted)
+
+
+def test_the_measurement_is_what_the_command_line_tool_prints(inputs: MeasurementInputs) -> None:
+    command = [
+        *(str(Path(sys.executable).parent / "sev-snp-measure"), "--mode", "snp", "--vcpus", "4"),
+        *("--vcpu-type", "EPYC-v4", "--ovmf", str(inputs.ovmf), "--kernel", str(inputs.kernel)),
+        *("--initrd", str(inputs.initrd), "--append", COMMAND_LINE),
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert measure(inputs, configuration()).hex == printed
+
+
+def test_every_direct_kernel_input_changes_the_measurement(inputs: MeasurementInputs, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    honest = measure(inputs, configuration())
+    assert honest.coverage == {"ovmf", "kernel", "initrd", "cmdline"}
+    changed = {
+        measure(MeasurementInputs(inputs.ovmf, kernel, initrd, command_line), configuration()).hex
+        for kernel, initrd, command_line in (
+            (other, inputs.initrd, COMMAND_LINE),
+            (inputs.kernel, other, COMMAND_LINE),
+            (inputs.kernel, inputs.initrd, COMMAND_LINE + " init=/bin/sh"),
+            (inputs.kernel, inputs.initrd, ""),
+        )
+    }
+    assert len(changed | {honest.hex}) == 5
+
+
+def test_a_firmware_only_measurement_says_that_it_covers_nothing_else(inputs: MeasurementInputs) -> None:
+    wanted = configuration(boot_mode=BootMode.UEFI_DISK)
+    measured = measure(MeasurementInputs(inputs.ovmf), wanted)
+    assert measured.coverage == {"ovmf"}
+    assert measured.hex == library_answer(MeasurementInputs(inputs.ovmf), wanted)
+    assert coverage_of(BootMode.DIRECT_KERNEL, kernel_hashes=False) == {"ovmf"}
+
+
+def test_a_kernel_with_firmware_that_cannot_bind_it_is_refused(inputs: MeasurementInputs) -> None:
+    plain = MeasurementInputs(PLAIN_OVMF, inputs.kernel, inputs.initrd, COMMAND_LINE)
+    with pytest.raises(KernelHashesUnsupported):
+        measure(plain, configuration())
+    with pytest.raises(MalformedInput, match="boot as direct_kernel"):
+        measure(inputs, configuration(boot_mode=BootMode.UEFI_DISK))
+
+
+def test_firmware_without_sev_metadata_is_refused_although_the_library_gives_a_digest(tmp_path: Path) -> None:
+    inputs = MeasurementInputs(WITHOUT_METADATA)
+    with pytest.raises(FirmwareWithoutSnpMetadata):
+        measure(inputs, configuration(boot_mode=BootMode.UEFI_DISK))
+
+
+def test_an_unknown_vcpu_type_is_named(inputs: MeasurementInputs) -> None:
+    with pytest.raises(UnknownVcpuType, match="EPYC-v99"):
+        measure(inputs, configuration(vcpu_type="EPYC-v99"))
+
+
+@reuse
+@given(st.data())
+def test_firmware_that_was_tampered_with_is_measured_or_refused_by_name_in_bounded_time(
+    firmware: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    image = bytearray(firmware.read_bytes())
+    tail = 6000
+    for _ in range(data.draw(st.integers(1, 6))):
+        image[len(image) - data.draw(st.integers(1, tail))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del image[: data.draw(st.integers(1, len(image)))]
+    path = tmp_path / "ovmf.fd"
+    path.write_bytes(image)
+    started = time.monotonic()
+    try:
+        measure(MeasurementInputs(path), configuration(boot_mode=BootMode.UEFI_DISK))
+    except PortalError as error:
+        assert error.code in {"malformed-firmware", "firmware-without-snp-metadata"}
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 4096, os.urandom(8192), b"x" * 10])
+def test_what_is_no_firmware_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "ovmf.fd"
+    path.write_bytes(data)
+    with pytest.raises(MalformedFirmware):
+        measure(MeasurementInputs(path), configuration(boot_mode=BootMode.UEFI_DISK))
+
+
+def test_all_vcpu_counts_come_from_one_chain_and_differ(inputs: MeasurementInputs) -> None:
+    digests = list(MeasurementCalculator(inputs).digests("EPYC-v4", 1, "qemu", 128))
+    assert len(set(digests)) == 128
+    assert all(first != second for first, second in pairwise(digests))
+    assert digests[63] == library_answer(inputs, configuration(vcpus=64))

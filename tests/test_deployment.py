@@ -1,0 +1,86 @@
+"""The files a deployment starts from, read as their tools read them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from builds.domain.materials import parse_lock
+from builds.domain.recipe import parse_recipe
+from tee_portal.env import BASE_DIR
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    document = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())
+    answer: dict[str, Any] = document["services"]
+    return answer
+
+
+def test_compose_has_every_part_and_each_server_has_a_health_check(services: dict[str, Any]) -> None:
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker"}
+    assert {name for name, service in services.items() if "healthcheck" in service} == set(services) - {"migrate"}
+
+
+def test_only_the_worker_holds_the_engines_socket(services: dict[str, Any]) -> None:
+    holders = [name for name, service in services.items() if "docker.sock" in str(service)]
+    assert holders == ["worker"]
+
+
+def test_nothing_starts_before_the_database_is_migrated(services: dict[str, Any]) -> None:
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+
+
+def test_no_secret_stands_in_the_file(services: dict[str, Any]) -> None:
+    text = (BASE_DIR / "docker-compose.yml").read_text()
+    for name in ("POSTGRES_PASSWORD", "TEE_PORTAL_SECRET_KEY"):
+        assert re.findall(rf"\$\{{{name}:\?", text)
+        assert not re.search(rf"{name}: [^$\s]", text)
+
+
+def test_docker_compose_itself_accepts_the_file_where_it_is_installed() -> None:
+    version = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if version.returncode != 0:
+        pytest.skip("docker compose is not installed")
+    secrets = {"POSTGRES_PASSWORD": "x", "TEE_PORTAL_SECRET_KEY": "y", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    read = subprocess.run(
+        ["docker", "compose", "config", "--quiet"],
+        cwd=BASE_DIR,
+        env=secrets,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert read.returncode == 0, read.stderr
+
+
+def test_the_image_copies_only_what_is_there() -> None:
+    copied = re.findall(r"^COPY (\S+) ", (BASE_DIR / "Dockerfile").read_text(), re.MULTILINE)
+    assert copied
+    assert [name for name in copied if not (BASE_DIR / name).exists()] == []
+
+
+def test_vendored_files_are_the_ones_whose_digest_is_recorded() -> None:
+    vendor = BASE_DIR / "static" / "vendor"
+    recorded = dict(line.split()[::-1] for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in vendor.iterdir()
+        if path.name != "SHA256SUMS"
+    }
+    assert found == recorded
+
+
+def test_the_two_example_recipes_and_the_katana_lock_can_be_read() -> None:
+    for name in ("reference-enclave", "katana"):
+        recipe = parse_recipe((BASE_DIR / "examples" / name / "tee-portal.toml").read_bytes())
+        assert recipe.components
+    lock = BASE_DIR / "examples" / "katana" / "materials.lock"
+    assert parse_lock(lock.read_bytes()).images
