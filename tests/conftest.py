@@ -13,7 +13,8 @@ from django.conf import settings
 from builds.domain.materials import MalformedLock, MaterialsLock, parse_lock, render_lock
 from builds.domain.recipe import parse_recipe
 from builds.pipeline.debian_archive import lock_groups
-from builds.pipeline.engine import DockerEngine, Limits
+from builds.pipeline.engine import DockerEngine
+from builds.pipeline.engine_types import Limits
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import Mirror
 from tests.support.sources import RECIPE

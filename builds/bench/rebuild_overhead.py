@@ -10,14 +10,12 @@ from django.conf import settings
 from builds import tasks
 from builds.bench.timing import Pair, in_turn, timed
 from builds.demo import processes
-from builds.domain import dockerfile
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
 from builds.pipeline.base_image import write_base_image
-from builds.pipeline.context import write_context
-from builds.pipeline.engine import BuildRequest
+from builds.pipeline.engine_types import BuildRequest
 from builds.pipeline.hashing import hash_file, hash_gzip
-from builds.pipeline.rebuild import read_recipe_and_lock
+from builds.pipeline.rebuild import StageInputs, read_recipe_and_lock
 from builds.pipeline.source import GitSource
 from builds.services import rebuilding, workshop
 from tee_portal.env import BASE_DIR
@@ -53,41 +51,16 @@ class BareBuild:
             rootfs=work / "rootfs.tar",
             check=never,
         )
-        self._requests = []
+        self._requests: list[BuildRequest] = []
         outputs: dict[str, Path] = {}
+        inputs = StageInputs(tree, lock, store, "tee-portal-base:bench", self._labels, outputs)
         for stage in recipe.stages:
-            text = dockerfile.prepare(
-                tree.read(stage.dockerfile, dockerfile.MAX_DOCKERFILE_BYTES), self._labels, where=stage.dockerfile
-            )
-            materials = [entry for group in stage.materials for entry in lock.group(group)]
-            request = BuildRequest(
-                stage=stage.name,
-                context=work / f"{stage.name}.tar",
-                dockerfile=stage.dockerfile,
-                build_args={
-                    "BASE_IMAGE": "tee-portal-base:bench",
-                    "SOURCE_DATE_EPOCH": str(tree.commit_time),
-                    **stage.build_args,
-                },
-                labels=self._labels,
-                network=False,
-            )
-            write_context(
-                request.context,
-                tree=tree.root,
-                epoch=tree.commit_time,
-                dockerfile=(stage.dockerfile, text),
-                materials={entry.path.rsplit("/", 1)[-1]: store.path(entry.digest) for entry in materials},
-                inputs={name: outputs[name] for name in stage.inputs},
-                check=never,
-            )
-            self._requests.append(request)
+            self._requests.append(inputs.request(stage, work / f"{stage.name}.tar", never))
             if stage is not recipe.stages[-1]:
                 self._engine.load_image(work / "base.tar", never)
-                self._build(request, dict(stage.outputs))
+                self._build(self._requests[-1], dict(stage.outputs))
                 outputs.update({name: work / name for name in stage.outputs})
         self._engine.remove_labelled(self._labels)
-        self._kept = dict(outputs)
 
     def run(self) -> float:
         """Load, build every stage, copy the outputs out, hash them, remove everything."""

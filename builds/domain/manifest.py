@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Never, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput
-from builds.domain.recipe import first_problem
+from builds.domain.frozen import Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
 from builds.domain.roles import BootMode, Role
 
 MANIFEST_FILE = "manifest.json"
@@ -30,8 +30,6 @@ _COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
     "ovmf_sha256": (Role.OVMF, Algorithm.SHA256),
 }
 
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Sha384Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}$")]
 VcpuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
 
@@ -57,11 +55,7 @@ class MalformedMeasurement(MalformedInput):
     default_todo = "Ask the publisher for a correct measurement file; nothing was imported."
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ManifestComponents(_Frozen):
+class ManifestComponents(Frozen):
     """Digests by the manifest's own keys; a key that is absent stays absent."""
 
     katana_binary_sha384: Sha384Hex | None = None
@@ -71,19 +65,19 @@ class ManifestComponents(_Frozen):
     ovmf_sha256: Sha256Hex | None = None
 
 
-class ManifestMeasurement(_Frozen):
+class ManifestMeasurement(Frozen):
     sev_snp_hex: Sha384Hex
     vcpus: int = Field(ge=1, le=512)
     vcpu_type: VcpuType
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """manifest.json, version 1.0; ``source_date_epoch`` is in seconds."""
 
     version: Literal["1.0"]
     katana_version: Tag
     source_date_epoch: int = Field(ge=0, lt=2**40)
-    git_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+    git_commit: GitCommit
     components: ManifestComponents
     measurement: ManifestMeasurement | None = None
 
@@ -104,7 +98,7 @@ class Manifest(_Frozen):
         }
 
 
-class MeasuredComponents(_Frozen):
+class MeasuredComponents(Frozen):
     """File names as passed to the script, and the command line; only ovmf for a UEFI measurement."""
 
     ovmf: str
@@ -113,12 +107,12 @@ class MeasuredComponents(_Frozen):
     cmdline: str | None = None
 
 
-class MeasuredVm(_Frozen):
+class MeasuredVm(Frozen):
     vcpus: int = Field(ge=1, le=512)
     vcpu_type: VcpuType
 
 
-class ExpectedMeasurement(_Frozen):
+class ExpectedMeasurement(Frozen):
     """expected-measurement.json."""
 
     measurement: Sha384Hex

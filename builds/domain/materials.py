@@ -17,8 +17,6 @@ import tomli_w
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -26,9 +24,8 @@ from pydantic import (
 )
 
 from builds.domain.digest import Digest
-from builds.domain.errors import MalformedInput, PortalError
-from builds.domain.paths import relative_path
-from builds.domain.recipe import first_problem
+from builds.domain.errors import MalformedInput
+from builds.domain.frozen import Frozen, Sha256Hex, first_problem, inside_root
 
 LOCK_FILE = "materials.lock"
 MAX_LOCK_BYTES = 4 * 1024 * 1024
@@ -45,20 +42,12 @@ class MalformedLock(MalformedInput):
     default_todo = "Run lock_materials in the source repository again and cut a new release."
 
 
-def _pool_path(text: str) -> str:
-    try:
-        return str(relative_path(text, where=LOCK_FILE))
-    except PortalError as error:
-        raise ValueError(error.what) from error
-
-
 def _utc_seconds(moment: datetime) -> datetime:
     if moment.year not in _YEARS:
         raise ValueError(f"the year {moment.year} is not plausible")
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^([0-9A-F]{40}|[0-9A-F]{64})$")]
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]{0,99}$")]
 PackageVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+~:-]{1,150}$")]
@@ -66,18 +55,14 @@ Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,3
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]{0,79}$")]
 # No percent sign, query or fragment: the path becomes part of an address, which a server decodes.
 PoolPath = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._~:/-]{0,399}$"), AfterValidator(_pool_path)
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._~:/-]{0,399}$"), AfterValidator(inside_root)
 ]
 WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]{0,1900}$")]
 UtcSeconds = Annotated[AwareDatetime, AfterValidator(_utc_seconds)]
 Bytes = Annotated[int, Field(gt=0, le=MAX_PACKAGE_BYTES)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class LockedIndex(_Frozen):
+class LockedIndex(Frozen):
     """A signed index of an archive, named by the digests of its bytes.
 
     ``release_sha256`` is of InRelease, ``packages_sha256`` of the uncompressed Packages file at
@@ -88,7 +73,7 @@ class LockedIndex(_Frozen):
     component: Word = "main"
     release_sha256: Sha256Hex
     release_date: UtcSeconds
-    signed_by: list[Fingerprint] = []
+    signed_by: list[Fingerprint] = Field(default=[])
     packages_sha256: Sha256Hex
     packages_path: PoolPath | None = None
 
@@ -101,7 +86,7 @@ class LockedIndex(_Frozen):
         return Digest.sha256(self.packages_sha256)
 
 
-class LockedPackage(_Frozen):
+class LockedPackage(Frozen):
     """One binary package. ``suite`` is None when no signed index is claimed to name it.
 
     ``size`` in bytes; ``path`` from the archive's root (Packages' Filename).
@@ -131,14 +116,14 @@ class LockedPackage(_Frozen):
         return self.name, self.version, self.architecture
 
 
-class LockedImage(_Frozen):
+class LockedImage(Frozen):
     """A base image pinned by digest, for machines with a registry."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]{0,199}$")]
     digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class LockedDownload(_Frozen):
+class LockedDownload(Frozen):
     """A file from anywhere, pinned by digest before the build. No signed index names it: it is opaque."""
 
     name: PackageName
@@ -151,7 +136,7 @@ class LockedDownload(_Frozen):
         return Digest.sha256(self.sha256)
 
 
-class MaterialsLock(_Frozen):
+class MaterialsLock(Frozen):
     """The whole lock; ``parse_lock`` is the way in."""
 
     format: Literal[1] = 1
@@ -263,7 +248,7 @@ def merge_groups(packages: Iterable[LockedPackage]) -> list[LockedPackage]:
     The same package of two suites keeps the first one's suite; two digests for one name, version
     and architecture are ``MalformedLock``.
     """
-    merged: dict[tuple[str, str, str], LockedPackage] = {}
+    merged: dict[tuple[str, str, str], LockedPackage] = Field(default={})
     for package in packages:
         known = merged.setdefault(package.identity, package)
         if known.sha256 != package.sha256:

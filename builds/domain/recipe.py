@@ -12,8 +12,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -21,7 +19,8 @@ from pydantic import (
 )
 
 from builds.domain.errors import MalformedInput, PortalError
-from builds.domain.paths import file_name, relative_path
+from builds.domain.frozen import Frozen, TreePath, first_problem, inside_root
+from builds.domain.paths import file_name
 from builds.domain.roles import BootMode, Role
 
 RECIPE_FILE = "tee-portal.toml"
@@ -37,13 +36,6 @@ class MalformedRecipe(MalformedInput):
     default_todo = "Correct tee-portal.toml in the source repository and cut a new release."
 
 
-def _tree_path(text: str) -> str:
-    try:
-        return str(relative_path(text, where=RECIPE_FILE))
-    except PortalError as error:
-        raise ValueError(error.what) from error
-
-
 def _file_name(text: str) -> str:
     try:
         return file_name(text, where=RECIPE_FILE)
@@ -54,11 +46,10 @@ def _file_name(text: str) -> str:
 def _image_path(text: str) -> str:
     if not text.startswith(_ABSOLUTE):
         raise ValueError(f"{text!r} is not an absolute path inside the image")
-    _tree_path(text.removeprefix(_ABSOLUTE))
+    inside_root(text.removeprefix(_ABSOLUTE))
     return text
 
 
-TreePath = Annotated[str, AfterValidator(_tree_path)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 ImagePath = Annotated[str, AfterValidator(_image_path)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]{0,79}$")]
@@ -66,18 +57,14 @@ ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$
 PinnedImage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]{0,199}@sha256:[0-9a-f]{64}$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class MetaPackage(_Frozen):
+class MetaPackage(Frozen):
     """The dependency of ``metapackage`` whose name matches the glob ``depends``."""
 
     metapackage: Name
     depends: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+*-]+$")]
 
 
-class MaterialGroup(_Frozen):
+class MaterialGroup(Frozen):
     """Packages that ``lock_materials`` resolves together from one suite of the archive."""
 
     name: Name
@@ -86,14 +73,14 @@ class MaterialGroup(_Frozen):
     dependencies: bool = False
 
 
-class Materials(_Frozen):
+class Materials(Frozen):
     """Where the lock lies, and the groups it is made from."""
 
     lock: TreePath
-    groups: list[MaterialGroup] = []
+    groups: list[MaterialGroup] = Field(default=[])
 
 
-class Base(_Frozen):
+class Base(Frozen):
     """The image that build stages start from: locked packages, or an image pinned by digest."""
 
     materials: Name | None = None
@@ -106,33 +93,33 @@ class Base(_Frozen):
         return self
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """One ``docker build``: its Dockerfile, what lies in the context, and what is taken out."""
 
     name: Name
     dockerfile: TreePath
-    materials: list[Name] = []
-    inputs: list[FileName] = []
+    materials: list[Name] = Field(default=[])
+    inputs: list[FileName] = Field(default=[])
     network: bool = False
-    build_args: dict[ArgumentName, str] = {}
+    build_args: dict[ArgumentName, str] = Field(default={})
     outputs: dict[FileName, ImagePath] = Field(min_length=1)
 
 
-class ComponentSource(_Frozen):
+class ComponentSource(Frozen):
     """Which stage output a component is; ``container`` when the output wraps it."""
 
     output: FileName
     container: Literal["gzip"] | None = None
 
 
-class NotCovered(_Frozen):
+class NotCovered(Frozen):
     """Something a launch measurement does not bind, and where to check it instead."""
 
     what: str
     check: str
 
 
-class LaunchConfigurationSpec(_Frozen):
+class LaunchConfigurationSpec(Frozen):
     """A launch configuration that the publisher measures."""
 
     name: Name
@@ -142,10 +129,10 @@ class LaunchConfigurationSpec(_Frozen):
     guest_features: int = Field(default=1, ge=0, lt=2**64)
     vmm: Literal["qemu", "ec2", "gce"] = "qemu"
     command_line_file: TreePath | None = None
-    not_covered: list[NotCovered] = []
+    not_covered: list[NotCovered] = Field(default=[])
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """A whole recipe; ``parse_recipe`` is the way in."""
 
     format: Literal[1]
@@ -154,7 +141,7 @@ class Recipe(_Frozen):
     base: Base
     stages: list[Stage] = Field(min_length=1, max_length=16)
     components: dict[Annotated[Role, Field(strict=False)], ComponentSource] = Field(min_length=1)
-    launch_configurations: list[LaunchConfigurationSpec] = []
+    launch_configurations: list[LaunchConfigurationSpec] = Field(default=[])
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
@@ -206,10 +193,3 @@ def parse_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe:
     except (ValueError, RecursionError) as error:
         # ValueError: not TOML, not UTF-8, or an integer of more digits than Python converts.
         raise MalformedRecipe(f"the recipe is not TOML: {str(error)[:300]}", where=where) from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem pydantic found, as ``path: message``."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "document"
-    return f"{place}: {problem['msg']}"

@@ -259,7 +259,7 @@ def _linked(entries: Iterator[tuple[InitrdEntry, _Header]]) -> Iterator[InitrdEn
     """Give every name of a hard-linked file the content, which newc stores with its last name only."""
     waiting: dict[tuple[int, int, int], list[InitrdEntry]] = {}
     for entry, header in entries:
-        if entry.sha256 is None or header.links < 2:  # noqa: PLR2004
+        if entry.sha256 is None or header.links <= 1:
             yield entry
             continue
         names = waiting.setdefault(header.inode, [])

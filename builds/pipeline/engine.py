@@ -5,6 +5,7 @@ Written for the Engine API's classic builder (20.10 to 28): ``/build`` without `
 
 from __future__ import annotations
 
+import errno
 import queue
 import shutil
 import tarfile
@@ -12,100 +13,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, cast
+from typing import IO, Any, Self, cast
 
 import docker
 import requests
-from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, BuildError, DockerException, NotFound
 from urllib3.exceptions import HTTPError
 
 from builds.domain.errors import DiskFull, LimitExceeded, PortalError
+from builds.pipeline.engine_types import (
+    BuildFailed,
+    BuildRequest,
+    EngineInfo,
+    EngineRefused,
+    EngineUnreachable,
+    Limits,
+    OutputMissing,
+)
 from builds.pipeline.streams import IterableReader
 
 _POLL_SECONDS = 0.25
 _DISK_POLL_SECONDS = 2.0
 _API_TIMEOUT_SECONDS = 120
 _REMOVE_ATTEMPTS = 40
-
-
-class EngineUnreachable(PortalError):
-    """The Docker engine does not answer."""
-
-    code: ClassVar[str] = "engine-unreachable"
-    default_todo: ClassVar[str] = "Start the engine or correct DOCKER_HOST, then ask for the rebuild again."
-
-
-class EngineRefused(PortalError):
-    """The engine answered with an error of its own."""
-
-    code: ClassVar[str] = "engine-refused"
-    default_todo: ClassVar[str] = "Read the engine's message; its own log has the rest."
-
-
-class BuildFailed(PortalError):
-    """A build step ended with an error."""
-
-    code: ClassVar[str] = "build-failed"
-    default_todo: ClassVar[str] = "Read the log of this stage. A failed build is no mismatch: it is no evidence."
-
-    def __init__(self, what: str, *, where: str, exit_code: int | None = None) -> None:
-        super().__init__(what, where=where)
-        self.exit_code = exit_code
-
-
-class OutputMissing(PortalError):
-    """A stage did not leave an output that the recipe names."""
-
-    code: ClassVar[str] = "output-missing"
-    default_todo: ClassVar[str] = "Compare the recipe's outputs with what the Dockerfile's last stage holds."
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one build may use. Zero CPUs text means all; sizes in bytes, times in seconds."""
-
-    stage_seconds: float
-    memory_bytes: int
-    cpus: str
-    log_bytes: int
-    disk_bytes: int
-    min_free_disk_bytes: int
-    output_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What the engine says of itself: part of a rebuild's environment."""
-
-    version: str
-    kernel: str
-    operating_system: str
-    storage_driver: str
-    cpus: int
-    root_dir: Path
-
-    def as_dict(self) -> dict[str, str | int]:
-        return {
-            "engine_version": self.version,
-            "kernel": self.kernel,
-            "operating_system": self.operating_system,
-            "storage_driver": self.storage_driver,
-            "cpus": self.cpus,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
-    """One ``docker build``: a context tar, the Dockerfile's name in it, arguments and labels."""
-
-    stage: str
-    context: Path
-    dockerfile: str
-    build_args: Mapping[str, str]
-    labels: Mapping[str, str]
-    network: bool
 
 
 @contextmanager
@@ -256,26 +187,23 @@ class DockerEngine:
         return {value for entry in entries if (value := (entry.get("Labels") or {}).get(label))}
 
     def _remove_container(self, container_id: str) -> int:
-        try:
-            self._api.remove_container(container_id, force=True, v=True)
-        except NotFound:
-            return 0
-        except APIError as error:
-            if error.status_code != requests.codes.conflict:
-                raise
-            return 0
-        return 1
+        return _removed(lambda: self._api.remove_container(container_id, force=True, v=True))
 
     def _remove_image(self, image_id: str) -> int:
-        try:
-            self._api.remove_image(image_id, force=True, noprune=False)
-        except ImageNotFound:
-            return 0
-        except APIError as error:
-            if error.status_code != requests.codes.conflict:
-                raise
-            return 0
-        return 1
+        return _removed(lambda: self._api.remove_image(image_id, force=True, noprune=False))
+
+
+def _removed(remove: Callable[[], object]) -> int:
+    """1 when it went, 0 when it was gone already or something still stands on it."""
+    try:
+        remove()
+    except NotFound:
+        return 0
+    except APIError as error:
+        if error.status_code != requests.codes.conflict:
+            raise
+        return 0
+    return 1
 
 
 class _Watch:
@@ -449,6 +377,6 @@ def _write_single_member(
     except tarfile.TarError as error:
         raise OutputMissing(f"the engine's archive of {path} is unreadable: {error}", where=path) from error
     except OSError as error:
-        if error.errno == 28:  # noqa: PLR2004
+        if error.errno == errno.ENOSPC:
             raise DiskFull(f"no space left while copying {path} out of the image", where=str(destination)) from error
         raise

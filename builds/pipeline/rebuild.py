@@ -9,25 +9,37 @@ from __future__ import annotations
 import errno
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from builds.domain import dockerfile
-from builds.domain.digest import Digest, FileDigests
+from builds.domain.digest import FileDigests
 from builds.domain.errors import DiskFull, PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement
 from builds.domain.materials import MAX_LOCK_BYTES, LockedPackage, MaterialsLock, parse_lock
-from builds.domain.origins import Candidate, Origin, classify
+from builds.domain.origins import classify
 from builds.domain.recipe import RECIPE_FILE, LaunchConfigurationSpec, Recipe, Stage, parse_recipe
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.archive_evidence import authenticate
 from builds.pipeline.archives import read_initrd
 from builds.pipeline.base_image import write_base_image
+from builds.pipeline.build_result import (
+    BuildResult,
+    BuiltComponent,
+    BuiltFile,
+    BuiltMeasurement,
+    HashedComponent,
+    KnownInputs,
+)
 from builds.pipeline.context import write_context
-from builds.pipeline.control import Observer
-from builds.pipeline.engine import BuildFailed, BuildRequest, DockerEngine, Limits
+from builds.pipeline.control import Cancelled, Observer
+from builds.pipeline.engine import DockerEngine
+from builds.pipeline.engine_types import BuildFailed, BuildRequest, Limits
 from builds.pipeline.hashing import hash_file, hash_gzip
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import MeasurementInputs, measure
@@ -36,6 +48,7 @@ from builds.pipeline.package_contents import candidates, index_contents
 from builds.pipeline.source import GitSource, SourceTree
 
 MAX_COMMAND_LINE_BYTES = 4096
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +71,39 @@ class BuildPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltComponent:
-    """A component as built: digests of the component itself, and of the container around it if any."""
+class StageInputs:
+    """What build stages are made from; ``outputs`` are the files of the stages so far, by name."""
 
-    role: Role
-    path: Path
-    content: FileDigests
-    container: FileDigests | None
-    origin: Origin
+    tree: SourceTree
+    lock: MaterialsLock
+    store: MaterialStore
+    base: str
+    labels: Mapping[str, str]
+    outputs: Mapping[str, Path]
 
-
-@dataclass(frozen=True, slots=True)
-class BuiltFile:
-    """A regular file inside a component."""
-
-    role: Role
-    path: str
-    size: int
-    digest: Digest
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltMeasurement:
-    """The launch measurement of one of the recipe's configurations, or why there is none."""
-
-    spec: LaunchConfigurationSpec
-    command_line: str
-    measurement: LaunchMeasurement | None
-    problem: PortalError | None
-
-
-@dataclass(slots=True)
-class BuildResult:
-    """Everything a finished build leaves."""
-
-    recipe: Recipe
-    epoch: int
-    components: list[BuiltComponent] = field(default_factory=list)
-    files: list[BuiltFile] = field(default_factory=list)
-    measurements: list[BuiltMeasurement] = field(default_factory=list)
-    environment: dict[str, str | int] = field(default_factory=dict)
+    def request(self, stage: Stage, context: Path, check: Callable[[], None]) -> BuildRequest:
+        """Check the stage's Dockerfile, write its context, and say what the engine is to do."""
+        text = self.tree.read(stage.dockerfile, dockerfile.MAX_DOCKERFILE_BYTES)
+        prepared = dockerfile.prepare(text, self.labels, where=stage.dockerfile, network=stage.network)
+        packages = [package for group in stage.materials for package in self.lock.group(group)]
+        write_context(
+            context,
+            tree=self.tree.root,
+            epoch=self.tree.commit_time,
+            dockerfile=(stage.dockerfile, prepared),
+            materials={package.path.rsplit("/", 1)[-1]: self.store.path(package.digest) for package in packages},
+            inputs={name: self.outputs[name] for name in stage.inputs},
+            check=check,
+        )
+        arguments = {"BASE_IMAGE": self.base, "SOURCE_DATE_EPOCH": str(self.tree.commit_time), **stage.build_args}
+        return BuildRequest(
+            stage=stage.name,
+            context=context,
+            dockerfile=stage.dockerfile,
+            build_args=arguments,
+            labels=self.labels,
+            network=stage.network,
+        )
 
 
 class Build:
@@ -126,16 +131,18 @@ class Build:
             tree, recipe, lock = self._fetch_source()
         result = BuildResult(recipe, tree.commit_time)
         with self._stage("materials"):
-            found = self._fetch_materials(tree, lock)
-        with self._stage("base"):
-            base = self._load_base(recipe, lock, result)
-        for stage in recipe.stages:
-            with self._stage(stage.name):
-                self._build_stage(stage, tree, lock, base)
-        with self._stage("components"):
-            self._hash_components(recipe, found, result)
-        with self._stage("origins"):
-            self._trace_initrd(found, result)
+            self._fetch_materials(lock)
+        # Who vouches for the materials is only needed at the end; the engine leaves a core idle meanwhile.
+        with _Background(self._known_inputs, tree, lock) as known:
+            with self._stage("base"):
+                base = self._load_base(recipe, lock, result)
+            for stage in recipe.stages:
+                with self._stage(stage.name):
+                    self._build_stage(stage, tree, lock, base)
+            with self._stage("components"):
+                hashed = self._hash_components(recipe)
+            with self._stage("origins"):
+                self._trace_origins(hashed, known.result(self._observer.check), result)
         with self._stage("measurement"):
             self._measure(recipe, tree, result)
         return result
@@ -173,17 +180,14 @@ class Build:
         recipe, lock = read_recipe_and_lock(tree)
         return tree, recipe, lock
 
-    def _fetch_materials(self, tree: SourceTree, lock: MaterialsLock) -> Mapping[Digest, list[Candidate]]:
-        check = self._observer.check
-        fetched = self._store.ensure(lock.packages, self._mirror, check)
+    def _fetch_materials(self, lock: MaterialsLock) -> None:
+        fetched = self._store.ensure(lock.packages, self._mirror, self._observer.check)
+        self._say(f"{len(lock.packages)} packages with their locked digests, {fetched} fetched now")
+
+    def _known_inputs(self, check: Callable[[], None], tree: SourceTree, lock: MaterialsLock) -> KnownInputs:
         trust = authenticate(lock, self._store, self._plan.keyring, mirror=self._mirror, check=check)
-        named = sum(entry.authenticated for entry in trust.values())
-        self._say(
-            f"{len(lock.packages)} packages with their locked digests, {fetched} fetched now,"
-            f" {named} named by a signed archive index"
-        )
         contents = index_contents(self._store, lock.packages, check)
-        return candidates(lock.packages, contents, trust, tree.root)
+        return KnownInputs(trust, candidates(lock.packages, contents, trust, tree.root))
 
     def _load_base(self, recipe: Recipe, lock: MaterialsLock, result: BuildResult) -> str:
         info = self._engine.info()
@@ -212,29 +216,10 @@ class Build:
 
     def _build_stage(self, stage: Stage, tree: SourceTree, lock: MaterialsLock, base: str) -> None:
         plan, check = self._plan, self._observer.check
-        text = tree.read(stage.dockerfile, dockerfile.MAX_DOCKERFILE_BYTES)
-        prepared = dockerfile.prepare(text, plan.labels, where=stage.dockerfile, network=stage.network)
-        packages = [package for group in stage.materials for package in lock.group(group)]
-        context = plan.work / "context.tar"
-        write_context(
-            context,
-            tree=tree.root,
-            epoch=tree.commit_time,
-            dockerfile=(stage.dockerfile, prepared),
-            materials={package.path.rsplit("/", 1)[-1]: self._store.path(package.digest) for package in packages},
-            inputs={name: self._outputs[name] for name in stage.inputs},
-            check=check,
-        )
-        request = BuildRequest(
-            stage=stage.name,
-            context=context,
-            dockerfile=stage.dockerfile,
-            build_args={"BASE_IMAGE": base, "SOURCE_DATE_EPOCH": str(tree.commit_time), **stage.build_args},
-            labels=plan.labels,
-            network=stage.network,
-        )
+        inputs = StageInputs(tree, lock, self._store, base, plan.labels, self._outputs)
+        request = inputs.request(stage, plan.work / "context.tar", check)
         image = self._engine.build(request, plan.limits, self._observer.log, check)
-        context.unlink()
+        request.context.unlink()
         outputs = plan.work / "outputs"
         outputs.mkdir(exist_ok=True)
         for name, path in stage.outputs.items():
@@ -243,7 +228,8 @@ class Build:
             )
             self._outputs[name] = outputs / name
 
-    def _hash_components(self, recipe: Recipe, found: Mapping[Digest, list[Candidate]], result: BuildResult) -> None:
+    def _hash_components(self, recipe: Recipe) -> list[HashedComponent]:
+        hashed = []
         for role, source in recipe.components.items():
             path = self._outputs[source.output]
             container: FileDigests | None = None
@@ -252,21 +238,24 @@ class Build:
                 content, container = digests.content, digests.container
             else:
                 content = hash_file(path, check=self._observer.check)
-            origin = classify(content.sha256, content.size, found)
-            result.components.append(BuiltComponent(role, path, content, container, origin))
-            self._say(f"{role} {content.sha256} {content.size} bytes, {origin.sentence}")
+            hashed.append(HashedComponent(role, path, content, container))
+            self._say(f"{role} {content.sha256} {content.size} bytes")
+        return hashed
 
-    def _trace_initrd(self, found: Mapping[Digest, list[Candidate]], result: BuildResult) -> None:
-        initrd = next((entry for entry in result.components if entry.role is Role.INITRD), None)
-        if initrd is None:
-            self._say("the recipe makes no initrd")
-            return
-        for entry in read_initrd(initrd.path, check=self._observer.check):
-            if entry.sha256 is None:
+    def _trace_origins(self, hashed: list[HashedComponent], known: KnownInputs, result: BuildResult) -> None:
+        named = sum(entry.authenticated for entry in known.trust.values())
+        self._say(f"{named} of {len(known.trust)} materials are named by a signed archive index")
+        for part in hashed:
+            origin = classify(part.content.sha256, part.content.size, known.files)
+            result.components.append(BuiltComponent(part.role, part.path, part.content, part.container, origin))
+            self._say(f"{part.role}: {origin.sentence}")
+            if part.role is not Role.INITRD:
                 continue
-            origin = classify(entry.sha256, entry.size, found)
-            result.files.append(BuiltFile(Role.INITRD, entry.path, entry.size, entry.sha256, origin))
-            self._say(f"initrd/{entry.path}: {origin.sentence}")
+            for entry in read_initrd(part.path, check=self._observer.check):
+                if entry.sha256 is not None:
+                    inside = classify(entry.sha256, entry.size, known.files)
+                    result.files.append(BuiltFile(Role.INITRD, entry.path, entry.size, entry.sha256, inside))
+                    self._say(f"initrd/{entry.path}: {inside.sentence}")
 
     def _measure(self, recipe: Recipe, tree: SourceTree, result: BuildResult) -> None:
         paths = {entry.role: entry.path for entry in result.components}
@@ -275,6 +264,35 @@ class Build:
             measured, problem = measure_files(paths, launch_configuration(spec), command_line)
             result.measurements.append(BuiltMeasurement(spec, command_line, measured, problem))
             self._say(f"{spec.name}: {measured.hex if measured is not None else problem}")
+
+
+class _Background:
+    """One piece of work on a thread of its own; leaving the block stops it."""
+
+    def __init__(
+        self, work: Callable[[Callable[[], None], SourceTree, MaterialsLock], KnownInputs], *inputs: Any
+    ) -> None:
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="known-inputs")
+        self._future = self._pool.submit(work, self._check, *inputs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def result(self, check: Callable[[], None]) -> KnownInputs:
+        """The result, calling ``check`` while waiting; raises what the work raised."""
+        while not self._future.done():
+            check()
+            wait([self._future], timeout=_POLL_SECONDS)
+        return self._future.result()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled("the build has ended", where="known inputs")
 
 
 def read_recipe_and_lock(tree: SourceTree) -> tuple[Recipe, MaterialsLock]:

@@ -204,44 +204,58 @@ def _digest_fields(prefix: str, digests: FileDigests | None) -> dict[str, int | 
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What the published documents say a measurement was computed for, and its value."""
+
+    boot_mode: BootMode
+    vcpus: int
+    vcpu_type: str
+    command_line: str
+    value: str
+
+
+def _stated(published: PublishedRelease) -> _Stated | None:
+    document, manifest = published.measurement, published.manifest.measurement
+    if document is not None:
+        vm = document.vm_config
+        command_line = document.components.cmdline or ""
+        return _Stated(document.boot_mode, vm.vcpus, vm.vcpu_type, command_line, document.measurement)
+    if manifest is not None:
+        return _Stated(BootMode.DIRECT_KERNEL, manifest.vcpus, manifest.vcpu_type, "", manifest.sev_snp_hex)
+    return None
+
+
 def _measure(published: PublishedRelease, facts: SourceFacts | None) -> _Measured | None:
     """The published launch configuration, completed from the recipe, and its measurement recomputed."""
-    document, stated = published.measurement, published.manifest.measurement
-    if document is not None:
-        boot_mode = document.boot_mode
-        vcpus, vcpu_type = document.vm_config.vcpus, document.vm_config.vcpu_type
-        command_line = document.components.cmdline or ""
-        value = document.measurement
-    elif stated is not None:
-        boot_mode, command_line = BootMode.DIRECT_KERNEL, ""
-        vcpus, vcpu_type, value = stated.vcpus, stated.vcpu_type, stated.sev_snp_hex
-    else:
+    stated = _stated(published)
+    if stated is None:
         return None
-    spec = _matching_spec(facts, boot_mode, vcpus, vcpu_type)
+    spec = _matching_spec(facts, stated)
     launch = Launch(
-        boot_mode=boot_mode,
-        vcpus=vcpus,
-        vcpu_type=vcpu_type,
+        boot_mode=stated.boot_mode,
+        vcpus=stated.vcpus,
+        vcpu_type=stated.vcpu_type,
         guest_features=spec.guest_features if spec is not None else _DEFAULT_GUEST_FEATURES,
         vmm=spec.vmm if spec is not None else _DEFAULT_VMM,
     )
+    completed = "from the recipe" if spec is not None else "assumed, the recipe has no such configuration"
     configuration = LaunchConfiguration(
         name=spec.name if spec is not None else "published",
-        boot_mode=boot_mode,
-        vcpus=vcpus,
-        vcpu_type=vcpu_type,
+        boot_mode=launch.boot_mode,
+        vcpus=launch.vcpus,
+        vcpu_type=launch.vcpu_type,
         guest_features=launch.guest_features,
         vmm=launch.vmm,
-        command_line=command_line,
-        origin="published documents; guest features and VMM "
-        + ("from the recipe" if spec is not None else "assumed, the recipe has no such configuration"),
+        command_line=stated.command_line,
+        origin=f"published documents; guest features and VMM {completed}",
         not_covered=[entry.model_dump() for entry in spec.not_covered] if spec is not None else [],
     )
     paths = {role: asset.path for role, asset in published.assets.items() if asset.path is not None}
-    recomputed, problem = measure_files(_measurable(paths), launch, command_line)
+    recomputed, problem = measure_files(_measurable(paths), launch, stated.command_line)
     measurement = Measurement(
         launch_configuration=configuration,
-        published=value,
+        published=stated.value,
         recomputed=recomputed.hex if recomputed is not None else "",
         coverage=sorted(recomputed.coverage) if recomputed is not None else [],
         problem=problem.as_dict() if problem is not None else None,
@@ -253,16 +267,12 @@ def _measurable(paths: dict[Role, Path]) -> dict[Role, Path]:
     return {role: path for role, path in paths.items() if role in {Role.OVMF, Role.KERNEL, Role.INITRD}}
 
 
-def _matching_spec(
-    facts: SourceFacts | None, boot_mode: BootMode, vcpus: int, vcpu_type: str
-) -> LaunchConfigurationSpec | None:
+def _matching_spec(facts: SourceFacts | None, stated: _Stated) -> LaunchConfigurationSpec | None:
     if facts is None:
         return None
-    wanted = (boot_mode, vcpus, vcpu_type)
-    return next(
-        (spec for spec in facts.recipe.launch_configurations if (spec.boot_mode, spec.vcpus, spec.vcpu_type) == wanted),
-        None,
-    )
+    wanted = (stated.boot_mode, stated.vcpus, stated.vcpu_type)
+    specs = facts.recipe.launch_configurations
+    return next((spec for spec in specs if (spec.boot_mode, spec.vcpus, spec.vcpu_type) == wanted), None)
 
 
 def _record(release: Release, kind: str, detail: dict[str, str]) -> None:

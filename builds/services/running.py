@@ -20,8 +20,9 @@ from builds.models import (
     RebuiltFile,
     RebuiltMeasurement,
 )
+from builds.pipeline.build_result import BuildResult, BuiltMeasurement
 from builds.pipeline.control import Cancelled, ClaimLost
-from builds.pipeline.rebuild import Build, BuildPlan, BuildResult, BuiltMeasurement
+from builds.pipeline.rebuild import Build, BuildPlan
 from builds.services import workshop
 from builds.services.rebuilding import Claim, finish
 from builds.services.recording import DatabaseObserver, Heartbeat

@@ -6,7 +6,8 @@ import hashlib
 
 from django.conf import settings
 
-from builds.pipeline.engine import DockerEngine, Limits
+from builds.pipeline.engine import DockerEngine
+from builds.pipeline.engine_types import Limits
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import Mirror
 

@@ -17,12 +17,14 @@ from builds.domain.materials import MaterialsLock
 from builds.domain.origins import OriginKind
 from builds.domain.recipe import MalformedRecipe
 from builds.domain.roles import Role
+from builds.pipeline.build_result import BuildResult
 from builds.pipeline.context import ContextCollision
 from builds.pipeline.control import Cancelled
-from builds.pipeline.engine import BuildFailed, DockerEngine, EngineUnreachable, Limits, OutputMissing
+from builds.pipeline.engine import DockerEngine
+from builds.pipeline.engine_types import BuildFailed, EngineUnreachable, Limits, OutputMissing
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import MaterialGone, Mirror
-from builds.pipeline.rebuild import Build, BuildPlan, BuildResult
+from builds.pipeline.rebuild import Build, BuildPlan
 from builds.pipeline.source import CommitNotFound, SourceFileUnusable, SourceUnreachable, TagMismatch
 from tests.support.sources import COMMIT_TIME, DOCKERFILE, RECIPE, Repository, git, make_repository
 

@@ -1,0 +1,197 @@
+"""What was published: projects, releases, components, launch configurations and materials."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from builds.domain.comparison import Subject
+from builds.domain.roles import BootMode, Role
+from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
+from builds.querysets import ReleaseQuerySet
+
+
+class Project(models.Model):
+    """A source repository whose releases are audited, and the policy they are judged by."""
+
+    name = models.SlugField(max_length=80, unique=True)
+    source_url = models.CharField(max_length=500)
+    needed_operators = models.PositiveSmallIntegerField(default=2)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AcceptedOpaqueInput(models.Model):
+    """An opaque input that the project's policy accepts by digest, with its reason and date."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="accepted_opaque_inputs")
+    sha256 = models.CharField(max_length=64)
+    reason = models.TextField()
+    accepted_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "sha256"], name="opaque_input_accepted_once"),
+            models.CheckConstraint(condition=Q(sha256__regex=SHA256_HEX), name="accepted_opaque_sha256"),
+        ]
+
+    def __str__(self) -> str:
+        return f"sha256:{self.sha256}"
+
+
+class Material(models.Model):
+    """A build input pinned by digest, and whether a signed archive index named that digest."""
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=100)
+    version = models.CharField(max_length=200)
+    architecture = models.CharField(max_length=40)
+    suite = models.CharField(max_length=80, blank=True)
+    size = models.PositiveBigIntegerField()
+    authenticated = models.BooleanField(default=False)
+    authenticity = models.CharField(max_length=1000)
+    """The sentence that says which signed index named the digest, or why none did."""
+    first_seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(sha256__regex=SHA256_HEX), name="material_sha256"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Release(models.Model):
+    """A published version, as imported. The manifest is kept as the bytes that were published."""
+
+    project = models.ForeignKey(Project, models.PROTECT, related_name="releases")
+    tag = models.CharField(max_length=200)
+    commit = models.CharField(max_length=40)
+    source_date_epoch = models.PositiveBigIntegerField()
+    manifest = models.BinaryField()
+    manifest_sha256 = models.CharField(max_length=64)
+    imported_at = models.DateTimeField(default=timezone.now)
+    materials = models.ManyToManyField(Material, related_name="releases")
+    materials_stored_at = models.DateTimeField(null=True)
+
+    objects = ReleaseQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-imported_at", "-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "tag"], name="release_once_per_tag"),
+            models.CheckConstraint(condition=Q(commit__regex=r"^[0-9a-f]{40}$"), name="release_commit"),
+            models.CheckConstraint(condition=Q(manifest_sha256__regex=SHA256_HEX), name="release_manifest_sha256"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project.name} {self.tag}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("release", args=[self.project.name, self.tag])
+
+
+class ReleaseEvent(AppendOnly):
+    """Something that happened to a release: imported, contradiction found, materials stored or gone."""
+
+    release = models.ForeignKey(Release, models.CASCADE, related_name="events")
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=60)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        ordering: ClassVar = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class Component(models.Model):
+    """One published component. Empty digests mean: not known; ``problem`` says why."""
+
+    release = models.ForeignKey(Release, models.CASCADE, related_name="components")
+    role = models.CharField(max_length=20, choices=choices(Role))
+    file_name = models.CharField(max_length=300, blank=True)
+    container_kind = models.CharField(max_length=20, blank=True)
+    claimed_digest = models.CharField(max_length=140, blank=True)
+    """``algorithm:hex`` as the manifest says; empty when the manifest does not name the role."""
+    claim_subject = models.CharField(max_length=20, choices=choices(Subject), default=Subject.CONTENT)
+    size = models.PositiveBigIntegerField(null=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    sha384 = models.CharField(max_length=96, blank=True)
+    container_size = models.PositiveBigIntegerField(null=True)
+    container_sha256 = models.CharField(max_length=64, blank=True)
+    container_sha384 = models.CharField(max_length=96, blank=True)
+    problem = models.JSONField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["release", "role"], name="component_once_per_role"),
+            models.CheckConstraint(
+                condition=hex_or_empty("sha256", SHA256_HEX)
+                & hex_or_empty("sha384", SHA384_HEX)
+                & hex_or_empty("container_sha256", SHA256_HEX)
+                & hex_or_empty("container_sha384", SHA384_HEX),
+                name="component_digests",
+            ),
+            models.CheckConstraint(
+                condition=Q(size__isnull=True, sha256="", sha384="")
+                | (Q(size__isnull=False) & ~Q(sha256="") & ~Q(sha384="")),
+                name="component_digests_together",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.role
+
+
+class LaunchConfiguration(models.Model):
+    """vCPUs, CPU type, command line and the rest that a launch measurement is computed for."""
+
+    release = models.ForeignKey(Release, models.CASCADE, related_name="launch_configurations")
+    name = models.CharField(max_length=80)
+    boot_mode = models.CharField(max_length=20, choices=choices(BootMode))
+    vcpus = models.PositiveIntegerField()
+    vcpu_type = models.CharField(max_length=40)
+    guest_features = models.PositiveBigIntegerField()
+    vmm = models.CharField(max_length=20)
+    command_line = models.TextField(blank=True)
+    origin = models.CharField(max_length=200)
+    """Where the values come from: the published documents, completed by the recipe or by assumption."""
+    not_covered = models.JSONField(default=list)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["release", "name"], name="launch_configuration_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Measurement(models.Model):
+    """The launch measurement of a configuration as published and as recomputed from the published files."""
+
+    launch_configuration = models.OneToOneField(LaunchConfiguration, models.CASCADE, related_name="measurement")
+    published = models.CharField(max_length=96, blank=True)
+    recomputed = models.CharField(max_length=96, blank=True)
+    coverage = models.JSONField(default=list)
+    problem = models.JSONField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=hex_or_empty("published", SHA384_HEX) & hex_or_empty("recomputed", SHA384_HEX),
+                name="measurement_hex",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.published
