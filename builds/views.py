@@ -28,7 +28,9 @@ def releases(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
-    return render(request, "builds/release.html", {"view": evidence.view_of(_release(project, tag))})
+    found = _release(project, tag)
+    materials = found.materials.order_by("name", "version")
+    return render(request, "builds/release.html", {"view": evidence.view_of(found), "materials": materials})
 
 
 @require_GET

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from builds.domain.verdict import COVERABLE
 from builds.services.evidence import ReleaseView
 
 
@@ -28,5 +29,6 @@ def verdict_table(views: list[ReleaseView]) -> Iterator[str]:
             yield f"    published  {evidence.published}"
             yield f"    recomputed {evidence.recomputed}"
             yield f"    rebuilt    {evidence.rebuilt}"
-            yield f"    covers     {', '.join(sorted(evidence.coverage))}"
+            covered = [part for part in COVERABLE if part in evidence.coverage]
+            yield f"    covers     {', '.join(covered)}"
         yield f"  {view.verdict.sentence}"

@@ -248,7 +248,7 @@ def merge_groups(packages: Iterable[LockedPackage]) -> list[LockedPackage]:
     The same package of two suites keeps the first one's suite; two digests for one name, version
     and architecture are ``MalformedLock``.
     """
-    merged: dict[tuple[str, str, str], LockedPackage] = Field(default={})
+    merged: dict[tuple[str, str, str], LockedPackage] = {}
     for package in packages:
         known = merged.setdefault(package.identity, package)
         if known.sha256 != package.sha256:

@@ -62,10 +62,14 @@ class Authenticity:
         if self.index is None:
             return f"no signed index names it: {self.reason}"
         keys = ", ".join(self.index.keys)
-        return (
-            f"its digest is named by the signed index of {self.index.suite} of {self.index.date:%Y-%m-%d %H:%M} UTC"
-            f" (InRelease {self.index.release}; signed by {keys})"
-        )
+        return f"{self.summary} (InRelease {self.index.release}; signed by {keys})"
+
+    @property
+    def summary(self) -> str:
+        """The sentence without the index's digest and keys, for places that repeat it."""
+        if self.index is None:
+            return self.sentence
+        return f"its digest is named by the signed index of {self.index.suite} of {self.index.date:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _origin(candidate: Candidate) -> Origin:
             if candidate.decompressed:
                 what += " (decompressed)"
             kind = OriginKind.PACKAGE if candidate.authenticity.authenticated else OriginKind.OPAQUE
-            return Origin(kind, f"taken as is from {what}; {candidate.authenticity.sentence}", candidate)
+            return Origin(kind, f"taken as is from {what}; {candidate.authenticity.summary}", candidate)
         case SourceFile(is_text=True):
             sentence = f"taken as is from the source tree: {_shown(candidate.path)}, readable text"
             return Origin(OriginKind.SOURCE, sentence, candidate)

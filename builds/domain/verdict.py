@@ -73,7 +73,7 @@ class MeasurementEvidence:
     rebuilt: str | None
     coverage: frozenset[str]
     katana_inside_initrd: str | None
-    """Where in the rebuilt initrd the rebuilt binary lies; None when it was not found or nothing was rebuilt."""
+    """Where in the reproduced initrd the reproduced binary lies; None when nothing has shown that."""
 
     @property
     def state(self) -> MeasurementState:

@@ -155,7 +155,7 @@ def view_of(release: Release) -> ReleaseView:
     results = tuple(_operator_result(rebuild, published) for rebuild in newest_results)
     newest = max(newest_results, key=lambda rebuild: rebuild.queued_at, default=None)
     measurements = tuple(
-        _measurement_row(configuration, newest) for configuration in release.launch_configurations.all()
+        _measurement_row(configuration, newest, published) for configuration in release.launch_configurations.all()
     )
     opaque = tuple(sorted({entry for result in results for entry in result.opaque}, key=lambda entry: entry.place))
     evidence = ReleaseEvidence(
@@ -298,13 +298,23 @@ def _component_rows(
     return tuple(rows)
 
 
-def _katana_inside_initrd(rebuild: Rebuild) -> str | None:
-    """The path in the rebuilt initrd whose bytes are the rebuilt katana component's."""
+def _katana_inside_initrd(rebuild: Rebuild, published: Iterable[PublishedComponent]) -> str | None:
+    """Where in the initrd the katana component lies; None unless both were reproduced.
+
+    Only then does what was seen in the rebuilt initrd hold for the published one, which is measured.
+    """
+    reproduced = {
+        row.role for row in compare(published, _rebuilt_digests(rebuild)) if row.outcome is RebuildOutcome.REPRODUCED
+    }
+    if not {Role.KATANA, Role.INITRD} <= reproduced:
+        return None
     katana = next((row.sha256 for row in rebuild.components.all() if row.role == Role.KATANA), None)
     return next((row.path for row in rebuild.files.all() if row.sha256 == katana and row.role == Role.INITRD), None)
 
 
-def _measurement_row(configuration: LaunchConfiguration, newest: Rebuild | None) -> MeasurementRow:
+def _measurement_row(
+    configuration: LaunchConfiguration, newest: Rebuild | None, published: Iterable[PublishedComponent]
+) -> MeasurementRow:
     measurement: Measurement = configuration.measurement
     rebuilt = None
     if newest is not None:
@@ -318,7 +328,7 @@ def _measurement_row(configuration: LaunchConfiguration, newest: Rebuild | None)
         recomputed=measurement.recomputed or None,
         rebuilt=(rebuilt.value or None) if rebuilt is not None else None,
         coverage=frozenset(measurement.coverage),
-        katana_inside_initrd=_katana_inside_initrd(newest) if newest is not None else None,
+        katana_inside_initrd=_katana_inside_initrd(newest, published) if newest is not None else None,
     )
     return MeasurementRow(
         configuration=configuration,

@@ -76,7 +76,11 @@ def test_a_package_file_names_its_package_and_the_signed_index() -> None:
     sentence = classify(DIGEST, 1, {DIGEST: [PACKAGE]}).sentence
     assert sentence == (
         "taken as is from usr/bin/busybox of package busybox-static 1:1.37.0-6; its digest is named by the signed"
-        f" index of trixie of 2026-09-12 07:55 UTC (InRelease sha256:{'b' * 64}; signed by {'AB' * 20})"
+        " index of trixie of 2026-09-12 07:55 UTC"
+    )
+    assert PACKAGE.authenticity.sentence == (
+        "its digest is named by the signed index of trixie of 2026-09-12 07:55 UTC"
+        f" (InRelease sha256:{'b' * 64}; signed by {'AB' * 20})"
     )
 
 
