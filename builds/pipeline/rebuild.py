@@ -139,8 +139,11 @@ class Build:
             for stage in recipe.stages:
                 with self._stage(stage.name):
                     self._build_stage(stage, tree, lock, base)
-            with self._stage("components"):
+            with self._stage("components"), ThreadPoolExecutor(1) as aside:
+                # Everything needed is out of the engine, which can tidy up while this hashes.
+                tidied = aside.submit(self._engine.remove_labelled, self._plan.labels)
                 hashed = self._hash_components(recipe)
+                tidied.result()
             with self._stage("origins"):
                 self._trace_origins(hashed, known.result(self._observer.check), result)
         with self._stage("measurement"):
