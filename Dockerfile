@@ -11,7 +11,7 @@ RUN apt-get update \
 WORKDIR /app
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
-COPY manage.py ./
+COPY manage.py gunicorn.conf.py ./
 COPY tee_portal ./tee_portal
 COPY builds ./builds
 COPY templates ./templates
@@ -21,4 +21,4 @@ USER portal
 ENV PYTHONUNBUFFERED=1 TEE_PORTAL_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8000
-CMD ["gunicorn", "tee_portal.wsgi", "--bind", "0.0.0.0:8000", "--threads", "8"]
+CMD ["gunicorn", "tee_portal.wsgi", "--bind", "0.0.0.0:8000"]

@@ -11,6 +11,8 @@ from builds.domain.errors import PortalError
 api = NinjaAPI(
     title="TEE Portal",
     version="1",
+    # The page that comes with the framework loads script from a CDN, which the portal's policy forbids.
+    docs_url=None,
     description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token.",
 )
 api.add_router("", router)

@@ -35,7 +35,7 @@ def free_port(wanted: int) -> int:
 @contextmanager
 def web_server(base: Path, log: Path, port: int) -> Iterator[str]:
     """Serve the portal on ``port``; yields its address once it answers."""
-    command = [str(_PYTHON_BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "4"]
+    command = [str(_PYTHON_BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}"]
     address = f"http://127.0.0.1:{port}/"
     with _process(command, base, log) as process:
         deadline = time.monotonic() + _START_SECONDS

@@ -164,11 +164,19 @@ def test_lists_are_bounded_and_paged(client: Client, make_release: Callable[...,
 
 
 def test_what_does_not_exist_is_a_named_404(client: Client) -> None:
-    assert client.get("/releases/enclave/v9/").status_code == 404
+    missing = client.get("/releases/enclave/v9/")
+    assert missing.status_code == 404
+    assert "All releases" in missing.content.decode()
     answer = client.get("/api/v1/releases/enclave/v9")
     assert answer.status_code == 404
     assert json.loads(answer.content)["code"] == "not-found"
     assert client.get("/rebuilds/00000000-0000-0000-0000-000000000000/").status_code == 404
+
+
+def test_the_api_describes_itself_without_foreign_script(client: Client) -> None:
+    paths = client.get("/api/v1/openapi.json").json()["paths"]
+    assert "/api/v1/releases" in paths
+    assert client.get("/api/v1/docs").status_code == 404
 
 
 def test_only_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:

@@ -105,7 +105,7 @@ class Portal:
 
     @contextmanager
     def web(self) -> Iterator[None]:
-        command = [str(BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{self.port}", "--threads", "2"]
+        command = [str(BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{self.port}"]
         with process(command, self.environment, self.root / "web.log"):
             wait_for("the web server", self._answers)
             yield
