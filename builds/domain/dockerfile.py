@@ -18,6 +18,7 @@ MAX_DOCKERFILE_BYTES = 256 * 1024
 # Directives change how the rest is read, differently between engine versions; nobody needs them here.
 _DIRECTIVE = re.compile(r"^#\s*(escape|syntax)\s*=", re.IGNORECASE)
 _FROM = re.compile(r"^FROM\s+((?:--\S+\s+)*)(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
+_PLAIN_LABELS = re.compile(r'LABEL(?: [A-Za-z0-9._/-]+=(?:"[^"$\\\\]*"|[A-Za-z0-9._:/+@-]*))+', re.IGNORECASE)
 _BASE_REFERENCES = frozenset({"${BASE_IMAGE}", "$BASE_IMAGE"})
 
 
@@ -104,6 +105,10 @@ def prepare(data: bytes, labels: Mapping[str, str], *, where: str, network: bool
                 _check_copy(instruction.text, stages, line_where)
             case "ADD":
                 _check_add(instruction.text, line_where, network=network)
+            case "LABEL":
+                _check_label(instruction.text, labels, line_where)
+            case "RUN" if instruction.text[4:].startswith("--"):
+                raise RefusedDockerfile("RUN with flags may mount what no stage of this file made", where=line_where)
             case "ONBUILD":
                 raise RefusedDockerfile("ONBUILD hides instructions from this check", where=line_where)
             case _:
@@ -135,6 +140,18 @@ def _check_copy(text: str, stages: list[str], where: str) -> None:
         name, _, value = word.partition("=")
         if name.lower() == "--from" and value.lower() not in stages and value not in map(str, range(len(stages))):
             raise RefusedDockerfile(f"COPY --from={value[:120]} is no earlier stage of this file", where=where)
+
+
+def _check_label(text: str, ours: Mapping[str, str], where: str) -> None:
+    """A label of ours, overwritten, would hide a build from its limits and from the reaper.
+
+    Variables, escapes and quotes inside a key could spell one, so only the plain form is accepted.
+    """
+    if not _PLAIN_LABELS.fullmatch(text):
+        raise RefusedDockerfile('LABEL is accepted as key=value or key="value" without variables only', where=where)
+    for word in text.split()[1:]:
+        if word.partition("=")[0].lower() in ours:
+            raise RefusedDockerfile(f"the label {word.partition('=')[0]} is the builder's own", where=where)
 
 
 def _check_add(text: str, where: str, *, network: bool) -> None:

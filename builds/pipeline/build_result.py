@@ -13,6 +13,9 @@ from builds.domain.origins import Authenticity, Candidate, Origin
 from builds.domain.recipe import LaunchConfigurationSpec, Recipe
 from builds.domain.roles import Role
 
+BASE_IMAGE = "base_image"
+"""Key of a build's environment: the image it was based on, ``name@sha256:...``, when a registry gave it."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownInputs:

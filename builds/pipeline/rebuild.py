@@ -29,6 +29,7 @@ from builds.pipeline.archive_evidence import authenticate
 from builds.pipeline.archives import read_initrd
 from builds.pipeline.base_image import write_base_image
 from builds.pipeline.build_result import (
+    BASE_IMAGE,
     BuildResult,
     BuiltComponent,
     BuiltFile,
@@ -198,7 +199,7 @@ class Build:
         if recipe.base.image is not None:
             self._say(f"pulling {recipe.base.image}")
             self._engine.pull_image(recipe.base.image)
-            result.environment["base_image"] = recipe.base.image
+            result.environment[BASE_IMAGE] = recipe.base.image
             return recipe.base.image
         packages = lock.group(recipe.base.materials or "")
         reference = f"tee-portal-base:{self._plan.work.name}"

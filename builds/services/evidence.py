@@ -38,6 +38,7 @@ from builds.models import (
     Release,
     ReleaseEvent,
 )
+from builds.pipeline.build_result import BASE_IMAGE
 
 CONTRADICTION = "contradiction"
 CHANGED_SINCE_IMPORT = "changed-since-import"
@@ -153,7 +154,9 @@ def view_of(release: Release) -> ReleaseView:
     published = [published_component(component) for component in release.components.all()]
     newest_results = _newest_per_operator(release)
     results = tuple(_operator_result(rebuild, published) for rebuild in newest_results)
-    newest = max(newest_results, key=lambda rebuild: rebuild.queued_at, default=None)
+    # A rebuild that had the network is listed, but nothing it gave is shown as evidence.
+    counting = [rebuild for rebuild in newest_results if not rebuild.used_network]
+    newest = max(counting, key=lambda rebuild: rebuild.queued_at, default=None)
     measurements = tuple(
         _measurement_row(configuration, newest, published) for configuration in release.launch_configurations.all()
     )
@@ -254,7 +257,16 @@ def _opaque_inputs(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
         for row in rebuild.files.all()
         if row.origin_kind == OriginKind.OPAQUE
     ]
-    return (*components, *files)
+    return (*components, *files, *_opaque_base(rebuild))
+
+
+def _opaque_base(rebuild: Rebuild) -> list[OpaqueInput]:
+    """A base image pulled from a registry: its files are unknown, so anything may be copied from it."""
+    reference = rebuild.environment.get(BASE_IMAGE)
+    if reference is None:
+        return []
+    digest = Digest.parse(str(reference).rpartition("@")[2])
+    return [OpaqueInput("base image", digest, f"{reference}, pulled by its digest; nobody rebuilt what it holds")]
 
 
 def _contradictions(release: Release) -> tuple[str, ...]:

@@ -55,6 +55,14 @@ def test_a_from_over_two_lines_is_labelled_after_its_end() -> None:
         "FROM ${BASE_IMAGE}\nADD git@example.invalid:a/b /x\n",
         "FROM ${BASE_IMAGE}\nADD --checksum=sha256:aa http://e.invalid/x /x\n",
         "FROM ${BASE_IMAGE}\nONBUILD FROM evil\n",
+        "FROM ${BASE_IMAGE}\nRUN --mount=type=bind,from=evil,target=/x true\n",
+        "FROM ${BASE_IMAGE}\nLABEL org.tee-portal.rebuild=other\n",
+        "FROM ${BASE_IMAGE}\nlabel a=b ORG.tee-portal.rebuild=other\n",
+        'FROM ${BASE_IMAGE}\nLABEL a="b c" org.tee-portal.instance="other"\n',
+        "FROM ${BASE_IMAGE}\nENV K=org.tee-portal.rebuild\nLABEL $K=other\n",
+        'FROM ${BASE_IMAGE}\nLABEL org.tee"-portal".rebuild=other\n',
+        "FROM ${BASE_IMAGE}\nLABEL org.tee\\-portal.rebuild=other\n",
+        "FROM ${BASE_IMAGE}\nLABEL org.tee-portal.rebuild other\n",
         "# syntax=docker/dockerfile:1\nFROM ${BASE_IMAGE}\n",
         "#  SYNTAX = evil/frontend and more\nFROM ${BASE_IMAGE}\n",
         "# escape=`\nFROM ${BASE_IMAGE}\n",
@@ -69,6 +77,11 @@ def test_a_from_over_two_lines_is_labelled_after_its_end() -> None:
 def test_what_would_make_the_engine_fetch_or_hides_from_this_check_is_refused(text: str) -> None:
     with pytest.raises(RefusedDockerfile):
         prepared(text)
+
+
+def test_a_plain_label_of_another_name_is_left_alone() -> None:
+    line = 'LABEL org.opencontainers.image.title="an enclave" version=1.0'
+    assert line in prepared(f"FROM ${{BASE_IMAGE}}\n{line}\n")
 
 
 def test_a_recipe_that_asks_for_the_network_may_add_addresses_and_still_not_pull() -> None:

@@ -63,6 +63,31 @@ def test_a_replaced_initrd_is_mismatched_there_and_in_the_measurement_only(
     assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["outcome"] == "mismatched"
 
 
+def test_a_base_image_from_a_registry_is_an_opaque_input(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    release = make_release()
+    rebuild = make_rebuild(release)
+    Rebuild.objects.filter(pk=rebuild.pk).update(environment={"base_image": f"rust:1@sha256:{'a' * 64}"})
+    api = client.get("/api/v1/releases/enclave/v1.0.0").json()
+    assert [entry["place"] for entry in api["opaque_inputs"]] == ["base image"]
+    assert "opaque-inputs-accepted" in api["verdict"]["sentence"]
+
+
+def test_a_rebuild_that_had_the_network_is_listed_and_gives_no_evidence(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    release = make_release()
+    rebuild = make_rebuild(release)
+    Rebuild.objects.filter(pk=rebuild.pk).update(used_network=True)
+    api = client.get("/api/v1/releases/enclave/v1.0.0").json()
+    assert api["verdict"]["outcome"] is None
+    assert {row["comparison"] for row in api["components"]} == {None}
+    assert api["measurements"][0]["state"] == "unknown"
+    assert [entry["id"] for entry in api["rebuilds"]] == [str(rebuild.pk)]
+    assert "this rebuild does not count" in page(client, rebuild.get_absolute_url())
+
+
 def test_a_component_the_rebuild_did_not_make_is_missing(
     client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
 ) -> None:
