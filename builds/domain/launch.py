@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from builds.domain.errors import MalformedInput
 from builds.domain.roles import BootMode
 
 type Vmm = Literal["qemu", "ec2", "gce"]
+
+MAX_VCPUS = 512
+_FEATURES_END = 2**64
 
 FIRMWARE_COVERAGE = frozenset({"ovmf"})
 DIRECT_KERNEL_COVERAGE = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
@@ -17,7 +21,9 @@ DIRECT_KERNEL_COVERAGE = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
 class LaunchConfiguration:
     """What a launch measurement is computed for, besides the files and the command line.
 
-    ``guest_features`` is SEV_FEATURES of the VMSA (AMD APM volume 2, table B-4), bit 0 being SNP itself.
+    ``guest_features`` is SEV_FEATURES of the VMSA (AMD APM volume 2, table B-4), bit 0 being SNP itself,
+    64 bits wide; ``vcpus`` is 1 to ``MAX_VCPUS``. Construction fails with ``MalformedInput`` outside of
+    that, since a wider value would be cut silently and measured as another one.
     """
 
     boot_mode: BootMode
@@ -25,6 +31,14 @@ class LaunchConfiguration:
     vcpu_type: str
     guest_features: int
     vmm: Vmm
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.vcpus <= MAX_VCPUS:
+            raise MalformedInput(f"{self.vcpus} vCPUs: 1 to {MAX_VCPUS} can be measured", where="launch configuration")
+        if not 0 <= self.guest_features < _FEATURES_END:
+            raise MalformedInput(
+                f"guest features {self.guest_features:#x} do not fit 64 bits", where="launch configuration"
+            )
 
 
 @dataclass(frozen=True, slots=True)

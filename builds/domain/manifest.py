@@ -31,6 +31,8 @@ _COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
 }
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}$")]
+# What an argument vector and a database can hold; a pattern also makes pydantic refuse lone surrogates.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 VcpuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
 
 
@@ -101,10 +103,10 @@ class Manifest(Frozen):
 class MeasuredComponents(Frozen):
     """File names as passed to the script, and the command line; only ovmf for a UEFI measurement."""
 
-    ovmf: str
-    kernel: str | None = None
-    initrd: str | None = None
-    cmdline: str | None = None
+    ovmf: Text
+    kernel: Text | None = None
+    initrd: Text | None = None
+    cmdline: Text | None = None
 
 
 class MeasuredVm(Frozen):
@@ -119,7 +121,15 @@ class ExpectedMeasurement(Frozen):
     boot_mode: Annotated[BootMode, Field(strict=False)]
     components: MeasuredComponents
     vm_config: MeasuredVm
-    notes: str = ""
+    notes: Text = ""
+
+    @model_validator(mode="after")
+    def _names_what_it_binds(self) -> Self:
+        """A command line nobody stated is not an empty one, and would be measured as such."""
+        stated = (self.components.kernel, self.components.initrd, self.components.cmdline)
+        if self.boot_mode is BootMode.DIRECT_KERNEL and None in stated:
+            raise ValueError("a direct_kernel measurement names kernel, initrd and cmdline")
+        return self
 
 
 def parse_manifest(data: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
@@ -145,9 +155,12 @@ def parse_measurement(data: bytes, *, where: str = MEASUREMENT_FILE) -> Expected
 def parse_measurement_text(data: bytes, *, where: str = MEASUREMENT_TEXT_FILE) -> str:
     """Read expected-measurement.txt: 96 hex characters and a newline."""
     text = data[:200].decode("utf-8", "replace").strip()
-    if len(text) != Algorithm.SHA384.hex_length or len(data) > Algorithm.SHA384.hex_length + 2:
-        raise MalformedMeasurement("the file is not 96 hexadecimal characters", where=where)
-    return Digest.sha384(text.lower()).hex
+    if len(data) <= Algorithm.SHA384.hex_length + 2:
+        try:
+            return Digest.sha384(text.lower()).hex
+        except MalformedInput as error:
+            raise MalformedMeasurement(error.what, where=where) from error
+    raise MalformedMeasurement("the file is more than 96 hexadecimal characters and a newline", where=where)
 
 
 def _load(data: bytes, where: str, error_type: type[MalformedInput]) -> dict[str, Any]:

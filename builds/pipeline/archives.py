@@ -1,25 +1,28 @@
 """Reading archives that may be hostile: tar members and initrds. Nothing is ever unpacked to disk.
 
 initrd format: Linux Documentation/driver-api/early-userspace/buffer-format.rst (newc, several
-segments, each plain or compressed).
+segments, each plain or compressed) and init/initramfs.c, which says what the kernel makes of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
+import re
 import stat
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import ClassVar, cast
+
+from isal import igzip_lib
 
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import LimitExceeded, MalformedInput, UnsafePath
 from builds.domain.paths import relative_path
-from builds.pipeline.hashing import MalformedGzip, TwoDigests
+from builds.pipeline.hashing import MalformedGzip, TwoDigests, gunzip, inflate, new_member, read_chunks
+from builds.pipeline.streams import IterableReader
 
 MAX_INITRD_BYTES = 512 * 1024**2
 MAX_UNPACKED_BYTES = 2 * 1024**3
@@ -28,9 +31,14 @@ MAX_TAR_MEMBERS = 1000
 _CHUNK = 1024 * 1024
 _HEADER_BYTES = 110
 _MAX_NAME_BYTES = 4096
+_MAX_DEPTH = 100
+_MAX_SEGMENTS = 1000
+_MAX_TAR_HEADERS = 1024 * 1024
+_MAX_XZ_MEMORY = 128 * 1024**2
 _NEWC_MAGICS = (b"070701", b"070702")
+_HEADER = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
+_ZEROS = re.compile(rb"\0*")
 _TRAILER = "TRAILER!!!"
-_FIELD_COUNT = 13
 
 
 class MalformedArchive(MalformedInput):
@@ -59,18 +67,31 @@ class InitrdEntry:
     sha256: Digest | None
 
 
-class _HashingReader:
-    """A file whose bytes are hashed as they are read."""
+class _TarContent:
+    """The unpacked tarball as tarfile reads it, never further than ``allowed`` bytes.
 
-    def __init__(self, file: IO[bytes], digests: TwoDigests, check: Callable[[], None]) -> None:
-        self._file = file
-        self._digests = digests
-        self._check = check
+    tarfile takes the extended headers of a member (names, pax records, sparse maps) whole into
+    memory before it shows the member, whatever size they claim; so each may only lie within the
+    allowance that was made before it.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], where: str) -> None:
+        self._reader = IterableReader(chunks)
+        self._where = where
+        self._position = 0
+        self.allowed = _MAX_TAR_HEADERS
+        self.last_nonzero = 0
 
     def read(self, size: int) -> bytes:
-        self._check()
-        chunk = self._file.read(size)
-        self._digests.update(chunk)
+        if self._position >= self.allowed:
+            raise LimitExceeded(f"a member's headers take more than {_MAX_TAR_HEADERS} bytes", where=self._where)
+        return self.take(size)
+
+    def take(self, size: int) -> bytes:
+        chunk = self._reader.read(size)
+        if used := len(chunk.rstrip(b"\0")):
+            self.last_nonzero = self._position + used
+        self._position += len(chunk)
         return chunk
 
 
@@ -78,43 +99,59 @@ def hash_tar_member(path: Path, names: frozenset[str], max_bytes: int, *, check:
     """Digests of a tar.gz and of its one member called one of ``names``, in one read.
 
     Raises ``UnsafePath`` for any member that points outside, ``MalformedArchive`` when the wanted
-    member is absent, not a regular file or there twice, and ``LimitExceeded``.
+    member is absent, not a plain file or there twice, or when something follows the last member,
+    and the errors of ``gunzip``.
     """
-    found: tuple[str, FileDigests] | None = None
-    with path.open("rb") as file, TwoDigests() as container:
-        reader = _HashingReader(file, container, check)
+    with TwoDigests() as container:
+        content = _TarContent(gunzip(path, container, max_bytes, check=check), path.name)
         try:
-            with tarfile.open(fileobj=reader, mode="r|gz", bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-                total = 0
-                for number, member in enumerate(archive, start=1):
-                    total += member.size
-                    if number > MAX_TAR_MEMBERS or total > max_bytes:
-                        raise LimitExceeded(f"the tarball unpacks to more than {max_bytes} bytes", where=path.name)
-                    name = _tar_member_name(member, path.name)
-                    if name not in names:
-                        continue
-                    if found is not None:
-                        raise MalformedArchive(f"the tarball holds {name} or its like twice", where=path.name)
-                    found = name, _hash_member(archive, member, path.name)
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            found, end = _find_member(content, names, max_bytes, path.name)
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            # ValueError: tarfile converts numbers of sparse headers without looking.
             raise MalformedArchive(f"the tarball is unreadable: {str(error)[:200]}", where=path.name) from error
-        while reader.read(_CHUNK):
+        while content.take(_CHUNK):
             pass
+    if content.last_nonzero > end:
+        raise MalformedArchive("something follows the last member of the tarball", where=path.name)
     if found is None:
         raise MalformedArchive(f"the tarball holds none of {', '.join(sorted(names))}", where=path.name)
     return TarredFile(found[0], container.digests, found[1])
+
+
+def _find_member(
+    content: _TarContent, names: frozenset[str], max_bytes: int, where: str
+) -> tuple[tuple[str, FileDigests] | None, int]:
+    """The wanted member's name and digests, and where the last member ends; every member is checked."""
+    found: tuple[str, FileDigests] | None = None
+    end = total = 0
+    with tarfile.open(fileobj=content, mode="r|", bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
+        for number, member in enumerate(archive, start=1):
+            if member.size < 0 or member.issparse() or (member.size and not member.isreg()):
+                raise MalformedArchive(f"{member.name[:100]!r} is sparse or has no true size", where=where)
+            total += member.size
+            if number > MAX_TAR_MEMBERS or total > max_bytes:
+                raise LimitExceeded(f"the tarball unpacks to more than {max_bytes} bytes", where=where)
+            end = member.offset_data + (-(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+            content.allowed = end + _MAX_TAR_HEADERS
+            name = _tar_member_name(member, where)
+            if name not in names:
+                continue
+            if found is not None:
+                raise MalformedArchive(f"the tarball holds {name} or its like twice", where=where)
+            found = name, _hash_member(archive, member, where)
+    return found, end
 
 
 def _tar_member_name(member: tarfile.TarInfo, where: str) -> str:
     name = member.name.removeprefix("./")
     if name in {"", "."}:
         return ""
-    relative_path(name, where=where)
+    path = relative_path(name, where=where)
     if member.issym() or member.islnk():
         target = member.linkname
         if target.startswith("/") or ".." in target.split("/"):
             raise UnsafePath(f"the link {name[:100]!r} points outside the archive", where=where)
-    return name
+    return str(path)
 
 
 def _hash_member(archive: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> FileDigests:
@@ -130,58 +167,114 @@ def _hash_member(archive: tarfile.TarFile, member: tarfile.TarInfo, where: str) 
 def read_initrd(path: Path, *, check: Callable[[], None]) -> list[InitrdEntry]:
     """What the kernel would see after unpacking: for a name given twice, the last entry.
 
-    Raises ``MalformedArchive``, ``UnsafePath`` or ``LimitExceeded``.
+    The file is read once, in pieces; memory holds the names. Raises ``MalformedArchive``,
+    ``MalformedGzip``, ``UnsafePath``, ``LimitExceeded`` or ``UnreadableFile``.
     """
     where = path.name
-    if path.stat().st_size > MAX_INITRD_BYTES:
-        raise LimitExceeded(f"the initrd is larger than {MAX_INITRD_BYTES} bytes", where=where)
-    data = path.read_bytes()
-    entries: dict[str, InitrdEntry] = {}
-    position = 0
-    count = 0
-    unpacked = 0
-    while position < len(data):
-        check()
-        segment, position = _next_segment(data, position, MAX_UNPACKED_BYTES - unpacked, where)
-        unpacked += len(segment)
-        for entry in _linked(_read_newc(segment, where, check)):
-            count += 1
-            if count > MAX_ENTRIES:
-                raise LimitExceeded(f"the initrd holds more than {MAX_ENTRIES} entries", where=where)
-            entries[entry.path] = entry
-    return [entries[name] for name in sorted(entries)]
+    file = _Forward(_metered(read_chunks(path, check=check), [MAX_INITRD_BYTES], where), where)
+    rootfs = _Rootfs(where)
+    unpacked = [MAX_UNPACKED_BYTES]
+    segments = 0
+    while head := file.after_zeros(6):
+        segments += 1
+        if segments > _MAX_SEGMENTS:
+            raise LimitExceeded(f"the initrd has more than {_MAX_SEGMENTS} segments", where=where)
+        if head in _NEWC_MAGICS:
+            _read_archive(file, rootfs, check)
+            continue
+        segment = _Forward(_metered(_unpacked(file, head), unpacked, where), where)
+        while segment.after_zeros(1):
+            _read_archive(segment, rootfs, check)
+    return rootfs.entries()
 
 
-def _next_segment(data: bytes, position: int, budget: int, where: str) -> tuple[bytes, int]:
-    """The next archive segment, decompressed, and where the one after it starts."""
-    if data[position] == 0:
-        end = position
-        while end < len(data) and data[end] == 0:
-            end += 1
-        return b"", end
-    head = data[position : position + 6]
-    if head in _NEWC_MAGICS:
-        end = _newc_end(data, position, where)
-        return data[position:end], end
+def _metered(chunks: Iterator[bytes], left: list[int], where: str) -> Iterator[bytes]:
+    """Pass chunks on while the one number in ``left``, which several may share, stays positive."""
+    for chunk in chunks:
+        left[0] -= len(chunk)
+        if left[0] < 0:
+            raise LimitExceeded("the initrd, packed or unpacked, is larger than this portal reads", where=where)
+        yield chunk
+
+
+def _unpacked(file: _Forward, head: bytes) -> Iterator[bytes]:
+    """The content of one compressed segment; afterwards ``file`` stands right behind it."""
+    member: igzip_lib.IgzipDecompressor | lzma.LZMADecompressor
     if head.startswith(b"\x1f\x8b"):
-        return _inflate_segment(zlib.decompressobj(wbits=31), data, position, budget, where)
-    if head.startswith(b"\xfd7zXZ"):
-        return _inflate_segment(lzma.LZMADecompressor(), data, position, budget, where)
-    raise MalformedArchive(f"an archive segment starts with {head.hex()}, which is no known format", where=where)
+        member = new_member()
+    elif head == b"\xfd7zXZ\0":
+        member = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY)
+    else:
+        raise MalformedArchive(
+            f"an archive segment starts with {head.hex()}, which is no known format", where=file.where
+        )
+    pending: bytes | None = None
+    while not member.eof:
+        if pending is None and not (pending := file.some(_CHUNK)):
+            raise MalformedGzip("the file ends in the middle of its compressed data", where=file.where)
+        piece, pending = inflate(member, pending, file.where)
+        if piece:
+            yield piece
+    file.hand_back(pending or b"")
 
 
-def _inflate_segment(
-    decompressor: zlib._Decompress | lzma.LZMADecompressor, data: bytes, position: int, budget: int, where: str
-) -> tuple[bytes, int]:
-    try:
-        segment = decompressor.decompress(data[position:], budget + 1)
-    except (zlib.error, lzma.LZMAError) as error:
-        raise MalformedGzip(f"the compressed data is corrupt: {error}", where=where) from error
-    if len(segment) > budget:
-        raise LimitExceeded(f"the initrd unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=where)
-    if not decompressor.eof:
-        raise MalformedGzip("the file ends in the middle of its compressed data", where=where)
-    return segment, len(data) - len(decompressor.unused_data)
+class _Forward:
+    """A forward-only reader over chunks that knows its position, which newc aligns by."""
+
+    def __init__(self, chunks: Iterator[bytes], where: str) -> None:
+        self._chunks = chunks
+        self._held = b""
+        self._at = 0
+        self.position = 0
+        self.where = where
+
+    def some(self, most: int) -> bytes:
+        """One to ``most`` bytes, as they come; none at the end."""
+        while self._at == len(self._held):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._held, self._at = chunk, 0
+        piece = self._held[self._at : self._at + most]
+        self._at += len(piece)
+        self.position += len(piece)
+        return piece
+
+    def take(self, size: int) -> bytes:
+        """Exactly ``size`` bytes, a few thousand at most."""
+        data = b"".join(self.pieces(size))
+        if len(data) != size:
+            raise MalformedArchive(f"the archive ends within a header at byte {self.position}", where=self.where)
+        return data
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """``size`` bytes in chunks of at most 1 MiB, fewer when the end comes first."""
+        while size and (piece := self.some(min(size, _CHUNK))):
+            size -= len(piece)
+            yield piece
+
+    def hand_back(self, data: bytes) -> None:
+        """Undo the reading of ``data``, the end of what was read last."""
+        self._at -= len(data)
+        self.position -= len(data)
+
+    def align(self) -> None:
+        """Skip the padding to a multiple of 4 bytes, which may be cut off at the very end."""
+        for _ in self.pieces(-self.position % 4):
+            pass
+
+    def after_zeros(self, count: int) -> bytes:
+        """Skip zero bytes, then look at the next ``count`` or fewer without reading them."""
+        while first := self.some(1):
+            self.hand_back(first)
+            end = cast("re.Match[bytes]", _ZEROS.match(self._held, self._at)).end()
+            self.position += end - self._at
+            self._at = end
+            if end < len(self._held):
+                break
+        while len(self._held) - self._at < count and (chunk := next(self._chunks, None)) is not None:
+            self._held, self._at = self._held[self._at :] + chunk, 0
+        return self._held[self._at : self._at + count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,81 +284,116 @@ class _Header:
     size: int
     links: int
     inode: tuple[int, int, int]
-    data_start: int
-    end: int
+    checksum: int | None
 
 
-def _read_header(data: bytes, position: int, where: str) -> _Header:
-    raw = data[position : position + _HEADER_BYTES]
-    if len(raw) != _HEADER_BYTES or raw[:6] not in _NEWC_MAGICS:
-        raise MalformedArchive(f"no newc header at byte {position}", where=where)
-    try:
-        fields = [int(raw[6 + 8 * i : 14 + 8 * i].decode("ascii"), 16) for i in range(_FIELD_COUNT)]
-    except ValueError as error:
-        raise MalformedArchive(f"a newc header field at byte {position} is not hexadecimal", where=where) from error
-    inode, mode, _, _, links, _, size, major, minor, _, _, name_size, _ = fields
+def _read_header(reader: _Forward) -> _Header:
+    start, where = reader.position, reader.where
+    raw = reader.take(_HEADER_BYTES)
+    # int() would also take signs, spaces and underscores, and a negative size leads backwards for ever.
+    if start % 4 or not _HEADER.fullmatch(raw):
+        raise MalformedArchive(f"no newc header at byte {start}", where=where)
+    fields = [int(raw[at : at + 8], 16) for at in range(6, _HEADER_BYTES, 8)]
+    inode, mode, _, _, links, _, size, major, minor, _, _, name_size, checksum = fields
     if not 0 < name_size <= _MAX_NAME_BYTES:
-        raise MalformedArchive(f"a name of {name_size} bytes at byte {position}", where=where)
-    name_end = position + _HEADER_BYTES + name_size
-    data_start = _aligned(name_end)
-    name = data[position + _HEADER_BYTES : name_end].rstrip(b"\0").decode("utf-8", "surrogateescape")
-    if data_start + size > len(data):
-        raise MalformedArchive(f"{name[:100]!r} ends beyond the archive", where=where)
-    return _Header(name, mode, size, links, (inode, major, minor), data_start, _aligned(data_start + size))
+        raise MalformedArchive(f"a name of {name_size} bytes at byte {start}", where=where)
+    encoded = reader.take(name_size)
+    reader.align()
+    try:
+        name = encoded.rstrip(b"\0").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedArchive(f"the name at byte {start} is not UTF-8", where=where) from error
+    if not encoded.endswith(b"\0"):
+        raise MalformedArchive(f"the name {name[:100]!r} does not end with a zero byte", where=where)
+    return _Header(name, mode, size, links, (inode, major, minor), checksum if raw[5:6] == b"2" else None)
 
 
-def _aligned(position: int) -> int:
-    return (position + 3) & ~3
-
-
-def _headers(data: bytes, position: int, where: str) -> Iterator[_Header]:
-    """Headers up to and with the trailer; its absence is an error."""
+def _read_archive(reader: _Forward, rootfs: _Rootfs, check: Callable[[], None]) -> None:
+    """One newc archive with its trailer."""
+    rootfs.forget_links()
     while True:
-        if position >= len(data):
-            raise MalformedArchive("the archive has no trailer", where=where)
-        header = _read_header(data, position, where)
-        yield header
+        check()
+        header = _read_header(reader)
+        content = hashlib.sha256()
+        found = checksum = 0
+        for piece in reader.pieces(header.size):
+            found += len(piece)
+            content.update(piece)
+            checksum += sum(piece) if header.checksum is not None else 0
+        if found != header.size:
+            raise MalformedArchive(f"{header.name[:100]!r} ends beyond the archive", where=reader.where)
+        reader.align()
+        if header.checksum is not None and stat.S_ISREG(header.mode) and checksum % 2**32 != header.checksum:
+            raise MalformedArchive(f"{header.name[:100]!r} does not have its checksum", where=reader.where)
+        rootfs.add(header, Digest.sha256(content.hexdigest()))
         if header.name == _TRAILER:
             return
-        position = header.end
 
 
-def _newc_end(data: bytes, position: int, where: str) -> int:
-    return min([header.end for header in _headers(data, position, where)][-1], len(data))
+@dataclass(slots=True)
+class _Inode:
+    """What one or more names stand for: written through one of them, it changes under all."""
+
+    mode: int
+    size: int
+    sha256: Digest
 
 
-def _read_newc(data: bytes, where: str, check: Callable[[], None]) -> Iterator[tuple[InitrdEntry, _Header]]:
-    """Entries of all archives in a decompressed segment, which zeros may separate."""
-    position = 0
-    while position < len(data):
-        if data[position] == 0:
-            position += 1
-            continue
-        for header in _headers(data, position, where):
-            check()
-            position = header.end
-            if header.name == _TRAILER or header.name in {".", "/"}:
-                continue
-            name = header.name.removeprefix("./")
-            relative_path(name, where=where)
-            digest = None
-            if stat.S_ISREG(header.mode):
-                content = data[header.data_start : header.data_start + header.size]
-                digest = Digest.sha256(hashlib.sha256(content).hexdigest())
-            yield InitrdEntry(name, header.mode, header.size, digest), header
+class _Rootfs:
+    """The file tree as ``init/initramfs.c`` makes it from entries in their order."""
 
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._inodes: dict[str, _Inode] = {}
+        self._linked: dict[tuple[int, int, int], str] = {}
+        self._count = 0
 
-def _linked(entries: Iterator[tuple[InitrdEntry, _Header]]) -> Iterator[InitrdEntry]:
-    """Give every name of a hard-linked file the content, which newc stores with its last name only."""
-    waiting: dict[tuple[int, int, int], list[InitrdEntry]] = {}
-    for entry, header in entries:
-        if entry.sha256 is None or header.links <= 1:
-            yield entry
-            continue
-        names = waiting.setdefault(header.inode, [])
-        names.append(entry)
-        if entry.size or len(names) == header.links:
-            yield from (replace(name, size=entry.size, sha256=entry.sha256) for name in names)
-            names.clear()
-    for names in waiting.values():
-        yield from names
+    def forget_links(self) -> None:
+        """Inode numbers mean something within one archive only."""
+        self._linked.clear()
+
+    def add(self, header: _Header, sha256: Digest) -> None:
+        self._count += 1
+        if self._count > MAX_ENTRIES:
+            raise LimitExceeded(f"the initrd holds more than {MAX_ENTRIES} entries", where=self._where)
+        if header.name in {".", "/", "./", _TRAILER}:
+            return
+        path = self._path(header)
+        inode = _Inode(header.mode, header.size, sha256)
+        self._inodes[path] = self._written(path, header, inode) if stat.S_ISREG(header.mode) else inode
+
+    def _written(self, path: str, header: _Header, new: _Inode) -> _Inode:
+        """The inode a regular entry is written to: a link's, the one already at ``path``, or a new one."""
+        first = self._linked.setdefault(header.inode, path) if header.links > 1 else path
+        inode = self._inodes.get(first)
+        if inode is None or not stat.S_ISREG(inode.mode):
+            if first != path:
+                raise MalformedArchive(f"{path[:100]!r} is linked to a file that is gone", where=self._where)
+            return new
+        inode.mode = new.mode
+        if header.size or first == path:
+            inode.size, inode.sha256 = new.size, new.sha256
+        return inode
+
+    def entries(self) -> list[InitrdEntry]:
+        return [
+            InitrdEntry(path, inode.mode, inode.size, inode.sha256 if stat.S_ISREG(inode.mode) else None)
+            for path, inode in sorted(self._inodes.items())
+        ]
+
+    def _path(self, header: _Header) -> str:
+        """The path in its one spelling, of an entry that the kernel would not skip or put elsewhere."""
+        path = relative_path(header.name, where=self._where)
+        kind = stat.S_IFMT(header.mode)
+        most = {stat.S_IFREG: header.size, stat.S_IFLNK: _MAX_NAME_BYTES}.get(kind, 0)
+        if stat.filemode(header.mode).startswith("?") or header.size > most:
+            raise MalformedArchive(f"{header.name[:100]!r} is of a type or size the kernel skips", where=self._where)
+        if len(path.parts) > _MAX_DEPTH:
+            raise LimitExceeded(f"a path is more than {_MAX_DEPTH} directories deep", where=self._where)
+        for parent in path.parents:
+            above = self._inodes.get(str(parent))
+            if above is not None and stat.S_ISLNK(above.mode):
+                raise UnsafePath(
+                    f"{header.name[:100]!r} goes through the link {str(parent)[:100]!r}", where=self._where
+                )
+        return str(path)

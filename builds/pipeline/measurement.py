@@ -7,6 +7,7 @@ firmware that only seems measurable, and turns what the library raises into name
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from sevsnpmeasure.vcpu_types import CPU_SIGS
 from sevsnpmeasure.vmm_types import VMMType
 from sevsnpmeasure.vmsa import VMSA
 
-from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, Vmm, coverage_of
 from builds.domain.roles import BootMode
+from builds.pipeline.hashing import open_regular
 
 _PAGE = 4096
 _MAX_FIRMWARE_BYTES = 32 * 1024**2
+_MAX_BOOT_FILE_BYTES = 512 * 1024**2
 _MAX_METADATA_PAGES = 64 * 1024
 _VMMS: Mapping[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
 
@@ -92,18 +95,24 @@ def measure(inputs: MeasurementInputs, configuration: LaunchConfiguration) -> La
 class MeasurementCalculator:
     """All measurements of one set of files: reads and hashes them once.
 
-    Raises ``MalformedFirmware``, ``FirmwareWithoutSnpMetadata`` and, when a kernel is given to firmware
-    that cannot bind it, ``KernelHashesUnsupported``.
+    Raises ``MalformedFirmware``, ``FirmwareWithoutSnpMetadata``, when a kernel is given to firmware
+    that cannot bind it ``KernelHashesUnsupported``, ``UnreadableFile`` for a file that is not there or
+    not a regular one, ``LimitExceeded``, and ``MalformedInput`` for a command line no VM can be given.
     """
 
     def __init__(self, inputs: MeasurementInputs) -> None:
         self._where = inputs.ovmf.name
-        if inputs.ovmf.stat().st_size > _MAX_FIRMWARE_BYTES:
-            raise MalformedFirmware(f"the firmware is larger than {_MAX_FIRMWARE_BYTES} bytes", where=self._where)
+        _check_file(inputs.ovmf, _MAX_FIRMWARE_BYTES)
+        for path in (inputs.kernel, inputs.initrd):
+            if path is not None:
+                _check_file(path, _MAX_BOOT_FILE_BYTES)
+        _check_command_line(inputs.command_line or "")
         with _named_errors(self._where):
             self._ovmf = OVMF(str(inputs.ovmf))
             self._check_metadata()
             self._reset_eip = self._ovmf.sev_es_reset_eip()
+            if not self._reset_eip:
+                raise MalformedFirmware("it names no place where further vCPUs start", where=self._where)
             self._hashes = self._kernel_hashes(inputs)
             pages = GCTX()
             pages.update_normal_pages(self._ovmf.gpa(), self._ovmf.data())
@@ -148,12 +157,13 @@ class MeasurementCalculator:
         return self._prefixes[vmm]
 
     def _check_metadata(self) -> None:
-        sections = list(self._ovmf.metadata_items())
+        sections = self._ovmf.metadata_items()
         if not sections:
             raise FirmwareWithoutSnpMetadata("the firmware has no SEV metadata", where=self._where)
         if not any(section.section_type() is SectionType.SNP_SECRETS for section in sections):
             raise FirmwareWithoutSnpMetadata("the firmware's metadata has no SNP secrets page", where=self._where)
-        if sum(section.size for section in sections) > _MAX_METADATA_PAGES * _PAGE:
+        pages = sum(max(section.size, _PAGE) for section in sections)
+        if pages > _MAX_METADATA_PAGES * _PAGE:
             raise MalformedFirmware("its metadata names more memory than a firmware can need", where=self._where)
         if self._ovmf.size() % _PAGE:
             raise MalformedFirmware("its size is not a multiple of 4096 bytes", where=self._where)
@@ -169,12 +179,25 @@ class MeasurementCalculator:
         return SevHashes(str(inputs.kernel), initrd, inputs.command_line or "")
 
 
+def _check_file(path: Path, most_bytes: int) -> None:
+    """The library reads a file whole, by its name; so it must be a plain file that fits."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise LimitExceeded(f"the file is larger than {most_bytes} bytes", where=path.name)
+
+
+def _check_command_line(text: str) -> None:
+    """A command line ends at its first zero byte, and is bytes in the end."""
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        raise MalformedInput("the command line has a zero byte or a half character in it", where="command line")
+
+
 @contextmanager
 def _named_errors(where: str) -> Iterator[None]:
     """What the library raises on firmware it cannot read, as one named error."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, IndexError, AssertionError, OverflowError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, IndexError, AssertionError, OverflowError, TypeError, OSError) as error:
         raise MalformedFirmware(
             f"the firmware cannot be measured: {str(error)[:200] or type(error).__name__}", where=where
         ) from error

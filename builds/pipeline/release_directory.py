@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from builds.domain.manifest import (
 )
 from builds.domain.roles import Role
 from builds.pipeline.archives import hash_tar_member
-from builds.pipeline.hashing import hash_file, hash_gzip
+from builds.pipeline.hashing import UnreadableFile, hash_file, hash_gzip, read_chunks
 
 _BINARY_NAMES = frozenset({"katana-reproducible", "katana"})
 
@@ -89,20 +88,19 @@ def read_release_directory(directory: Path, max_asset_bytes: int, *, check: Call
 
     A file that does not hash to its manifest is a contradiction in the result: neither refused nor repaired.
     """
-    if not directory.is_dir():
-        raise MissingFile("there is no such directory", where=str(directory))
-    manifest_bytes = _document(directory, MANIFEST_FILE)
+    files = _listing(directory)
+    manifest_bytes = _document(files, MANIFEST_FILE, check)
     if manifest_bytes is None:
         raise MissingFile(f"the directory has no {MANIFEST_FILE}", where=str(directory))
     manifest = parse_manifest(manifest_bytes)
-    document = _document(directory, MEASUREMENT_FILE)
-    text = _document(directory, MEASUREMENT_TEXT_FILE)
+    document = _document(files, MEASUREMENT_FILE, check)
+    text = _document(files, MEASUREMENT_TEXT_FILE, check)
     measurement = parse_measurement(document) if document is not None else None
     measurement_text = parse_measurement_text(text) if text is not None else None
     assets = {
         role: asset
         for role in Role
-        if (asset := _read_asset(directory, role, manifest.digests.get(role), max_asset_bytes, check)) is not None
+        if (asset := _read_asset(files, role, manifest.digests.get(role), max_asset_bytes, check)) is not None
     }
     contradictions = (
         *(_contradiction(asset) for asset in assets.values() if asset.published.contradicts_manifest),
@@ -111,28 +109,32 @@ def read_release_directory(directory: Path, max_asset_bytes: int, *, check: Call
     return PublishedRelease(manifest, manifest_bytes, measurement, measurement_text, assets, contradictions)
 
 
-def _document(directory: Path, name: str) -> bytes | None:
-    path = directory / name
+def _listing(directory: Path) -> Mapping[str, Path]:
+    """The directory's entries by name, in order."""
     try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
+        return {path.name: path for path in sorted(directory.iterdir())}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFile("there is no such directory", where=str(directory)) from error
+    except OSError as error:
+        raise UnreadableFile(f"the directory cannot be listed: {error}"[:300], where=str(directory)) from error
+
+
+def _document(files: Mapping[str, Path], name: str, check: Callable[[], None]) -> bytes | None:
+    if name not in files:
         return None
-    if not stat.S_ISREG(mode):
-        raise MalformedInput("it is not a regular file", where=str(path))
-    with path.open("rb") as file:
-        # One byte over the limit is enough for the parser to refuse it.
-        return file.read(MAX_DOCUMENT_BYTES + 1)
+    # One chunk is longer than any document may be; one byte over the limit makes the parser refuse it.
+    return next(read_chunks(files[name], check=check), b"")[: MAX_DOCUMENT_BYTES + 1]
 
 
 def _read_asset(
-    directory: Path, role: Role, claimed: Digest | None, max_bytes: int, check: Callable[[], None]
+    files: Mapping[str, Path], role: Role, claimed: Digest | None, max_bytes: int, check: Callable[[], None]
 ) -> Asset | None:
     """The asset of a role; None when neither manifest nor directory has it."""
     candidates = [
         (path, entry.container_kind)
-        for path in sorted(directory.iterdir())
+        for name, path in files.items()
         for entry in _ASSETS
-        if entry.role is role and entry.pattern.fullmatch(path.name)
+        if entry.role is role and entry.pattern.fullmatch(name)
     ]
     nothing = PublishedComponent(role, claimed, Subject.CONTENT, None, None)
     if not candidates:
@@ -142,15 +144,13 @@ def _read_asset(
             nothing,
             None,
             "",
-            MissingFile(f"the manifest names {role}, but its file is not there", where=str(directory)),
+            MissingFile(f"the manifest names {role}, but its file is not there", where="release directory"),
         )
     path, kind = candidates[0]
     try:
         if len(candidates) > 1:
             names = ", ".join(candidate.name for candidate, _ in candidates)
-            raise AmbiguousAssets(f"several files could be {role}: {names}", where=str(directory))
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise MalformedInput("it is not a regular file", where=path.name)
+            raise AmbiguousAssets(f"several files could be {role}: {names}", where="release directory")
         content, container = _hash_asset(path, kind, max_bytes, check)
     except PortalError as error:
         return Asset(nothing, path, kind, error)
@@ -171,7 +171,7 @@ def _hash_asset(
             tarred = hash_tar_member(path, _BINARY_NAMES, max_bytes, check=check)
             return tarred.content, tarred.container
         case _:
-            return hash_file(path, check=check), None
+            return hash_file(path, check=check, max_bytes=max_bytes), None
 
 
 def _contradiction(asset: Asset) -> str:

@@ -15,7 +15,8 @@ from django.utils import timezone
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
 from builds.domain.launch import LaunchConfiguration as Launch
-from builds.domain.launch import Vmm
+from builds.domain.launch import LaunchMeasurement, Vmm
+from builds.domain.manifest import MANIFEST_FILE, MEASUREMENT_FILE
 from builds.domain.materials import MaterialsLock
 from builds.domain.recipe import LaunchConfigurationSpec, Recipe
 from builds.domain.roles import BootMode, Role
@@ -211,7 +212,8 @@ class _Stated:
     boot_mode: BootMode
     vcpus: int
     vcpu_type: str
-    command_line: str
+    command_line: str | None
+    """None when no document names it, which is not the same as an empty one."""
     value: str
 
 
@@ -219,10 +221,10 @@ def _stated(published: PublishedRelease) -> _Stated | None:
     document, manifest = published.measurement, published.manifest.measurement
     if document is not None:
         vm = document.vm_config
-        command_line = document.components.cmdline or ""
+        command_line = document.components.cmdline if document.boot_mode is BootMode.DIRECT_KERNEL else ""
         return _Stated(document.boot_mode, vm.vcpus, vm.vcpu_type, command_line, document.measurement)
     if manifest is not None:
-        return _Stated(BootMode.DIRECT_KERNEL, manifest.vcpus, manifest.vcpu_type, "", manifest.sev_snp_hex)
+        return _Stated(BootMode.DIRECT_KERNEL, manifest.vcpus, manifest.vcpu_type, None, manifest.sev_snp_hex)
     return None
 
 
@@ -247,12 +249,13 @@ def _measure(published: PublishedRelease, facts: SourceFacts | None) -> _Measure
         vcpu_type=launch.vcpu_type,
         guest_features=launch.guest_features,
         vmm=launch.vmm,
-        command_line=stated.command_line,
+        command_line=stated.command_line or "",
         origin=f"published documents; guest features and VMM {completed}",
         not_covered=[entry.model_dump() for entry in spec.not_covered] if spec is not None else [],
     )
-    paths = {role: asset.path for role, asset in published.assets.items() if asset.path is not None}
-    recomputed, problem = measure_files(_measurable(paths), launch, stated.command_line)
+    readable = {role: asset.path for role, asset in published.assets.items() if asset.problem is None}
+    paths = {role: path for role, path in readable.items() if path is not None}
+    recomputed, problem = _recompute(_measurable(paths), launch, stated.command_line)
     measurement = Measurement(
         launch_configuration=configuration,
         published=stated.value,
@@ -261,6 +264,18 @@ def _measure(published: PublishedRelease, facts: SourceFacts | None) -> _Measure
         problem=problem.as_dict() if problem is not None else None,
     )
     return _Measured(configuration, measurement)
+
+
+def _recompute(
+    paths: dict[Role, Path], launch: Launch, command_line: str | None
+) -> tuple[LaunchMeasurement | None, PortalError | None]:
+    if command_line is None:
+        return None, PortalError(
+            f"no published document names the command line of the measurement ({MEASUREMENT_FILE} is absent)",
+            where=MANIFEST_FILE,
+            todo="Ask the publisher for expected-measurement.json.",
+        )
+    return measure_files(paths, launch, command_line)
 
 
 def _measurable(paths: dict[Role, Path]) -> dict[Role, Path]:

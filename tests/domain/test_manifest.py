@@ -145,7 +145,19 @@ def test_a_measurement_document_is_read_with_its_boot_mode_and_command_line() ->
     assert firmware_only.components.kernel is None
 
 
-@pytest.mark.parametrize("changes", [{"boot_mode": "bios"}, {"measurement": "6" * 64}, {"components": {}}, {"more": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"boot_mode": "bios"},
+        {"measurement": "6" * 64},
+        {"components": {}},
+        {"more": 1},
+        {"notes": "half a character: \ud800"},
+        {"notes": "zero: \0"},
+        {"components": {"ovmf": "o", "kernel": "k", "initrd": "i", "cmdline": "a\0b"}},
+        {"components": {"ovmf": "o", "kernel": "k", "initrd": "i"}},
+    ],
+)
 def test_a_broken_measurement_document_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(MalformedMeasurement):
         parse_measurement(encoded(measurement(**changes)))
@@ -154,5 +166,5 @@ def test_a_broken_measurement_document_is_refused(changes: dict[str, Any]) -> No
 def test_the_text_form_is_96_hex_characters_and_a_newline() -> None:
     assert parse_measurement_text(b"a" * 96 + b"\n") == "a" * 96
     for data in (b"", b"a" * 95, b"a" * 97, b"g" * 96, b"a" * 96 + b"\n\nx"):
-        with pytest.raises(MalformedInput):
+        with pytest.raises(MalformedMeasurement):
             parse_measurement_text(data)

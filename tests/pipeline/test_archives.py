@@ -3,6 +3,7 @@ import hashlib
 import io
 import lzma
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builds.domain.errors import LimitExceeded, PortalError, UnsafePath
-from builds.pipeline import archives
+from builds.pipeline import archives, hashing
 from builds.pipeline.archives import MalformedArchive, hash_tar_member, read_initrd
+from builds.pipeline.hashing import MalformedGzip
 from tests.conftest import never
 
 NAMES = frozenset({"katana-reproducible", "katana"})
@@ -39,6 +41,12 @@ def initrd(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "initrd.img"
     path.write_bytes(data)
     return path
+
+
+def raw_newc(name: bytes = b"x\0", size: str = "00000000", check: str = "00000000", magic: bytes = b"070701") -> bytes:
+    """One empty-handed newc entry whose fields are put in as text."""
+    fields = "0" * 8 + "000081a4" + "0" * 16 + "00000001" + "0" * 8 + size + "0" * 32 + f"{len(name):08x}" + check
+    return pad(magic + fields.encode() + name)
 
 
 def paths(entries: list[archives.InitrdEntry]) -> list[str]:
@@ -96,6 +104,16 @@ def test_a_member_that_points_outside_is_refused(tmp_path: Path, name: str) -> N
         gzip.compress(INIT + TRAILER)[:-6],
         gzip.compress(b"not cpio"),
         b"\x28\xb5\x2f\xfd" + b"zstd",
+        raw_newc(b".\0", size="-0000070") + TRAILER,
+        gzip.compress(raw_newc(b".\0", size="-0000070") + TRAILER),
+        raw_newc(size="0x000000") + TRAILER,
+        raw_newc(size="0_00_000") + TRAILER,
+        raw_newc(b"not-terminated") + TRAILER,
+        raw_newc(b"not-utf8-\xff\0") + TRAILER,
+        raw_newc(size="00000004", magic=b"070702", check="00000001") + b"abcd" + TRAILER,
+        gzip.compress(TRAILER) + b"\0" + INIT + TRAILER,
+        newc("dir", b"a body", mode=0o040755) + TRAILER,
+        newc("untyped", mode=0o644) + TRAILER,
     ],
 )
 def test_an_initrd_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, data: bytes) -> None:
@@ -120,6 +138,82 @@ def test_a_mutated_initrd_is_read_or_refused_by_name(tmp_path: Path, data: st.Da
         read_initrd(initrd(tmp_path, bytes(image)), check=never)
     except PortalError as error:
         assert error.code in {"malformed-archive", "unsafe-path", "malformed-gzip", "limit-exceeded"}
+
+
+def test_the_content_of_a_hard_linked_file_may_come_with_any_of_its_names(tmp_path: Path) -> None:
+    data = newc("a", b"data", inode=7, links=2) + newc("b", inode=7, links=2) + TRAILER
+    first, second = read_initrd(initrd(tmp_path, data), check=never)
+    assert first.sha256 == second.sha256
+    assert first.size == second.size == 4
+
+
+def test_what_is_written_over_one_name_of_a_hard_linked_file_changes_under_the_other(tmp_path: Path) -> None:
+    linked = newc("a", inode=7, links=2) + newc("b", b"honest", inode=7, links=2)
+    for later in (newc("a", b"evil") + TRAILER, TRAILER + newc("a", b"evil", inode=7, links=2) + TRAILER):
+        first, second = read_initrd(initrd(tmp_path, linked + later), check=never)
+        assert first.sha256 == second.sha256
+        assert first.size == second.size == 4
+
+
+def test_two_spellings_of_one_path_are_one_file(tmp_path: Path) -> None:
+    data = newc("bin", mode=0o040755) + newc("bin/katana", b"honest") + newc("./bin//katana", b"evil") + TRAILER
+    entries = read_initrd(initrd(tmp_path, data), check=never)
+    assert [(entry.path, entry.size) for entry in entries] == [("bin", 0), ("bin/katana", 4)]
+
+
+def test_a_file_written_through_a_link_to_a_directory_is_refused(tmp_path: Path) -> None:
+    honest = newc("bin", mode=0o040755) + newc("bin/katana", b"honest")
+    data = honest + newc("alias", b"bin", 0o120777) + newc("alias/katana", b"evil") + TRAILER
+    with pytest.raises(UnsafePath, match="goes through the link"):
+        read_initrd(initrd(tmp_path, data), check=never)
+
+
+def test_a_checked_archive_is_read_when_its_sums_are_right(tmp_path: Path) -> None:
+    entry = raw_newc(size="00000004", magic=b"070702", check=f"{sum(b'abcd'):08x}") + b"abcd"
+    (read,) = read_initrd(initrd(tmp_path, entry + TRAILER), check=never)
+    assert read.size == 4
+
+
+@pytest.mark.parametrize("data", [gzip.compress(TRAILER) * 2000, gzip.compress(TRAILER * 200_000)])
+def test_endlessly_many_archives_in_an_initrd_are_stopped(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(LimitExceeded):
+        read_initrd(initrd(tmp_path, data), check=never)
+
+
+def test_a_large_initrd_is_read_without_holding_it_in_memory(tmp_path: Path) -> None:
+    packed = gzip.compress(newc("big", bytes(100_000_000)) + TRAILER + bytes(100_000_000), 1)
+    path = initrd(tmp_path, packed)
+    tracemalloc.start()
+    try:
+        (entry,) = read_initrd(path, check=never)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert entry.size == 100_000_000
+    assert peak < 20_000_000
+
+
+names = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=3).map("/".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(names, st.binary(max_size=300)), max_size=8), st.integers(1, 64), st.sampled_from([1, 4, 512])
+)
+def test_what_was_put_in_comes_out_wherever_segments_and_chunks_end(
+    tmp_path: Path, files: list[tuple[str, bytes]], chunk: int, zeros: int
+) -> None:
+    wraps = (bytes, gzip.compress, lzma.compress)
+    data = b""
+    for number, (name, content) in enumerate(files):
+        data += bytes(-len(data) % 4) + wraps[number % 3](newc(name, content) + TRAILER) + bytes(zeros)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "_CHUNK", chunk)
+        patch.setattr(hashing, "_CHUNK", chunk)
+        entries = read_initrd(initrd(tmp_path, data), check=never)
+    assert {entry.path: entry.sha256.hex for entry in entries if entry.sha256} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in files
+    }
 
 
 def tarball(tmp_path: Path, *members: tuple[str, bytes | str]) -> Path:
@@ -168,5 +262,82 @@ def test_a_hostile_tarball_is_refused_by_name(
 def test_a_truncated_tarball_is_named(tmp_path: Path) -> None:
     path = tarball(tmp_path, ("katana", bytes(range(256)) * 100))
     path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(MalformedGzip):
+        hash_tar_member(path, NAMES, 10**6, check=never)
+
+
+ENTRY = tarfile.TarInfo("katana")
+ENTRY.size = 4
+TAR = ENTRY.tobuf() + b"abcd" + bytes(508) + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(TAR)[:-8] + bytes(8),
+        gzip.compress(TAR)[:-1],
+        gzip.compress(TAR) + b"garbage",
+        gzip.compress(TAR) + gzip.compress(b"hidden" * 100),
+        gzip.compress(TAR + b"hidden"),
+    ],
+)
+def test_a_tarball_is_read_to_its_last_byte_and_nothing_may_hide_behind_it(tmp_path: Path, data: bytes) -> None:
+    path = initrd(tmp_path, data)
+    with pytest.raises(PortalError) as caught:
+        hash_tar_member(path, NAMES, 10**6, check=never)
+    assert caught.value.code in {"malformed-archive", "malformed-gzip"}
+
+
+def extended(kind: bytes, data: bytes) -> bytes:
+    """A pax or GNU header that precedes a member."""
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, len(data)
+    return header.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_would_fill_the_memory_is_stopped(tmp_path: Path, kind: bytes) -> None:
+    path = initrd(tmp_path, gzip.compress(extended(kind, bytes(200_000_000)) + TAR, 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitExceeded, match="headers"):
+            hash_tar_member(path, NAMES, 10**10, check=never)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def record(key: str, value: str) -> bytes:
+    body = f" {key}={value}\n".encode()
+    length = next(n for n in range(len(body), len(body) + 9) if n == len(body) + len(str(n)))
+    return str(length).encode() + body
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {"GNU.sparse.map": "a,b"},
+        {"GNU.sparse.map": "0,1,2"},
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        {"size": "-5000"},
+    ],
+)
+def test_a_member_that_is_not_plain_is_refused_by_name(tmp_path: Path, records: dict[str, str]) -> None:
+    pax = b"".join(record(key, value) for key, value in records.items())
+    path = initrd(tmp_path, gzip.compress(extended(tarfile.XHDTYPE, pax) + TAR))
     with pytest.raises(MalformedArchive):
         hash_tar_member(path, NAMES, 10**6, check=never)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_mutated_tarball_is_read_or_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
+    image = bytearray(extended(tarfile.XHDTYPE, record("GNU.sparse.map", "0,4") + record("path", "katana")) + TAR)
+    for _ in range(data.draw(st.integers(1, 5))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        hash_tar_member(initrd(tmp_path, gzip.compress(image)), NAMES, 10**6, check=never)
+    except PortalError as error:
+        assert error.code in {"malformed-archive", "unsafe-path", "limit-exceeded"}

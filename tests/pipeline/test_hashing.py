@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builds.domain.errors import LimitExceeded, MalformedInput
-from builds.pipeline.hashing import MalformedGzip, hash_file, hash_gzip
+from builds.pipeline.hashing import MalformedGzip, UnreadableFile, hash_file, hash_gzip
 from tests.conftest import never
 
 GOOD = gzip.compress(b"hello" * 1000, mtime=0)
@@ -93,3 +94,28 @@ def test_hashing_stops_when_asked(tmp_path: Path) -> None:
 
     with pytest.raises(LimitExceeded):
         hash_file(write(tmp_path, b"x"), check=stop)
+
+
+def test_a_plain_file_beyond_the_bound_is_stopped_however_little_disk_it_takes(tmp_path: Path) -> None:
+    path = write(tmp_path, b"")
+    os.truncate(path, 10**13)
+    with pytest.raises(LimitExceeded, match="larger than 1000000 bytes"):
+        hash_file(path, check=never, max_bytes=1_000_000)
+
+
+def test_a_gzip_of_endlessly_many_empty_members_is_stopped(tmp_path: Path) -> None:
+    path = write(tmp_path, gzip.compress(b"") * 120_000)
+    with pytest.raises(LimitExceeded, match="members"):
+        hash_gzip(path, 10**9, check=never)
+    with pytest.raises(LimitExceeded, match="larger than 1000 bytes"):
+        hash_gzip(path, 1000, check=never)
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    pipe, link, directory = tmp_path / "pipe", tmp_path / "link", tmp_path / "directory"
+    os.mkfifo(pipe)
+    link.symlink_to(write(tmp_path, b"x"))
+    directory.mkdir()
+    for path in (pipe, link, directory, tmp_path / "absent", Path("/dev/zero")):
+        with pytest.raises(UnreadableFile):
+            hash_file(path, check=never)

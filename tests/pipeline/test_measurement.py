@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from builds.domain.launch import LaunchConfiguration, Vmm, coverage_of
 from builds.domain.recipe import MaterialGroup
 from builds.domain.roles import BootMode
 from builds.pipeline.debian_archive import lock_groups
+from builds.pipeline.hashing import UnreadableFile
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import (
     FirmwareWithoutSnpMetadata,
@@ -194,3 +196,34 @@ def test_all_vcpu_counts_come_from_one_chain_and_differ(inputs: MeasurementInput
     assert len(set(digests)) == 128
     assert all(first != second for first, second in pairwise(digests))
     assert digests[63] == library_answer(inputs, configuration(vcpus=64))
+
+
+def test_firmware_that_names_no_start_for_further_vcpus_is_refused(firmware: Path, tmp_path: Path) -> None:
+    image = bytearray(firmware.read_bytes())
+    # Footer table of edk2's OvmfPkg/ResetVector: data, 2 bytes of size, GUID.
+    place = image.rfind(uuid.UUID("00f771de-1a7e-4fcb-890e-68c77e2fb44e").bytes_le)
+    image[place - 6 : place - 2] = bytes(4)
+    path = tmp_path / "ovmf.fd"
+    path.write_bytes(image)
+    with pytest.raises(MalformedFirmware):
+        measure(MeasurementInputs(path), configuration(boot_mode=BootMode.UEFI_DISK))
+
+
+def test_what_is_not_a_regular_file_is_never_read(inputs: MeasurementInputs, tmp_path: Path) -> None:
+    pipe, endless = tmp_path / "pipe", tmp_path / "endless"
+    os.mkfifo(pipe)
+    endless.symlink_to("/dev/zero")
+    for bad in (pipe, endless, tmp_path, tmp_path / "absent"):
+        for wrong in (
+            MeasurementInputs(bad, inputs.kernel, inputs.initrd, ""),
+            MeasurementInputs(inputs.ovmf, bad, inputs.initrd, ""),
+            MeasurementInputs(inputs.ovmf, inputs.kernel, bad, ""),
+        ):
+            with pytest.raises(UnreadableFile):
+                measure(wrong, configuration())
+
+
+@pytest.mark.parametrize("text", ["console=ttyS0\0init=/bin/sh", "\udcff"])
+def test_a_command_line_no_vm_can_be_given_is_refused(inputs: MeasurementInputs, text: str) -> None:
+    with pytest.raises(MalformedInput, match="command line"):
+        measure(MeasurementInputs(inputs.ovmf, inputs.kernel, inputs.initrd, text), configuration())

@@ -148,7 +148,7 @@ def test_a_link_a_pipe_or_a_directory_in_place_of_an_asset_is_not_opened(release
     for role in (Role.KERNEL, Role.INITRD, Role.OVMF):
         problem = published.assets[role].problem
         assert problem is not None
-        assert "not a regular file" in problem.what
+        assert problem.code == "unreadable-file"
 
 
 def test_two_files_for_one_component_are_ambiguous(release: Path) -> None:
@@ -185,3 +185,15 @@ def test_an_unreadable_measurement_document_is_named(release: Path) -> None:
     (release / "expected-measurement.json").write_text("[]")
     with pytest.raises(MalformedMeasurement):
         read(release)
+
+
+def test_a_sparse_giant_in_place_of_a_plain_asset_is_not_read_to_its_end(release: Path) -> None:
+    os.truncate(release / "vmlinuz", 10**13)
+    problem = read(release).assets[Role.KERNEL].problem
+    assert problem is not None
+    assert problem.code == "limit-exceeded"
+
+
+def test_a_file_in_place_of_the_directory_is_named(release: Path) -> None:
+    with pytest.raises(MissingFile):
+        read(release / "manifest.json")
