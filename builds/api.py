@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
 from builds.models import Rebuild, Release
-from builds.schemas import RebuildOut, ReleaseListOut, ReleaseOut, rebuild_out, release_out
+from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
 from builds.services import evidence, pages
 
 router = Router()
@@ -28,11 +28,11 @@ def releases(
     return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
 
 
-@router.get("/releases/{project}/{path:tag}", response=ReleaseOut)
-def release(request: HttpRequest, project: str, tag: str) -> ReleaseOut:
-    """One release with its verdict, components, measurements and rebuilds."""
+@router.get("/releases/{project}/{path:tag}", response=ReleaseDetailOut)
+def release(request: HttpRequest, project: str, tag: str) -> ReleaseDetailOut:
+    """One release with its verdict, components, measurements, materials and rebuilds."""
     found = get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)
-    return release_out(evidence.view_of(found))
+    return release_detail_out(evidence.view_of(found))
 
 
 @router.get("/rebuilds/{uuid:rebuild_id}", response=RebuildOut)

@@ -130,6 +130,24 @@ class ReleaseOut(Schema):
     rebuilds: list[RebuildSummaryOut]
 
 
+class MaterialOut(Schema):
+    """A build input; ``authenticity`` says which signed index names its digest, or why it is opaque."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    authenticated: bool
+    authenticity: str
+
+
+class ReleaseDetailOut(ReleaseOut):
+    """A release with its materials, which lists leave out."""
+
+    materials: list[MaterialOut]
+
+
 class ReleaseListOut(Schema):
     releases: list[ReleaseOut]
     next: int | None
@@ -206,6 +224,13 @@ def release_out(view: ReleaseView) -> ReleaseOut:
             OpaqueOut(place=entry.place, digest=str(entry.digest), reason=entry.reason) for entry in view.opaque
         ],
         rebuilds=[_summary(rebuild) for rebuild in view.rebuilds],
+    )
+
+
+def release_detail_out(view: ReleaseView) -> ReleaseDetailOut:
+    materials = view.release.materials.order_by("name", "version")
+    return ReleaseDetailOut(
+        **release_out(view).model_dump(), materials=[MaterialOut.from_orm(material) for material in materials]
     )
 
 

@@ -64,6 +64,8 @@ def test_a_release_is_reproduced_and_another_is_not_and_the_command_says_so(
     release = portal.get("releases/small/v1")
     assert release["verdict"]["outcome"] == "reproduced"
     assert release["materials_stored_at"] is not None
+    assert {entry["name"] for entry in release["materials"]} >= {"dash", "coreutils"}
+    assert all(entry["authenticated"] for entry in release["materials"])
 
 
 def test_a_mismatch_makes_the_waiting_command_fail(portal: Portal, small_lock: MaterialsLock) -> None:
