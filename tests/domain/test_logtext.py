@@ -20,6 +20,10 @@ def test_html_is_left_as_text_for_the_page_to_escape() -> None:
     assert plain_line("<script>alert(1)</script>") == "<script>alert(1)</script>"
 
 
+def test_half_of_a_surrogate_pair_which_no_database_stores_is_replaced() -> None:
+    assert plain_line("a\ud800b").encode() == "a\ufffdb".encode()
+
+
 def test_a_long_line_is_cut_and_says_so() -> None:
     cut = plain_line("x" * (MAX_LINE_CHARACTERS + 5))
     assert cut.endswith("[5 more characters cut]")
