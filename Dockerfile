@@ -13,6 +13,7 @@ COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY manage.py gunicorn.conf.py ./
 COPY tee_portal ./tee_portal
+COPY attestations ./attestations
 COPY builds ./builds
 COPY templates ./templates
 COPY static ./static
