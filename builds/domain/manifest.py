@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Never, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -15,6 +14,7 @@ from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput
 from builds.domain.frozen import Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
 from builds.domain.roles import BootMode, Role
+from builds.domain.strict_json import load_object
 
 MANIFEST_FILE = "manifest.json"
 MEASUREMENT_FILE = "expected-measurement.json"
@@ -134,7 +134,7 @@ class ExpectedMeasurement(Frozen):
 
 def parse_manifest(data: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
     """Read manifest.json; ``MalformedManifest`` or ``UnsupportedManifest`` names what is wrong."""
-    document = _load(data, where, MalformedManifest)
+    document = load_object(data, max_bytes=MAX_DOCUMENT_BYTES, where=where, error_type=MalformedManifest)
     version = document.get("version")
     if version != SUPPORTED_VERSION:
         raise UnsupportedManifest(f"the manifest's version is {str(version)[:40]!r}, not '1.0'", where=where)
@@ -146,8 +146,9 @@ def parse_manifest(data: bytes, *, where: str = MANIFEST_FILE) -> Manifest:
 
 def parse_measurement(data: bytes, *, where: str = MEASUREMENT_FILE) -> ExpectedMeasurement:
     """Read expected-measurement.json."""
+    document = load_object(data, max_bytes=MAX_DOCUMENT_BYTES, where=where, error_type=MalformedMeasurement)
     try:
-        return ExpectedMeasurement.model_validate(_load(data, where, MalformedMeasurement))
+        return ExpectedMeasurement.model_validate(document)
     except ValidationError as error:
         raise MalformedMeasurement(first_problem(error), where=where) from error
 
@@ -161,26 +162,3 @@ def parse_measurement_text(data: bytes, *, where: str = MEASUREMENT_TEXT_FILE) -
         except MalformedInput as error:
             raise MalformedMeasurement(error.what, where=where) from error
     raise MalformedMeasurement("the file is more than 96 hexadecimal characters and a newline", where=where)
-
-
-def _load(data: bytes, where: str, error_type: type[MalformedInput]) -> dict[str, Any]:
-    """JSON as every reader agrees on: no duplicate keys, no NaN, bounded size and depth, an object."""
-
-    def refuse_constant(name: str) -> Never:
-        raise ValueError(f"{name} is not JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise ValueError("a key is given twice")
-        return result
-
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise error_type(f"the document is larger than {MAX_DOCUMENT_BYTES} bytes", where=where)
-    try:
-        document = json.loads(data.decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise error_type(f"the document is not JSON: {str(error)[:200]}", where=where) from error
-    if not isinstance(document, dict):
-        raise error_type("the document is not a JSON object", where=where)
-    return document

@@ -1,0 +1,15 @@
+"""The only importer of sigstore: bundles in, what cryptography says of them out. Nothing here uses the network."""
+
+from attestations.sigstore_verifier.parts import MAX_BUNDLE_BYTES
+from attestations.sigstore_verifier.trust_root import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot, TrustRoot
+from attestations.sigstore_verifier.verifier import VERIFIER, BundleVerifier, read_public_key
+
+__all__ = [
+    "MAX_BUNDLE_BYTES",
+    "MAX_TRUST_ROOT_BYTES",
+    "VERIFIER",
+    "BundleVerifier",
+    "MalformedTrustRoot",
+    "TrustRoot",
+    "read_public_key",
+]

@@ -1,0 +1,331 @@
+"""What the field publishes and sigstore-python refuses, checked with sigstore-python's own parts.
+
+Written for the version named in ``WRITTEN_FOR``; a test fails when the installed one moves, because these parts
+are not its public interface. Four additions, and two checks that it leaves out:
+
+* instances without a transparency log: GitHub's own, whose only time source is RFC 3161;
+* log entries of kind intoto 0.0.2 (npm's provenance until 2024);
+* bundles v0.1 that hold an inclusion promise and no checkpointed proof;
+* signatures by plain keys;
+* a certificate authority's word counts only within its ``validFor``, and so does a log's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.x509 import (
+    Certificate,
+    ExtendedKeyUsage,
+    KeyUsage,
+    UnsupportedGeneralNameType,
+    load_der_x509_certificate,
+    load_pem_x509_certificate,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
+from cryptography.x509.verification import VerificationError as X509VerificationError
+from sigstore._internal.sct import verify_sct
+from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
+from sigstore._internal.trust import CertificateAuthority, CTKeyring, KeyringPurpose, RekorKeyring
+from sigstore.errors import CertValidationError, VerificationError
+from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot, VerificationMaterial
+from sigstore.verify import Verifier
+from sigstore_models.common.v1 import TimeRange
+from sigstore_models.rekor.v1 import InclusionProof
+from sigstore_models.rekor.v1 import TransparencyLogEntry as EntryModel
+
+WRITTEN_FOR = "4.5.1"
+
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+
+
+class PromisedEntryModel(EntryModel):
+    """A log entry as bundle v0.1 allows it: with a promise of inclusion, and no proof yet."""
+
+    inclusion_proof: InclusionProof | None = None  # type: ignore[assignment]
+
+
+class AnyEntry(TransparencyLogEntry):
+    """A log entry with a checkpointed proof, a promise, or both."""
+
+    def _validate(self) -> None:
+        if not self.has_proof and self._inner.inclusion_promise is None:
+            raise VerificationError("the log entry holds neither an inclusion proof with checkpoint nor a promise")
+
+    @property
+    def has_proof(self) -> bool:
+        # The model says it is always there; ``PromisedEntryModel`` says otherwise.
+        return getattr(self._inner.inclusion_proof, "checkpoint", None) is not None
+
+    def verify(self, root: TrustedRoot) -> None:
+        keyring = root.rekor_keyring(KeyringPurpose.VERIFY)
+        if self.has_proof:
+            self._verify(keyring)
+        else:
+            self._verify_set(keyring)
+
+
+class TimedBundle(Bundle):
+    """sigstore's bundle, which remembers the times that its verifier found proven."""
+
+    times: Sequence[TimestampVerificationResult] = ()
+
+
+@dataclass(frozen=True)
+class ForeignBundle:
+    """A bundle's parts, in the shape that sigstore's own steps ask for."""
+
+    verification_material: VerificationMaterial
+    signature: bytes
+    entry: AnyEntry | None
+
+
+class PreparedRoot(TrustedRoot):
+    """A trusted root whose keys are decoded once instead of for every bundle."""
+
+    @cached_property
+    def _rekor_keys(self) -> RekorKeyring:
+        return super().rekor_keyring(KeyringPurpose.VERIFY)
+
+    @cached_property
+    def _ct_keys(self) -> CTKeyring:
+        return super().ct_keyring(KeyringPurpose.VERIFY)
+
+    @cached_property
+    def _stampers(self) -> list[CertificateAuthority]:
+        return super().get_timestamp_authorities()
+
+    def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
+        return self._rekor_keys if purpose is KeyringPurpose.VERIFY else super().rekor_keyring(purpose)
+
+    def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:
+        return self._ct_keys if purpose is KeyringPurpose.VERIFY else super().ct_keyring(purpose)
+
+    def get_timestamp_authorities(self) -> list[CertificateAuthority]:
+        return self._stampers
+
+
+class LenientVerifier(Verifier):
+    """sigstore's verifier, with validity spans of authorities, and steps for what it does not accept."""
+
+    def __init__(self, trusted_root: TrustedRoot) -> None:
+        # Not the parent's: it demands a log, and makes a network client that nobody needs.
+        self._fulcio_certificate_chain = trusted_root.get_fulcio_certs()
+        self._trusted_root = trusted_root
+        self._spans = _spans(trusted_root)
+        self._store = Store(self._fulcio_certificate_chain)
+        # Fulcio's certificates are for code signing, not for clients; that is checked by itself.
+        usage = (ExtendedKeyUsage, Criticality.NON_CRITICAL, None)
+        self._ca_policy = ExtensionPolicy.webpki_defaults_ca().may_be_present(*usage)
+        self._ee_policy = ExtensionPolicy.webpki_defaults_ee().may_be_present(*usage)
+
+    def _verify_chain_at_time(
+        self, certificate: Certificate, timestamp_result: TimestampVerificationResult
+    ) -> list[Certificate]:
+        """The parent's check, with its store and policies made once, and within the issuing authority's span."""
+        at = timestamp_result.time
+        builder = PolicyBuilder().store(self._store).time(at)
+        verifier = builder.extension_policies(ca_policy=self._ca_policy, ee_policy=self._ee_policy)
+        try:
+            chain = verifier.build_client_verifier().verify(certificate, []).chain[1:]
+        except (X509VerificationError, UnsupportedGeneralNameType) as error:
+            raise CertValidationError(f"no chain to this trust root: {error}") from error
+        spans = self._spans.get(chain[0], ())
+        if not any(span.start <= at and (span.end is None or at <= span.end) for span in spans):
+            raise CertValidationError(f"the certificate authority was not trusted at {at:%Y-%m-%d %H:%M:%S} UTC")
+        return chain
+
+    def _establish_time(self, bundle: Bundle) -> list[TimestampVerificationResult]:
+        times = super()._establish_time(bundle)
+        if isinstance(bundle, TimedBundle):
+            bundle.times = times
+        return times
+
+    def established_times(self, bundle: ForeignBundle) -> list[TimestampVerificationResult]:
+        """Every proven time; an integrated time counts when a promise signs it (``verify_entry`` checks that)."""
+        times: list[TimestampVerificationResult] = []
+        if bundle.verification_material.timestamp_verification_data:
+            times.extend(self._verify_timestamp_authority(bundle))  # type: ignore[arg-type]
+        entry = bundle.entry
+        if entry is not None and entry._inner.integrated_time and entry._inner.inclusion_promise:
+            at = datetime.fromtimestamp(entry._inner.integrated_time, tz=UTC)
+            times.append(TimestampVerificationResult(source=TimestampSource.TRANSPARENCY_SERVICE, time=at))
+        return times
+
+    def verify_certificate(self, certificate: Certificate, bundle: ForeignBundle) -> None:
+        """Time, chain, SCT, key usage and log, as sigstore does them; ``VerificationError`` says what failed."""
+        times = self.established_times(bundle)
+        if not times:
+            raise VerificationError("not enough sources of verified time")
+        chain: list[Certificate] = []
+        for time in times:
+            chain = self._verify_chain_at_time(certificate, time)
+            if not certificate.not_valid_before_utc <= time.time <= certificate.not_valid_after_utc:
+                raise VerificationError(f"invalid signing cert: expired at time of signing, time via {time}")
+        self._verify_sct_if_logged(certificate, chain)
+        if not certificate.extensions.get_extension_for_class(KeyUsage).value.digital_signature:
+            raise VerificationError("Key usage is not of type `digital signature`")
+        usages = certificate.extensions.get_extension_for_class(ExtendedKeyUsage).value
+        if ExtendedKeyUsageOID.CODE_SIGNING not in usages:
+            raise VerificationError("Extended usage does not contain `code signing`")
+        self.verify_entry(bundle.entry)
+
+    def _verify_sct_if_logged(self, certificate: Certificate, chain: list[Certificate]) -> None:
+        """Only a root that names no certificate log may go without SCT."""
+        if not self._trusted_root._inner.ctlogs:
+            return
+        try:
+            verify_sct(certificate, chain, self._trusted_root.ct_keyring(KeyringPurpose.VERIFY))
+        except VerificationError as error:
+            raise VerificationError(f"failed to verify SCT on signing certificate: {error}") from error
+
+    def verify_entry(self, entry: AnyEntry | None) -> None:
+        """Only a root that names no transparency log may go without an entry."""
+        if entry is None:
+            if self._trusted_root._inner.tlogs:
+                raise VerificationError("invalid log entry: this trust root has a log, and the bundle no entry of it")
+            return
+        try:
+            entry.verify(self._trusted_root)
+        except VerificationError as error:
+            raise VerificationError(f"invalid log entry: {error}") from error
+
+    def verify_known_log(self, entry: TransparencyLogEntry) -> None:
+        """The log must be one of the root's by its id, and its word counts only within its ``validFor``.
+
+        sigstore tries every key for an unknown id, so the id that a bundle tells would prove nothing.
+        Entries without integrated time are dated elsewhere.
+        """
+        logs = [log for log in self._trusted_root._inner.tlogs if log.log_id.key_id == entry._inner.log_id.key_id]
+        if not logs:
+            raise VerificationError("invalid log entry: its log id is none of this trust root's")
+        seconds = entry._inner.integrated_time
+        if not seconds:
+            return
+        at = datetime.fromtimestamp(seconds, tz=UTC)
+        spans = [log.public_key.valid_for for log in logs]
+        if not any(span is None or (span.start <= at and (span.end is None or at <= span.end)) for span in spans):
+            raise VerificationError(f"invalid log entry: the log was not trusted at {at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def verify_with_key(key: PublicKey, signature: bytes, message: bytes) -> None:
+    """Verify by key type, as the field signs: ECDSA with the curve's hash, Ed25519, RSA PKCS#1 v1.5 with SHA-256.
+
+    Raises ``cryptography.exceptions.InvalidSignature``.
+    """
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, message)
+    elif isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, message, PKCS1v15(), SHA256())
+    else:
+        key.verify(signature, message, ec.ECDSA(_curve_hash(key)))
+
+
+def _curve_hash(key: ec.EllipticCurvePublicKey) -> HashAlgorithm:
+    by_size: dict[int, HashAlgorithm] = {384: SHA384(), 521: SHA512()}
+    return by_size.get(key.curve.key_size, SHA256())
+
+
+def verify_digest_with_key(key: PublicKey, signature: bytes, sha256: bytes) -> None:
+    """As ``verify_with_key``, for a message of which only the sha256 is known."""
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, sha256, PKCS1v15(), Prehashed(SHA256()))
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, sha256, ec.ECDSA(Prehashed(SHA256())))
+    else:
+        raise VerificationError("an Ed25519 key signs whole messages: its signature cannot be checked by digest")
+
+
+def verify_entry_body(entry: AnyEntry, sha256: bytes, signature: bytes, verifier: bytes) -> None:
+    """The logged body must speak of this signature, by this signer, over these bytes (CVE-2022-36056).
+
+    ``sha256`` is of the DSSE payload (of its PAE for hashedrekord), or of the message; ``verifier`` is the DER
+    of certificate or public key.
+    Body formats: rekor pkg/types, intoto 0.0.2, dsse 0.0.1, hashedrekord 0.0.1; rekor-tiles hashedrekord 0.0.2.
+    """
+    kind = (entry._inner.kind_version.kind, entry._inner.kind_version.version)
+    document = json.loads(entry._inner.canonicalized_body)
+    if (document["kind"], document["apiVersion"]) != kind:
+        raise VerificationError("transparency log entry is inconsistent with other materials: kind")
+    logged_hash, signatures = _logged(kind, document["spec"])
+    if logged_hash != sha256:
+        raise VerificationError("transparency log entry is inconsistent with other materials: hash")
+    if signatures != [(signature, verifier)]:
+        raise VerificationError("transparency log entry is inconsistent with other materials: signature or signer")
+
+
+def _logged(kind: tuple[str, str], spec: dict[str, dict[str, object]]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The logged sha256 and the logged (signature, DER of the signer) pairs."""
+    body: dict = spec  # type: ignore[type-arg]  # foreign JSON: whatever is missing raises a LookupError or TypeError
+    match kind:
+        case ("intoto", "0.0.2"):
+            content = body["content"]
+            pairs = [
+                (_b64(_b64(entry["sig"])), _pem_to_der(_b64(entry["publicKey"])))
+                for entry in content["envelope"]["signatures"]
+            ]
+            return _sha256(content["payloadHash"]), pairs
+        case ("dsse", "0.0.1"):
+            pairs = [(_b64(entry["signature"]), _pem_to_der(_b64(entry["verifier"]))) for entry in body["signatures"]]
+            return _sha256(body["payloadHash"]), pairs
+        case ("hashedrekord", "0.0.1"):
+            logged = body["signature"]
+            pair = (_b64(logged["content"]), _pem_to_der(_b64(logged["publicKey"]["content"])))
+            return _sha256(body["data"]["hash"]), [pair]
+        case ("hashedrekord", "0.0.2"):
+            inner = body["hashedRekordV002"]
+            if inner["data"]["algorithm"] != "SHA2_256":
+                raise VerificationError("transparency log entry is inconsistent with other materials: algorithm")
+            verifier = inner["signature"]["verifier"]
+            der = verifier.get("publicKey", verifier.get("x509Certificate"))["rawBytes"]
+            return _b64(inner["data"]["digest"]), [(_b64(inner["signature"]["content"]), _b64(der))]
+        case _:
+            raise VerificationError(f"Unsupported log entry type: {kind[0]}/{kind[1]}")
+
+
+def hashes_pae(entry: AnyEntry) -> bool:
+    """Whether a DSSE envelope is logged by its PAE (as a hashedrekord) rather than by its payload."""
+    return bool(entry._inner.kind_version.kind == "hashedrekord")
+
+
+def _sha256(entry: dict[str, str]) -> bytes:
+    if entry["algorithm"] != "sha256":
+        raise VerificationError("transparency log entry is inconsistent with other materials: algorithm")
+    return bytes.fromhex(entry["value"])
+
+
+def _b64(text: str | bytes) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _pem_to_der(pem: bytes) -> bytes:
+    if b"-----BEGIN CERTIFICATE-----" in pem:
+        return load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    return public_der(serialization.load_pem_public_key(pem))
+
+
+def public_der(key: object) -> bytes:
+    """The DER SubjectPublicKeyInfo of a key; ``TypeError`` for kinds that nobody signs with here."""
+    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
+        raise TypeError(f"keys of type {type(key).__name__} are not supported")
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _spans(root: TrustedRoot) -> dict[Certificate, list[TimeRange]]:
+    """When each issuing certificate of the root was trusted; an authority may be listed again later."""
+    spans: dict[Certificate, list[TimeRange]] = {}
+    for authority in root._inner.certificate_authorities:
+        for certificate in authority.cert_chain.certificates:
+            spans.setdefault(load_der_x509_certificate(certificate.raw_bytes), []).append(authority.valid_for)
+    return spans

@@ -1,0 +1,101 @@
+"""Trust roots: files that we name. A root is never fetched, cached or guessed here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Self
+
+from cryptography.x509 import Certificate, Name
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import TrustedRoot
+from sigstore_models.trustroot import v1 as trustroot_v1
+
+from attestations.domain.findings import TrustRootRef
+from attestations.sigstore_verifier.additions import LenientVerifier, PreparedRoot
+from builds.domain.errors import MalformedInput
+from builds.domain.strict_json import load_object
+
+MAX_TRUST_ROOT_BYTES = 1024 * 1024
+
+
+class MalformedTrustRoot(MalformedInput):
+    """A file that is no Sigstore trusted root (protobuf-specs, sigstore_trustroot.proto)."""
+
+    code = "malformed-trust-root"
+    default_todo = "Take trusted_root.json from the instance's TUF repository, or from `gh attestation trusted-root`."
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """One certificate authority, log or timestamp authority of a root, and when its word counts (UTC)."""
+
+    kind: str
+    name: str
+    valid_from: datetime | None
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True)
+class TrustRoot:
+    """A trusted root under the name it was given; ``data`` is the file as it came."""
+
+    name: str
+    data: bytes
+    trusted_root: TrustedRoot
+
+    @classmethod
+    def read(cls, name: str, data: bytes) -> Self:
+        """Read trusted_root.json; ``MalformedTrustRoot`` names what is wrong.
+
+        A root without logs (GitHub's own) leaves the empty lists out, which sigstore's model does not expect.
+        """
+        document = load_object(data, max_bytes=MAX_TRUST_ROOT_BYTES, where=name, error_type=MalformedTrustRoot)
+        completed = {"tlogs": [], "ctlogs": [], "timestampAuthorities": [], **document}
+        try:
+            model = trustroot_v1.TrustedRoot.from_json(json.dumps(completed))
+            root = cls(name, data, PreparedRoot(model))
+            if not root.issuers:
+                raise MalformedTrustRoot("the trust root names no certificate authority", where=name)
+        except (SigstoreError, ValueError, TypeError) as error:
+            raise MalformedTrustRoot(f"the trust root cannot be read: {str(error)[:200]}", where=name) from error
+        return root
+
+    @cached_property
+    def ref(self) -> TrustRootRef:
+        return TrustRootRef(self.name, hashlib.sha256(self.data).hexdigest())
+
+    @cached_property
+    def issuers(self) -> frozenset[Name]:
+        """The names of every certificate that may issue signing certificates."""
+        certificates: list[Certificate] = self.trusted_root.get_fulcio_certs()
+        return frozenset(certificate.subject for certificate in certificates)
+
+    @cached_property
+    def verifier(self) -> LenientVerifier:
+        return LenientVerifier(self.trusted_root)
+
+    @property
+    def has_logs(self) -> bool:
+        return bool(self.trusted_root._inner.tlogs)
+
+    @property
+    def authorities(self) -> tuple[Authority, ...]:
+        """Everything the root trusts, for people to read."""
+        model = self.trusted_root._inner
+        found = []
+        for kind, entries in (
+            ("certificate authority", model.certificate_authorities),
+            ("timestamp authority", model.timestamp_authorities),
+        ):
+            for entry in entries:
+                subject = f"{entry.subject.common_name}, {entry.subject.organization}"
+                found.append(Authority(kind, entry.uri or subject, entry.valid_for.start, entry.valid_for.end))
+        for kind, logs in (("transparency log", model.tlogs), ("certificate log", model.ctlogs)):
+            for log in logs:
+                span = log.public_key.valid_for
+                found.append(Authority(kind, log.base_url, span.start if span else None, span.end if span else None))
+        return tuple(found)
