@@ -33,6 +33,13 @@ class Environment(BaseSettings):
     """Base address of a Debian archive; by default the one this host's apt uses."""
     archive_keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
+    github_api_url: str = "https://api.github.com"
+    """Base address of GitHub's REST API; https, or http on loopback."""
+    github_token: SecretStr | None = None
+    """A token that may read contents and attestations; without one GitHub answers 60 questions an hour."""
+    github_api_version: str = "2022-11-28"
+    """What is sent as ``X-GitHub-Api-Version``."""
+
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)

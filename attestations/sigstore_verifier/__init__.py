@@ -2,14 +2,16 @@
 
 from attestations.sigstore_verifier.parts import MAX_BUNDLE_BYTES
 from attestations.sigstore_verifier.trust_root import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot, TrustRoot
-from attestations.sigstore_verifier.verifier import VERIFIER, BundleVerifier, read_public_key
+from attestations.sigstore_verifier.verifier import VERIFIER, BundleVerifier, MalformedKey, TrustedKey, read_public_key
 
 __all__ = [
     "MAX_BUNDLE_BYTES",
     "MAX_TRUST_ROOT_BYTES",
     "VERIFIER",
     "BundleVerifier",
+    "MalformedKey",
     "MalformedTrustRoot",
     "TrustRoot",
+    "TrustedKey",
     "read_public_key",
 ]

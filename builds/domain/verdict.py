@@ -33,6 +33,14 @@ class AttestationState(StrEnum):
     UNCHECKED = "unchecked"
 
 
+@dataclass(frozen=True, slots=True)
+class AttestedComponent:
+    """A component's attestation state, and the sentence that says why."""
+
+    state: AttestationState
+    sentence: str
+
+
 class Decision(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
@@ -122,7 +130,7 @@ class ReleaseEvidence:
     components: tuple[PublishedComponent, ...]
     contradictions: tuple[str, ...]
     absent: tuple[str, ...]
-    attestations: Mapping[Role, AttestationState]
+    attestations: Mapping[Role, AttestedComponent]
     results: tuple[OperatorResult, ...]
     measurements: tuple[MeasurementEvidence, ...]
     policy: Policy
@@ -192,10 +200,7 @@ def _files_match_manifest(evidence: ReleaseEvidence) -> Condition:
 
 def _attested(evidence: ReleaseEvidence) -> Condition:
     key = "attested-by-expected-publisher"
-    states = {
-        component.role: evidence.attestations.get(component.role, AttestationState.UNCHECKED)
-        for component in evidence.components
-    }
+    states = {component.role: _attestation_state(evidence, component.role) for component in evidence.components}
     open_roles = {role: state for role, state in states.items() if state is not AttestationState.VERIFIED}
     if not states:
         return Condition(key, ConditionState.UNKNOWN, "There is no component to attest.")
@@ -205,6 +210,11 @@ def _attested(evidence: ReleaseEvidence) -> Condition:
     state = ConditionState.UNMET if hostile & set(open_roles.values()) else ConditionState.UNKNOWN
     listed = ", ".join(f"{role} {found}" for role, found in open_roles.items())
     return Condition(key, state, f"Attestations: {listed}.")
+
+
+def _attestation_state(evidence: ReleaseEvidence, role: Role) -> AttestationState:
+    found = evidence.attestations.get(role)
+    return found.state if found is not None else AttestationState.UNCHECKED
 
 
 def _reproduced(counted: list[OperatorResult], policy: Policy) -> Condition:
@@ -289,6 +299,7 @@ def _sentence(
     if evidence.contradictions:
         parts.append("The published files contradict their own manifest. " + " ".join(evidence.contradictions))
     parts.append(_rebuild_sentence(evidence, counted, outcome))
+    parts.extend(_attestation_sentences(evidence))
     parts.extend(_measurement_sentence(entry) for entry in evidence.measurements)
     if decision is Decision.ALLOW:
         parts.append("Allow.")
@@ -320,6 +331,32 @@ def _rebuild_sentence(evidence: ReleaseEvidence, counted: list[OperatorResult], 
             )
             same_text = f"Reproduced: {', '.join(same)}. " if same else ""
             return f"{same_text}Not reproduced from commit {evidence.commit}: {', '.join(differing)}."
+
+
+def _attestation_sentences(evidence: ReleaseEvidence) -> list[str]:
+    """Who published it, most alarming first: hostile signatures, then what is missing; silent while unchecked."""
+    by_state: dict[AttestationState, list[Role]] = {}
+    for component in evidence.components:
+        by_state.setdefault(_attestation_state(evidence, component.role), []).append(component.role)
+    sentences = []
+    wrong = by_state.get(AttestationState.WRONG_IDENTITY)
+    if wrong:
+        reason = evidence.attestations[wrong[0]].sentence
+        sentences.append(f"{_listed(wrong)}: {reason} Treat as hostile until explained.")
+    for state, words in (
+        (AttestationState.REJECTED, "an attestation was rejected"),
+        (AttestationState.UNREADABLE, "an attestation cannot be read"),
+        (AttestationState.ABSENT, "nothing signed shows who published it"),
+    ):
+        if roles := by_state.get(state):
+            sentences.append(f"{_listed(roles)}: {words}.")
+    if set(by_state) == {AttestationState.VERIFIED}:
+        sentences.append(f"The expected workflow attested every component from commit {evidence.commit}.")
+    return sentences
+
+
+def _listed(roles: Iterable[Role]) -> str:
+    return ", ".join(role.value for role in roles)
 
 
 def _measurement_sentence(entry: MeasurementEvidence) -> str:

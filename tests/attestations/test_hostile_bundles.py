@@ -208,7 +208,7 @@ def test_hostile_bundles_never_need_200_megabytes(good: list[bytes], tmp_path: A
     (tmp_path / "large.json").write_bytes(b"x" * (64 * MIB))
     script = f"""
 import pathlib
-from attestations.services.trust_roots import public_good
+from attestations.vendored_roots import public_good
 from attestations.sigstore_verifier import BundleVerifier
 verifier = BundleVerifier([public_good()])
 for path in sorted(pathlib.Path({str(tmp_path)!r}).glob("*.json")):

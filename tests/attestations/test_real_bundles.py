@@ -11,8 +11,8 @@ import pytest
 from attestations.domain.findings import Artifact, Finding, judge_bundle
 from attestations.domain.identity import SignerIdentity
 from attestations.domain.policy import PublisherPolicy
-from attestations.services.trust_roots import public_good
 from attestations.sigstore_verifier import BundleVerifier, TrustRoot
+from attestations.vendored_roots import public_good
 from builds.domain.digest import Digest
 from builds.domain.verdict import AttestationState
 from tee_portal.env import BASE_DIR

@@ -9,6 +9,7 @@ from builds.domain.digest import Digest
 from builds.domain.roles import BootMode, Role
 from builds.domain.verdict import (
     AttestationState,
+    AttestedComponent,
     ConditionState,
     Decision,
     MeasurementEvidence,
@@ -40,13 +41,17 @@ def measured(**changes: object) -> MeasurementEvidence:
     )
 
 
+def attested(state: AttestationState) -> AttestedComponent:
+    return AttestedComponent(state, f"The sentence of {state}.")
+
+
 def perfect() -> ReleaseEvidence:
     return ReleaseEvidence(
         commit="c" * 40,
         components=tuple(honest(role) for role in Role),
         contradictions=(),
         absent=(),
-        attestations=dict.fromkeys(Role, AttestationState.VERIFIED),
+        attestations=dict.fromkeys(Role, attested(AttestationState.VERIFIED)),
         results=(operator("one"), operator("two")),
         measurements=(measured(),),
         policy=Policy(2, frozenset()),
@@ -71,7 +76,7 @@ def test_everything_in_order_is_allowed() -> None:
         (replace(perfect(), components=()), "files-match-manifest", ConditionState.UNKNOWN),
         (replace(perfect(), attestations={}), "attested-by-expected-publisher", ConditionState.UNKNOWN),
         (
-            replace(perfect(), attestations=dict.fromkeys(Role, AttestationState.WRONG_IDENTITY)),
+            replace(perfect(), attestations=dict.fromkeys(Role, attested(AttestationState.WRONG_IDENTITY))),
             "attested-by-expected-publisher",
             ConditionState.UNMET,
         ),
@@ -157,7 +162,7 @@ def test_a_measurement_matches_only_when_all_three_are_known_and_equal(
     assert (state is MeasurementState.DIFFERS) == (len(set(three) - {None}) > 1)
 
 
-attestation_states = st.sampled_from(AttestationState)
+attestation_states = st.sampled_from(AttestationState).map(attested)
 evidences = st.builds(
     ReleaseEvidence,
     commit=st.just("c" * 40),
@@ -185,7 +190,8 @@ def test_allow_is_never_said_with_anything_unknown_or_broken(evidence: ReleaseEv
         assert not evidence.contradictions
         assert not evidence.absent
         assert all(
-            evidence.attestations.get(component.role) is AttestationState.VERIFIED for component in evidence.components
+            evidence.attestations.get(component.role) == attested(AttestationState.VERIFIED)
+            for component in evidence.components
         )
         agreeing = {r.operator for r in evidence.results if r.counts and r.outcome is RebuildOutcome.REPRODUCED}
         assert len(agreeing) >= evidence.policy.needed_operators
@@ -196,3 +202,19 @@ def test_allow_is_never_said_with_anything_unknown_or_broken(evidence: ReleaseEv
 def test_one_contradicting_operator_makes_the_outcome_mismatched(evidence: ReleaseEvidence) -> None:
     contradicted = any(r.counts and r.outcome is RebuildOutcome.MISMATCHED for r in evidence.results)
     assert (judge(evidence).outcome is RebuildOutcome.MISMATCHED) == contradicted
+
+
+def test_a_wrong_signer_is_told_in_words_and_called_hostile() -> None:
+    wrong = AttestedComponent(AttestationState.WRONG_IDENTITY, "expected A, found B.")
+    good = attested(AttestationState.VERIFIED)
+    verdict = judge(replace(perfect(), attestations={**dict.fromkeys(Role, good), Role.INITRD: wrong}))
+    assert verdict.decision is Decision.DENY
+    assert "initrd: expected A, found B. Treat as hostile until explained." in verdict.sentence
+
+
+def test_nothing_signed_is_another_sentence_than_nothing_asked() -> None:
+    absent = judge(replace(perfect(), attestations=dict.fromkeys(Role, attested(AttestationState.ABSENT))))
+    unchecked = judge(replace(perfect(), attestations={}))
+    assert "nothing signed shows who published it" in absent.sentence
+    assert "nothing signed" not in unchecked.sentence
+    assert absent.decision is unchecked.decision is Decision.DENY

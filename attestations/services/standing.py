@@ -1,0 +1,136 @@
+"""How a release's components stand: one state each, with every bundle behind it and the questions asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Prefetch
+
+from attestations.domain.findings import component_state
+from attestations.models import FindingRecord, Inquiry, Sighting
+from builds.domain.roles import Role
+from builds.domain.verdict import AttestationState, AttestedComponent
+from builds.models import Release
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBundle:
+    """One bundle for one component: its newest finding, and how often it was judged before."""
+
+    sighting: Sighting
+    finding: FindingRecord | None
+    earlier: tuple[FindingRecord, ...]
+
+    @property
+    def state(self) -> AttestationState:
+        return AttestationState(self.finding.state) if self.finding is not None else AttestationState.UNCHECKED
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStanding:
+    """A component's attestations: the state, a sentence that says why, the bundles, and who was asked when."""
+
+    role: Role
+    state: AttestationState
+    sentence: str
+    bundles: tuple[JudgedBundle, ...]
+    asked_at: datetime | None
+    problem: Mapping[str, str] | None
+    """Why a source gave no answer, as a named error; None when all did."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseStanding:
+    """All components of a release, in the order of roles, and bundles that are about none of them."""
+
+    components: tuple[ComponentStanding, ...]
+    stray: tuple[JudgedBundle, ...]
+
+    @property
+    def by_role(self) -> dict[Role, AttestedComponent]:
+        """What the verdict is derived from."""
+        return {entry.role: AttestedComponent(entry.state, entry.sentence) for entry in self.components}
+
+
+def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
+    """The standing of each release by its primary key, in a constant number of queries.
+
+    The releases must come with their components.
+    """
+    findings = Prefetch("findings", FindingRecord.objects.order_by("found_at", "pk"))
+    sightings = defaultdict(list)
+    for sighting in (
+        Sighting.objects.filter(release__in=releases)
+        .select_related("bundle")
+        .defer("bundle__content")
+        .prefetch_related(findings)
+    ):
+        sightings[sighting.release_id].append(_judged(sighting))
+    inquiries = defaultdict(list)
+    for inquiry in Inquiry.objects.filter(release__in=releases):
+        inquiries[inquiry.release_id].append(inquiry)
+    return {release.pk: _standing(release, sightings[release.pk], inquiries[release.pk]) for release in releases}
+
+
+def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry]) -> ReleaseStanding:
+    roles = {component.role for component in release.components.all()}
+    components = tuple(
+        _component(
+            role,
+            tuple(entry for entry in judged if entry.sighting.role == role),
+            _newest([inquiry for inquiry in inquiries if inquiry.role == role]),
+        )
+        for role in Role
+        if role in roles
+    )
+    return ReleaseStanding(components, tuple(entry for entry in judged if entry.sighting.role not in roles))
+
+
+def _judged(sighting: Sighting) -> JudgedBundle:
+    findings = list(sighting.findings.all())
+    return JudgedBundle(sighting, findings[-1] if findings else None, tuple(findings[:-1]))
+
+
+def _newest(inquiries: list[Inquiry]) -> list[Inquiry]:
+    """The newest question for each digest and source: an older failure is healed by a newer answer."""
+    return list({(entry.digest, entry.source): entry for entry in inquiries}.values())
+
+
+def _component(role: Role, bundles: tuple[JudgedBundle, ...], inquiries: list[Inquiry]) -> ComponentStanding:
+    failed = next((entry for entry in inquiries if entry.problem is not None), None)
+    asked = bool(inquiries) and failed is None
+    state = component_state((bundle.state for bundle in bundles), asked=asked)
+    asked_at = min((entry.asked_at for entry in inquiries), default=None)
+    return ComponentStanding(
+        role=role,
+        state=state,
+        sentence=_sentence(state, bundles, asked_at, inquiries, failed),
+        bundles=bundles,
+        asked_at=asked_at,
+        problem=failed.problem if failed is not None else None,
+    )
+
+
+def _sentence(
+    state: AttestationState,
+    bundles: tuple[JudgedBundle, ...],
+    asked_at: datetime | None,
+    inquiries: list[Inquiry],
+    failed: Inquiry | None,
+) -> str:
+    """Why the component is in its state; the finding's own reason where a finding decided."""
+    deciding = next((bundle.finding for bundle in bundles if bundle.state is state and bundle.finding), None)
+    if deciding is not None:
+        through = f" It covers this file through its container {deciding.through}." if deciding.through else ""
+        return f"{deciding.reason}{through}"
+    if state is AttestationState.ABSENT and asked_at is not None:
+        sources = " and ".join(sorted({entry.source for entry in inquiries}))
+        return f"{sources} holds no attestation for it (asked {asked_at:%Y-%m-%d %H:%M} UTC)."
+    if failed is not None and failed.problem is not None:
+        return f"{failed.source} gave no answer: {failed.problem['what']}. {failed.problem['todo']}"
+    if bundles:
+        return "A bundle was found and is not judged yet."
+    return "Nobody has been asked for attestations of it."

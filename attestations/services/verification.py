@@ -1,0 +1,174 @@
+"""Bundles into findings: stored as received, verified once each, judged for every component they were found for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+from django.db import IntegrityError, transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from attestations.domain.findings import Artifact, Finding, Verification, judge_bundle
+from attestations.domain.identity import KeyIdentity, SignerIdentity
+from attestations.models import BundleRecord, FindingRecord, Sighting
+from attestations.services.publishers import Judge, judge_of
+from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
+from builds.domain.digest import Digest
+from builds.domain.errors import LimitExceeded
+from builds.models import Component, Release
+
+_BATCH = 200
+# What a database's BIGINT holds; logs count from 0, and none is that long.
+_MAX_INDEX = 2**63 - 1
+
+
+class BundleTooLarge(LimitExceeded):
+    """A file that claims to be a bundle is larger than any bundle is."""
+
+    code: ClassVar[str] = "bundle-too-large"
+    default_todo: ClassVar[str] = "Look at the file: a Sigstore bundle has some ten kilobytes."
+
+
+def record_sighting(data: bytes, release: Release, role: str, source: str) -> Sighting:
+    """Keep a bundle's bytes and where they were found; the same once more changes nothing."""
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise BundleTooLarge(f"the bundle has {len(data)} bytes, at most {MAX_BUNDLE_BYTES} are read", where=source)
+    sha256 = hashlib.sha256(data).hexdigest()
+    bundle = BundleRecord.objects.filter(sha256=sha256).first() or _create(BundleRecord(sha256=sha256, content=data))
+    known = Sighting.objects.filter(bundle=bundle, release=release, role=role).first()
+    return known or _create(Sighting(bundle=bundle, release=release, role=role, source=source[:300]))
+
+
+def _create[Row: (BundleRecord, Sighting)](row: Row) -> Row:
+    """Save a row; when somebody else was faster, that one is as good."""
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError:
+        if isinstance(row, BundleRecord):
+            return BundleRecord.objects.get(sha256=row.sha256)
+        return Sighting.objects.get(bundle=row.bundle, release=row.release, role=row.role)
+    return row
+
+
+def artifact_of(component: Component | None) -> Artifact:
+    """What is known of a published component; nothing of none."""
+    if component is None:
+        return Artifact(frozenset())
+    return Artifact(
+        content=_digests(component.sha256, component.sha384),
+        container=_digests(component.container_sha256, component.container_sha384),
+    )
+
+
+def _digests(sha256: str, sha384: str) -> frozenset[Digest]:
+    return frozenset(
+        digest
+        for digest in (Digest.sha256(sha256) if sha256 else None, Digest.sha384(sha384) if sha384 else None)
+        if digest is not None
+    )
+
+
+def verify_release(release: Release) -> int:
+    """Judge what is out of date among a release's sightings; how many findings were made."""
+    return _judge_stale(Sighting.objects.filter(release=release))
+
+
+def verify_all() -> int:
+    """Judge every sighting whose trust root, policy, verifier or file changed since; memory stays flat."""
+    return _judge_stale(Sighting.objects.all())
+
+
+def _judge_stale(sightings: QuerySet[Sighting]) -> int:
+    """Page by page in the order of bundles, so that each is verified once however many files it was found for."""
+    newest = FindingRecord.objects.filter(sighting=OuterRef("pk")).order_by("-found_at", "-pk").values("basis")[:1]
+    query = (
+        sightings.select_related("bundle", "release__project")
+        .annotate(last_basis=Coalesce(Subquery(newest), Value("")))
+        .order_by("bundle_id", "pk")
+    )
+    judges: dict[int, Judge] = {}
+    made, after = 0, (0, 0)
+    while batch := list(query.filter(Q(bundle_id__gt=after[0]) | Q(bundle_id=after[0], pk__gt=after[1]))[:_BATCH]):
+        made += _judge_batch(batch, judges)
+        after = (batch[-1].bundle_id, batch[-1].pk)
+    return made
+
+
+def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge]) -> int:
+    components = {
+        (component.release_id, component.role): component
+        for component in Component.objects.filter(release__in={sighting.release_id for sighting in batch})
+    }
+    verified: dict[tuple[int, int], Verification] = {}
+    findings = []
+    for sighting in batch:
+        project = sighting.release.project
+        if project.pk not in judges:
+            judges[project.pk] = judge_of(project)
+        judge = judges[project.pk]
+        artifact = artifact_of(components.get((sighting.release_id, sighting.role)))
+        basis = judge.basis(sighting.release.commit, artifact)
+        if basis == sighting.last_basis:  # type: ignore[attr-defined]  # annotated
+            continue
+        key = (sighting.bundle_id, project.pk)
+        verification = verified.get(key)
+        if verification is None:
+            verification = judge.verifier.verify(bytes(sighting.bundle.content), artifact.content)
+            # A message may be told by the file alone, so what one file gave does not hold for another.
+            if verification.statement is not None:
+                verified = {key: verification}
+        finding = judge_bundle(verification, artifact, judge.policy.for_commit(sighting.release.commit))
+        findings.append(finding_record(sighting, finding, basis))
+    with transaction.atomic():
+        FindingRecord.objects.bulk_create(findings)
+    return len(findings)
+
+
+def finding_record(sighting: Sighting, finding: Finding, basis: str) -> FindingRecord:
+    """A finding as it is kept; claims only where cryptography held."""
+    verification = finding.verification
+    root, log, statement = verification.trust_root, verification.log, verification.statement
+    return FindingRecord(
+        sighting=sighting,
+        state=finding.state,
+        reason=finding.reason,
+        checks=[list(check) for check in finding.checks],
+        clauses=[list(clause) for clause in finding.clauses],
+        verifier=verification.verifier,
+        trust_root=root.name if root is not None else "",
+        trust_root_sha256=root.sha256 if root is not None else "",
+        basis=basis,
+        predicate_type=statement.predicate_type if statement is not None else "",
+        subject_name=finding.subject_name,
+        through=str(finding.through) if finding.through is not None else "",
+        log_kind=log.kind if log is not None else "",
+        log_index=log.index if log is not None and log.index <= _MAX_INDEX else None,
+        log_id=log.log_id if log is not None else "",
+        log_inclusion=log.inclusion if log is not None else "",
+        integrated_at=log.integrated_at if log is not None else None,
+        signed_at=verification.signed_at,
+        time_source=verification.time_source,
+        **_claims(verification.signer),
+    )
+
+
+def _claims(signer: SignerIdentity | KeyIdentity | None) -> dict[str, str]:
+    """The columns that can be searched."""
+    if signer is None:
+        return {}
+    if isinstance(signer, KeyIdentity):
+        return {"signer": f"public key sha256:{signer.fingerprint}"}
+    caller = signer.caller
+    return {
+        "signer": signer.signer_uri[:2000],
+        "issuer": signer.issuer[:500],
+        "repository": signer.source_repository[:500],
+        "commit": signer.source_commit[:64],
+        "ref": signer.source_ref[:500],
+        "workflow": caller.path[:500] if caller is not None else "",
+        "run_url": signer.get("run_url")[:500],
+        "runner_environment": signer.get("runner_environment")[:60],
+    }
