@@ -18,6 +18,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         """Everything a verdict is derived from, in a constant number of queries."""
         return self.select_related("project").prefetch_related(
             "components",
+            "embedded_files",
             "events",
             "project__accepted_opaque_inputs",
             "launch_configurations__measurement",

@@ -9,7 +9,7 @@ from ninja import Schema
 
 from builds.domain.comparison import ComponentComparison
 from builds.domain.digest import FileDigests
-from builds.models import Rebuild
+from builds.models import Rebuild, Release
 from builds.services.evidence import ComponentRow, MeasurementRow, ReleaseView, comparisons_of, outcome_of
 
 
@@ -39,8 +39,12 @@ class ComparisonOut(Schema):
 
 
 class ComponentOut(Schema):
+    """``member`` is the name inside a tarball of several components, ``reused_from`` an earlier release."""
+
     role: str
     file_name: str
+    member: str | None
+    reused_from: str | None
     manifest_digest: str | None
     manifest_speaks_of: str
     contradicts_manifest: bool
@@ -65,7 +69,7 @@ class MeasurementOut(Schema):
     vcpu_type: str
     guest_features: int
     vmm: str
-    command_line: str
+    command_line: str | None
     values_from: str
     published: str | None
     recomputed: str | None
@@ -112,13 +116,42 @@ class OpaqueOut(Schema):
     reason: str
 
 
+class RecipeOut(Schema):
+    """``origin`` is source-tree or portal-maintained; ``author`` only of a portal-maintained one."""
+
+    origin: str
+    sha256: str
+    author: str | None
+
+
+class ReusedOut(Schema):
+    """What the published document says was taken over from an earlier release, as its key and value."""
+
+    key: str
+    role: str | None
+    origin: str
+
+
+class EmbeddedFileOut(Schema):
+    """A file inside a published container that nobody can look into."""
+
+    container: str
+    path: str
+    size: int
+    sha256: str
+    sha384: str
+    is_elf: bool
+
+
 class ReleaseOut(Schema):
     project: str
     tag: str
     commit: str
     source_url: str
     source_date_epoch: int
+    document_name: str
     manifest_sha256: str
+    recipe: RecipeOut | None
     imported_at: datetime
     materials_stored_at: datetime | None
     verdict: VerdictOut
@@ -126,18 +159,23 @@ class ReleaseOut(Schema):
     notices: list[NoticeOut]
     components: list[ComponentOut]
     measurements: list[MeasurementOut]
+    reused: list[ReusedOut]
+    embedded_files: list[EmbeddedFileOut]
     opaque_inputs: list[OpaqueOut]
     rebuilds: list[RebuildSummaryOut]
 
 
 class MaterialOut(Schema):
-    """A build input; ``authenticity`` says which signed index names its digest, or why it is opaque."""
+    """A build input; ``authenticity`` says which signed index names its digest, or why it is opaque.
+
+    ``size`` is null, ``version`` and ``architecture`` may be empty, while only its digest is known.
+    """
 
     name: str
     version: str
     architecture: str
     sha256: str
-    size: int
+    size: int | None
     authenticated: bool
     authenticity: str
 
@@ -204,7 +242,9 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         commit=release.commit,
         source_url=release.project.source_url,
         source_date_epoch=release.source_date_epoch,
+        document_name=release.document_name,
         manifest_sha256=release.manifest_sha256,
+        recipe=_recipe_out(release),
         imported_at=release.imported_at,
         materials_stored_at=release.materials_stored_at,
         verdict=VerdictOut(
@@ -220,6 +260,8 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         notices=[NoticeOut.from_orm(notice) for notice in view.notices],
         components=[_component_out(row) for row in view.components],
         measurements=[_measurement_out(row) for row in view.measurements],
+        reused=[ReusedOut(key=part.key, role=part.role or None, origin=part.origin) for part in view.reused],
+        embedded_files=[EmbeddedFileOut.from_orm(file) for file in release.embedded_files.all()],
         opaque_inputs=[
             OpaqueOut(place=entry.place, digest=str(entry.digest), reason=entry.reason) for entry in view.opaque
         ],
@@ -232,6 +274,13 @@ def release_detail_out(view: ReleaseView) -> ReleaseDetailOut:
     return ReleaseDetailOut(
         **release_out(view).model_dump(), materials=[MaterialOut.from_orm(material) for material in materials]
     )
+
+
+def _recipe_out(release: Release) -> RecipeOut | None:
+    """None while nobody could read the source."""
+    if not release.recipe_origin:
+        return None
+    return RecipeOut(origin=release.recipe_origin, sha256=release.recipe_sha256, author=release.recipe_author or None)
 
 
 def rebuild_out(rebuild: Rebuild) -> RebuildOut:
@@ -280,6 +329,8 @@ def _component_out(row: ComponentRow) -> ComponentOut:
     return ComponentOut(
         role=row.role.value,
         file_name=row.file_name,
+        member=row.member or None,
+        reused_from=row.reused_from or None,
         manifest_digest=str(published.claimed) if published.claimed is not None else None,
         manifest_speaks_of=published.claim_subject.value,
         contradicts_manifest=published.contradicts_manifest,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from builds.domain.digest import Digest
 from builds.domain.materials import MalformedLock, MaterialsLock, parse_lock, render_lock
-from builds.domain.recipe import parse_recipe
+from builds.domain.recipe import MaterialGroup, parse_recipe
 from builds.pipeline.debian_archive import lock_groups
 from builds.pipeline.engine import DockerEngine
 from builds.pipeline.engine_types import Limits
@@ -56,6 +59,21 @@ def small_lock(store: MaterialStore) -> MaterialsLock:
         kept.write_bytes(render_lock(lock))
     store.ensure(lock.packages, Mirror(None), never)
     return lock
+
+
+@pytest.fixture(scope="session")
+def firmware(store: MaterialStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's firmware for AMD SEV, which has an SNP_KERNEL_HASHES section."""
+    kept = store.root / "OVMF.amdsev.fd"
+    if not kept.is_file():
+        group = MaterialGroup(name="firmware", suite="forky", packages=["ovmf-amdsev"])
+        lock = lock_groups([group], store, Mirror(None), settings.ARCHIVE_KEYRING, never)
+        store.ensure(lock.packages, Mirror(None), never)
+        directory = tmp_path_factory.mktemp("firmware")
+        package = store.path(Digest.sha256(lock.packages[0].sha256))
+        subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
+        shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
+    return kept
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from builds.domain.materials import parse_lock
-from builds.domain.recipe import parse_recipe
+from builds.domain.recipe import PublicationRecipe, parse_any_recipe, parse_recipe
 from tee_portal.env import BASE_DIR
 
 
@@ -79,9 +79,14 @@ def test_vendored_files_are_the_ones_whose_digest_is_recorded() -> None:
     assert found == recorded
 
 
-def test_the_two_example_recipes_and_the_katana_lock_can_be_read() -> None:
+def test_the_example_recipes_and_the_katana_lock_can_be_read() -> None:
     for name in ("reference-enclave", "katana"):
         recipe = parse_recipe((BASE_DIR / "examples" / name / "tee-portal.toml").read_bytes())
         assert recipe.components
+    published = parse_any_recipe((BASE_DIR / "examples" / "katana-tee-vm" / "tee-portal.toml").read_bytes())
+    (spec,) = published.launch_configurations
+    assert isinstance(published, PublicationRecipe)
+    assert (spec.vcpus, spec.vcpu_type, spec.guest_features) == (1, "EPYC-v4", 0x1)
+    assert spec.command_line == "console=ttyS0 KATANA_EXPECTED_LUKS_UUID={LUKS_UUID}"
     lock = BASE_DIR / "examples" / "katana" / "materials.lock"
     assert parse_lock(lock.read_bytes()).images

@@ -15,7 +15,8 @@ from builds.models import Rebuild, Release
 from builds.pipeline.base_image import write_base_image
 from builds.pipeline.engine_types import BuildRequest
 from builds.pipeline.hashing import hash_file, hash_gzip
-from builds.pipeline.rebuild import StageInputs, read_recipe_and_lock
+from builds.pipeline.rebuild import StageInputs
+from builds.pipeline.recipes import read_recipe_and_lock
 from builds.pipeline.source import GitSource
 from builds.services import rebuilding, workshop
 from tee_portal.env import BASE_DIR

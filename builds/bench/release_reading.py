@@ -17,6 +17,7 @@ from builds.domain.errors import PortalError
 from builds.domain.launch import LaunchConfiguration
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.measurement import MeasurementCalculator, MeasurementInputs, vcpu_signature, vcpu_types
+from builds.pipeline.published_release import Outside
 from builds.pipeline.rebuild import measure_files
 from builds.pipeline.release_directory import read_release_directory
 
@@ -54,8 +55,11 @@ def bench_import(directory: Path, work: Path) -> Pair:
     inputs = MeasurementInputs(raw[3], raw[1], raw[2], COMMAND_LINE)
     paths = {Role.OVMF: raw[3], Role.KERNEL: raw[1], Role.INITRD: raw[2]}
 
+    nothing = Outside(None, None, commit_of=str)
+
     def ours() -> None:
-        read_release_directory(directory, settings.ENVIRONMENT.max_asset_bytes, check=never)
+        most = settings.ENVIRONMENT.max_asset_bytes
+        read_release_directory(directory, most, outside=nothing, work=work, check=never)
         measure_files(paths, configuration, COMMAND_LINE)
 
     def reference() -> None:

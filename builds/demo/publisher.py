@@ -24,7 +24,8 @@ from builds.domain.errors import PortalError
 from builds.domain.roles import Role
 from builds.pipeline.build_result import BuildResult
 from builds.pipeline.process import run
-from builds.pipeline.rebuild import Build, BuildPlan, read_command_line, read_recipe_and_lock
+from builds.pipeline.rebuild import Build, BuildPlan
+from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
 from builds.services import workshop
 

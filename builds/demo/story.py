@@ -21,7 +21,8 @@ from builds.domain.lifecycle import RunState
 from builds.domain.roles import Role
 from builds.domain.verdict import COVERABLE, MeasurementState
 from builds.models import Project, Rebuild, Release
-from builds.pipeline.rebuild import BuildPlan, read_command_line, read_recipe_and_lock
+from builds.pipeline.rebuild import BuildPlan
+from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
 from builds.services import importing, rebuilding, workshop
 from builds.services.evidence import ReleaseView, view_of

@@ -15,6 +15,7 @@ from builds.domain.errors import MalformedInput
 from builds.domain.frozen import Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
 from builds.domain.roles import BootMode, Role
 from builds.domain.strict_json import load_object
+from builds.domain.tags import TAG_PATTERN, is_git_tag
 
 MANIFEST_FILE = "manifest.json"
 MEASUREMENT_FILE = "expected-measurement.json"
@@ -30,7 +31,7 @@ _COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
     "ovmf_sha256": (Role.OVMF, Algorithm.SHA256),
 }
 
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}$")]
+Tag = Annotated[str, StringConstraints(pattern=TAG_PATTERN)]
 # What an argument vector and a database can hold; a pattern also makes pydantic refuse lone surrogates.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 VcpuType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
@@ -86,9 +87,8 @@ class Manifest(Frozen):
     @model_validator(mode="after")
     def _tag_is_a_git_tag(self) -> Self:
         """git-check-ref-format(1), as far as the pattern leaves it open."""
-        tag = self.katana_version
-        if ".." in tag or "//" in tag or tag.endswith(("/", ".", ".lock")) or "/." in tag:
-            raise ValueError(f"katana_version {tag!r} is no git tag")
+        if not is_git_tag(self.katana_version):
+            raise ValueError(f"katana_version {self.katana_version!r} is no git tag")
         return self
 
     @property

@@ -6,8 +6,10 @@ checked here, and nothing in it can widen what a build may reach.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -26,7 +28,12 @@ from builds.domain.roles import BootMode, Role
 RECIPE_FILE = "tee-portal.toml"
 MAX_RECIPE_BYTES = 256 * 1024
 
+MAX_COMMAND_LINE_BYTES = 4096
+
 _ABSOLUTE = "/"
+_PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_]{0,79})\}", re.ASCII)
+_COMMAND_LINE = re.compile(rf"([ -z|~]|{_PLACEHOLDER.pattern})*", re.ASCII)
+_VALUE = re.compile(r"[!-z|~]+", re.ASCII)
 
 
 class MalformedRecipe(MalformedInput):
@@ -34,6 +41,29 @@ class MalformedRecipe(MalformedInput):
 
     code = "malformed-recipe"
     default_todo = "Correct tee-portal.toml in the source repository and cut a new release."
+
+
+class RecipeOrigin(StrEnum):
+    """Who keeps a recipe: the source repository beside its code, or this portal."""
+
+    SOURCE_TREE = "source-tree"
+    PORTAL = "portal-maintained"
+
+
+class RecipeHasNoStages(PortalError):
+    """The recipe is publication-only: it says how a release is read, and nothing of how it is built."""
+
+    code = "recipe-has-no-stages"
+    default_todo = (
+        "Write the stages that build this release into a recipe of kind build; until then nobody can rebuild it."
+    )
+
+
+class CommandLineUnknown(PortalError):
+    """The command line names a key that the published documents give no usable value."""
+
+    code = "command-line-unknown"
+    default_todo = "Ask the publisher what the measurement was computed for."
 
 
 def _file_name(text: str) -> str:
@@ -50,10 +80,18 @@ def _image_path(text: str) -> str:
     return text
 
 
+def _command_line(text: str) -> str:
+    """A template as ``render_command_line`` takes it: printable ASCII, braces only around a key's name."""
+    if not _COMMAND_LINE.fullmatch(text) or len(text) > MAX_COMMAND_LINE_BYTES:
+        raise ValueError(f"{text[:200]!r} is no command line of printable ASCII with placeholders like {{LUKS_UUID}}")
+    return text
+
+
 FileName = Annotated[str, AfterValidator(_file_name)]
 ImagePath = Annotated[str, AfterValidator(_image_path)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]{0,79}$")]
 ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+CommandLineTemplate = Annotated[str, AfterValidator(_command_line)]
 PinnedImage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]{0,199}@sha256:[0-9a-f]{64}$")]
 
 
@@ -129,13 +167,35 @@ class LaunchConfigurationSpec(Frozen):
     guest_features: int = Field(default=1, ge=0, lt=2**64)
     vmm: Literal["qemu", "ec2", "gce"] = "qemu"
     command_line_file: TreePath | None = None
+    command_line: CommandLineTemplate | None = None
     not_covered: list[NotCovered] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _one_command_line(self) -> Self:
+        if self.command_line is not None and self.command_line_file is not None:
+            raise ValueError("command_line and command_line_file exclude each other")
+        return self
+
+
+class PublicationRecipe(Frozen):
+    """A recipe that says how to read a publication and nothing of how to build it."""
+
+    format: Literal[1]
+    kind: Literal["publication-only"]
+    name: Name
+    launch_configurations: list[LaunchConfigurationSpec] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        _unique("launch configuration", [spec.name for spec in self.launch_configurations])
+        return self
 
 
 class Recipe(Frozen):
     """A whole recipe; ``parse_recipe`` is the way in."""
 
     format: Literal[1]
+    kind: Literal["build"] = "build"
     name: Name
     materials: Materials
     base: Base
@@ -181,15 +241,44 @@ def _unique(kind: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def parse_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe:
-    """Read a recipe from TOML bytes; ``MalformedRecipe`` names the first thing that is wrong."""
+def parse_any_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe | PublicationRecipe:
+    """Read a recipe of either kind from TOML bytes; ``MalformedRecipe`` names the first thing that is wrong."""
     if len(data) > MAX_RECIPE_BYTES:
         raise MalformedRecipe(f"the recipe is larger than {MAX_RECIPE_BYTES} bytes", where=where)
     try:
         document: Mapping[str, object] = tomllib.loads(data.decode("utf-8"))
-        return Recipe.model_validate(document)
+        kind = PublicationRecipe if document.get("kind") == "publication-only" else Recipe
+        return kind.model_validate(document)
     except ValidationError as error:
         raise MalformedRecipe(first_problem(error), where=where) from error
     except (ValueError, RecursionError) as error:
         # ValueError: not TOML, not UTF-8, or an integer of more digits than Python converts.
         raise MalformedRecipe(f"the recipe is not TOML: {str(error)[:300]}", where=where) from error
+
+
+def parse_recipe(data: bytes, *, where: str = RECIPE_FILE) -> Recipe:
+    """Read a recipe that builds; ``RecipeHasNoStages`` for one that does not, else as ``parse_any_recipe``."""
+    recipe = parse_any_recipe(data, where=where)
+    if isinstance(recipe, PublicationRecipe):
+        raise RecipeHasNoStages(f"the recipe {recipe.name} is publication-only and has no stages", where=where)
+    return recipe
+
+
+def render_command_line(template: str, values: Mapping[str, str]) -> str:
+    """The command line with every ``{KEY}`` replaced; ``CommandLineUnknown`` when a key has no usable value.
+
+    A value is one word of printable ASCII: one with a space would add an argument that nobody chose.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        key = match[1]
+        value = values.get(key)
+        if not value:
+            raise CommandLineUnknown(
+                f"the command line needs {key}, which is not published", where="launch configuration"
+            )
+        if not _VALUE.fullmatch(value):
+            raise CommandLineUnknown(f"{key} is {value[:80]!r}, which is not one word", where="launch configuration")
+        return value
+
+    return _PLACEHOLDER.sub(value_of, template)

@@ -134,6 +134,10 @@ class ReleaseEvidence:
     results: tuple[OperatorResult, ...]
     measurements: tuple[MeasurementEvidence, ...]
     policy: Policy
+    unplaced: tuple[str, ...] = ()
+    """Sentences about published measurements of which nothing says what they were computed for."""
+    embedded: tuple[OpaqueInput, ...] = ()
+    """Published files that nobody can look into and no rebuild has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +170,9 @@ def judge(evidence: ReleaseEvidence) -> ReleaseVerdict:
         _files_match_manifest(evidence),
         _attested(evidence),
         _reproduced(counted, evidence.policy),
-        _measurements_match(evidence.measurements),
-        _measurements_cover(evidence.measurements),
-        _opaque_accepted(evidence.results, evidence.policy),
+        _measurements_match(evidence.measurements, evidence.unplaced),
+        _measurements_cover(evidence.measurements, evidence.unplaced),
+        _opaque_accepted(evidence),
     )
     decision = (
         Decision.ALLOW if all(condition.state is ConditionState.MET for condition in conditions) else Decision.DENY
@@ -235,10 +239,10 @@ def _differing(result: OperatorResult) -> list[str]:
     return [f"{row.role} {row.outcome}" for row in result.comparisons if row.outcome is not RebuildOutcome.REPRODUCED]
 
 
-def _measurements_match(measurements: tuple[MeasurementEvidence, ...]) -> Condition:
+def _measurements_match(measurements: tuple[MeasurementEvidence, ...], unplaced: tuple[str, ...]) -> Condition:
     key = "measurements-recompute"
     if not measurements:
-        return Condition(key, ConditionState.UNKNOWN, "No launch measurement was published.")
+        return Condition(key, ConditionState.UNKNOWN, " ".join(unplaced) or "No launch measurement was published.")
     differing = [entry.configuration for entry in measurements if entry.state is MeasurementState.DIFFERS]
     if differing:
         return Condition(key, ConditionState.UNMET, f"The launch measurement differs for: {', '.join(differing)}.")
@@ -252,10 +256,10 @@ def _measurements_match(measurements: tuple[MeasurementEvidence, ...]) -> Condit
     return Condition(key, ConditionState.MET, "Each launch measurement is equal as published, recomputed and rebuilt.")
 
 
-def _measurements_cover(measurements: tuple[MeasurementEvidence, ...]) -> Condition:
+def _measurements_cover(measurements: tuple[MeasurementEvidence, ...], unplaced: tuple[str, ...]) -> Condition:
     key = "measurement-covers-what-boots"
     if not measurements:
-        return Condition(key, ConditionState.UNKNOWN, "No launch measurement was published.")
+        return Condition(key, ConditionState.UNKNOWN, " ".join(unplaced) or "No launch measurement was published.")
     for entry in measurements:
         if not entry.covers_what_it_boots:
             covered = ", ".join(sorted(entry.coverage)) or "nothing"
@@ -271,19 +275,18 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...]) -> Condit
     )
 
 
-def _opaque_accepted(results: tuple[OperatorResult, ...], policy: Policy) -> Condition:
+def _opaque_accepted(evidence: ReleaseEvidence) -> Condition:
+    """Opaque files that came with the publication count before any rebuild has looked for origins."""
     key = "opaque-inputs-accepted"
-    if not results:
-        return Condition(key, ConditionState.UNKNOWN, "Origins are known only after a rebuild.")
+    found = [*evidence.embedded, *(entry for result in evidence.results for entry in result.opaque)]
     open_inputs = {
-        (entry.place, str(entry.digest))
-        for result in results
-        for entry in result.opaque
-        if entry.digest not in policy.accepted_opaque
+        (entry.place, str(entry.digest)) for entry in found if entry.digest not in evidence.policy.accepted_opaque
     }
     if open_inputs:
         listed = "; ".join(f"{place} ({digest})" for place, digest in sorted(open_inputs))
         return Condition(key, ConditionState.UNMET, f"Opaque inputs nobody rebuilt from source: {listed}.")
+    if not evidence.results:
+        return Condition(key, ConditionState.UNKNOWN, "Origins are known only after a rebuild.")
     return Condition(key, ConditionState.MET, "No opaque input remains unaccepted.")
 
 

@@ -13,6 +13,7 @@ from builds.models.rebuild import (
 from builds.models.release import (
     AcceptedOpaqueInput,
     Component,
+    EmbeddedFile,
     LaunchConfiguration,
     Material,
     Measurement,
@@ -24,6 +25,7 @@ from builds.models.release import (
 __all__ = [
     "AcceptedOpaqueInput",
     "Component",
+    "EmbeddedFile",
     "LaunchConfiguration",
     "LogChunk",
     "Material",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
 from builds.domain.comparison import Subject
+from builds.domain.errors import MalformedInput
+from builds.domain.manifest import MANIFEST_FILE
+from builds.domain.recipe import RecipeOrigin, parse_any_recipe
 from builds.domain.roles import BootMode, Role
 from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
 from builds.querysets import ReleaseQuerySet
@@ -21,10 +26,37 @@ class Project(models.Model):
     name = models.SlugField(max_length=80, unique=True)
     source_url = models.CharField(max_length=500)
     needed_operators = models.PositiveSmallIntegerField(default=2)
+    recipe = models.TextField(blank=True)
+    """A portal-maintained recipe, for a source tree that has none; one in the tree wins."""
+    recipe_author = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(recipe="") | ~Q(recipe_author=""), name="project_recipe_author"),
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def recipe_sha256(self) -> str:
+        """SHA-256 of the portal-maintained recipe; empty when there is none."""
+        return hashlib.sha256(self.recipe.encode()).hexdigest() if self.recipe else ""
+
+    def clean(self) -> None:
+        """A recipe is stored as a text file has it, and only one that can be read."""
+        # A form field comes with other line ends and without the last one, and would have another digest.
+        text = self.recipe.replace("\r\n", "\n").strip()
+        self.recipe = f"{text}\n" if text else ""
+        if not self.recipe:
+            return
+        try:
+            parse_any_recipe(self.recipe.encode())
+        except MalformedInput as error:
+            raise ValidationError({"recipe": str(error)}) from error
+        if not self.recipe_author:
+            raise ValidationError({"recipe_author": "Who wrote this recipe?"})
 
 
 class AcceptedOpaqueInput(models.Model):
@@ -50,10 +82,11 @@ class Material(models.Model):
 
     sha256 = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=100)
-    version = models.CharField(max_length=200)
-    architecture = models.CharField(max_length=40)
+    version = models.CharField(max_length=200, blank=True)
+    architecture = models.CharField(max_length=40, blank=True)
     suite = models.CharField(max_length=80, blank=True)
-    size = models.PositiveBigIntegerField()
+    size = models.PositiveBigIntegerField(null=True)
+    """In bytes; None while nobody has fetched it."""
     authenticated = models.BooleanField(default=False)
     authenticity = models.CharField(max_length=1000)
     """The sentence that says which signed index named the digest, or why none did."""
@@ -69,7 +102,7 @@ class Material(models.Model):
 
 
 class Release(models.Model):
-    """A published version, as imported. The manifest is kept as the bytes that were published."""
+    """A published version, as imported. The document that names its digests is kept as the published bytes."""
 
     project = models.ForeignKey(Project, models.PROTECT, related_name="releases")
     tag = models.CharField(max_length=200)
@@ -77,6 +110,14 @@ class Release(models.Model):
     source_date_epoch = models.PositiveBigIntegerField()
     manifest = models.BinaryField()
     manifest_sha256 = models.CharField(max_length=64)
+    document_name = models.CharField(max_length=300, default=MANIFEST_FILE)
+    """The file name of what ``manifest`` holds: the manifest, or the build-info of releases that have that."""
+    recipe_origin = models.CharField(max_length=20, choices=choices(RecipeOrigin), blank=True)
+    """Empty while it is not known, because the source could not be read."""
+    recipe_sha256 = models.CharField(max_length=64, blank=True)
+    recipe_author = models.CharField(max_length=200, blank=True)
+    portal_recipe = models.TextField(blank=True)
+    """The portal-maintained recipe as it was when this release was read; empty when the source tree has one."""
     imported_at = models.DateTimeField(default=timezone.now)
     materials = models.ManyToManyField(Material, related_name="releases")
     materials_stored_at = models.DateTimeField(null=True)
@@ -89,6 +130,15 @@ class Release(models.Model):
             models.UniqueConstraint(fields=["project", "tag"], name="release_once_per_tag"),
             models.CheckConstraint(condition=Q(commit__regex=r"^[0-9a-f]{40}$"), name="release_commit"),
             models.CheckConstraint(condition=Q(manifest_sha256__regex=SHA256_HEX), name="release_manifest_sha256"),
+            models.CheckConstraint(
+                condition=Q(recipe_origin="", recipe_sha256="", recipe_author="", portal_recipe="")
+                | Q(recipe_origin=RecipeOrigin.SOURCE_TREE.value, recipe_author="", portal_recipe="")
+                & Q(recipe_sha256__regex=SHA256_HEX)
+                | Q(recipe_origin=RecipeOrigin.PORTAL.value, recipe_sha256__regex=SHA256_HEX)
+                & ~Q(recipe_author="")
+                & ~Q(portal_recipe=""),
+                name="release_recipe",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -119,6 +169,8 @@ class Component(models.Model):
     release = models.ForeignKey(Release, models.CASCADE, related_name="components")
     role = models.CharField(max_length=20, choices=choices(Role))
     file_name = models.CharField(max_length=300, blank=True)
+    member = models.TextField(blank=True)
+    """The component's name inside a tarball that holds several; empty when the file is of this component alone."""
     container_kind = models.CharField(max_length=20, blank=True)
     claimed_digest = models.CharField(max_length=140, blank=True)
     """``algorithm:hex`` as the manifest says; empty when the manifest does not name the role."""
@@ -152,6 +204,29 @@ class Component(models.Model):
         return self.role
 
 
+class EmbeddedFile(AppendOnly):
+    """A file that a release's container holds beside the components and that no reader can check: opaque."""
+
+    release = models.ForeignKey(Release, models.CASCADE, related_name="embedded_files")
+    container = models.CharField(max_length=300)
+    path = models.TextField()
+    size = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    sha384 = models.CharField(max_length=96)
+    is_elf = models.BooleanField()
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(sha256__regex=SHA256_HEX) & Q(sha384__regex=SHA384_HEX), name="embedded_file_digests"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.container}: {self.path}"
+
+
 class LaunchConfiguration(models.Model):
     """vCPUs, CPU type, command line and the rest that a launch measurement is computed for."""
 
@@ -162,7 +237,7 @@ class LaunchConfiguration(models.Model):
     vcpu_type = models.CharField(max_length=40)
     guest_features = models.PositiveBigIntegerField()
     vmm = models.CharField(max_length=20)
-    command_line = models.TextField(blank=True)
+    command_line = models.TextField(null=True, blank=True)  # noqa: DJ001 - None: nothing names it; "": it is empty
     origin = models.CharField(max_length=200)
     """Where the values come from: the published documents, completed by the recipe or by assumption."""
     not_covered = models.JSONField(default=list)

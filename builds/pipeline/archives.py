@@ -1,4 +1,4 @@
-"""Reading archives that may be hostile: tar members and initrds. Nothing is ever unpacked to disk.
+"""Reading initrds that may be hostile. Nothing of them is ever unpacked to disk.
 
 initrd format: Linux Documentation/driver-api/early-userspace/buffer-format.rst (newc, several
 segments, each plain or compressed) and init/initramfs.c, which says what the kernel makes of it.
@@ -10,7 +10,6 @@ import hashlib
 import lzma
 import re
 import stat
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +17,19 @@ from typing import ClassVar, cast
 
 from isal import igzip_lib
 
-from builds.domain.digest import Digest, FileDigests
+from builds.domain.digest import Digest
 from builds.domain.errors import LimitExceeded, MalformedInput, UnsafePath
 from builds.domain.paths import relative_path
-from builds.pipeline.hashing import MalformedGzip, TwoDigests, gunzip, inflate, new_member, read_chunks
-from builds.pipeline.streams import IterableReader
+from builds.pipeline.hashing import MalformedGzip, inflate, new_member, read_chunks
 
 MAX_INITRD_BYTES = 512 * 1024**2
 MAX_UNPACKED_BYTES = 2 * 1024**3
 MAX_ENTRIES = 100_000
-MAX_TAR_MEMBERS = 1000
 _CHUNK = 1024 * 1024
 _HEADER_BYTES = 110
 _MAX_NAME_BYTES = 4096
 _MAX_DEPTH = 100
 _MAX_SEGMENTS = 1000
-_MAX_TAR_HEADERS = 1024 * 1024
 _MAX_XZ_MEMORY = 128 * 1024**2
 _NEWC_MAGICS = (b"070701", b"070702")
 _HEADER = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
@@ -49,15 +45,6 @@ class MalformedArchive(MalformedInput):
 
 
 @dataclass(frozen=True, slots=True)
-class TarredFile:
-    """The wanted member of a tarball: digests of the tarball and of the member."""
-
-    member: str
-    container: FileDigests
-    content: FileDigests
-
-
-@dataclass(frozen=True, slots=True)
 class InitrdEntry:
     """One name in an initrd; ``sha256`` only for regular files, ``size`` in bytes."""
 
@@ -65,103 +52,6 @@ class InitrdEntry:
     mode: int
     size: int
     sha256: Digest | None
-
-
-class _TarContent:
-    """The unpacked tarball as tarfile reads it, never further than ``allowed`` bytes.
-
-    tarfile takes the extended headers of a member (names, pax records, sparse maps) whole into
-    memory before it shows the member, whatever size they claim; so each may only lie within the
-    allowance that was made before it.
-    """
-
-    def __init__(self, chunks: Iterator[bytes], where: str) -> None:
-        self._reader = IterableReader(chunks)
-        self._where = where
-        self._position = 0
-        self.allowed = _MAX_TAR_HEADERS
-        self.last_nonzero = 0
-
-    def read(self, size: int) -> bytes:
-        if self._position >= self.allowed:
-            raise LimitExceeded(f"a member's headers take more than {_MAX_TAR_HEADERS} bytes", where=self._where)
-        return self.take(size)
-
-    def take(self, size: int) -> bytes:
-        chunk = self._reader.read(size)
-        if used := len(chunk.rstrip(b"\0")):
-            self.last_nonzero = self._position + used
-        self._position += len(chunk)
-        return chunk
-
-
-def hash_tar_member(path: Path, names: frozenset[str], max_bytes: int, *, check: Callable[[], None]) -> TarredFile:
-    """Digests of a tar.gz and of its one member called one of ``names``, in one read.
-
-    Raises ``UnsafePath`` for any member that points outside, ``MalformedArchive`` when the wanted
-    member is absent, not a plain file or there twice, or when something follows the last member,
-    and the errors of ``gunzip``.
-    """
-    with TwoDigests() as container:
-        content = _TarContent(gunzip(path, container, max_bytes, check=check), path.name)
-        try:
-            found, end = _find_member(content, names, max_bytes, path.name)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            # ValueError: tarfile converts numbers of sparse headers without looking.
-            raise MalformedArchive(f"the tarball is unreadable: {str(error)[:200]}", where=path.name) from error
-        while content.take(_CHUNK):
-            pass
-    if content.last_nonzero > end:
-        raise MalformedArchive("something follows the last member of the tarball", where=path.name)
-    if found is None:
-        raise MalformedArchive(f"the tarball holds none of {', '.join(sorted(names))}", where=path.name)
-    return TarredFile(found[0], container.digests, found[1])
-
-
-def _find_member(
-    content: _TarContent, names: frozenset[str], max_bytes: int, where: str
-) -> tuple[tuple[str, FileDigests] | None, int]:
-    """The wanted member's name and digests, and where the last member ends; every member is checked."""
-    found: tuple[str, FileDigests] | None = None
-    end = total = 0
-    with tarfile.open(fileobj=content, mode="r|", bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-        for number, member in enumerate(archive, start=1):
-            if member.size < 0 or member.issparse() or (member.size and not member.isreg()):
-                raise MalformedArchive(f"{member.name[:100]!r} is sparse or has no true size", where=where)
-            total += member.size
-            if number > MAX_TAR_MEMBERS or total > max_bytes:
-                raise LimitExceeded(f"the tarball unpacks to more than {max_bytes} bytes", where=where)
-            end = member.offset_data + (-(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
-            content.allowed = end + _MAX_TAR_HEADERS
-            name = _tar_member_name(member, where)
-            if name not in names:
-                continue
-            if found is not None:
-                raise MalformedArchive(f"the tarball holds {name} or its like twice", where=where)
-            found = name, _hash_member(archive, member, where)
-    return found, end
-
-
-def _tar_member_name(member: tarfile.TarInfo, where: str) -> str:
-    name = member.name.removeprefix("./")
-    if name in {"", "."}:
-        return ""
-    path = relative_path(name, where=where)
-    if member.issym() or member.islnk():
-        target = member.linkname
-        if target.startswith("/") or ".." in target.split("/"):
-            raise UnsafePath(f"the link {name[:100]!r} points outside the archive", where=where)
-    return str(path)
-
-
-def _hash_member(archive: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> FileDigests:
-    content = archive.extractfile(member) if member.isreg() else None
-    if content is None:
-        raise MalformedArchive(f"{member.name[:100]!r} is not a regular file", where=where)
-    with TwoDigests() as digests:
-        while chunk := content.read(_CHUNK):
-            digests.update(chunk)
-    return digests.digests
 
 
 def read_initrd(path: Path, *, check: Callable[[], None]) -> list[InitrdEntry]:

@@ -16,6 +16,9 @@ from builds.domain.roles import Role
 BASE_IMAGE = "base_image"
 """Key of a build's environment: the image it was based on, ``name@sha256:...``, when a registry gave it."""
 
+PORTAL_RECIPE = "portal_recipe"
+"""Key of a build's environment: digest and author of the recipe, when the source tree had none."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownInputs:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,15 +21,16 @@ from builds.domain import dockerfile
 from builds.domain.digest import FileDigests
 from builds.domain.errors import DiskFull, PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement
-from builds.domain.materials import MAX_LOCK_BYTES, LockedPackage, MaterialsLock, parse_lock
+from builds.domain.materials import LockedPackage, MaterialsLock
 from builds.domain.origins import classify
-from builds.domain.recipe import RECIPE_FILE, LaunchConfigurationSpec, Recipe, Stage, parse_recipe
+from builds.domain.recipe import RECIPE_FILE, CommandLineUnknown, LaunchConfigurationSpec, Recipe, Stage
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.archive_evidence import authenticate
 from builds.pipeline.archives import read_initrd
 from builds.pipeline.base_image import write_base_image
 from builds.pipeline.build_result import (
     BASE_IMAGE,
+    PORTAL_RECIPE,
     BuildResult,
     BuiltComponent,
     BuiltFile,
@@ -46,9 +47,9 @@ from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.mirror import Mirror
 from builds.pipeline.package_contents import candidates, index_contents
+from builds.pipeline.recipes import PortalRecipe, read_command_line, read_recipe_and_lock
 from builds.pipeline.source import GitSource, SourceTree
 
-MAX_COMMAND_LINE_BYTES = 4096
 _POLL_SECONDS = 0.2
 
 
@@ -69,6 +70,10 @@ class BuildPlan:
     keyring: Path
     base_cache: Path
     """Where extracted base layers are kept between builds of the same operator."""
+    recipe: PortalRecipe | None = None
+    """What to build by when the source tree has no recipe of its own."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What placeholders of a command line stand for; nothing else of a publication reaches a build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,9 @@ class Build:
         with self._stage("source"):
             tree, recipe, lock = self._fetch_source()
         result = BuildResult(recipe, tree.commit_time)
+        if self._plan.recipe is not None and not tree.has(RECIPE_FILE):
+            result.environment[PORTAL_RECIPE] = self._plan.recipe.label
+            self._say(f"the source tree has no recipe; built by the portal-maintained one, {self._plan.recipe.label}")
         with self._stage("materials"):
             self._fetch_materials(lock)
         # Who vouches for the materials is only needed at the end; the engine leaves a core idle meanwhile.
@@ -181,7 +189,7 @@ class Build:
             plan.commit, plan.work / "source", tag=plan.tag
         )
         self._say(f"checked out {tree.commit}, SOURCE_DATE_EPOCH {tree.commit_time}")
-        recipe, lock = read_recipe_and_lock(tree)
+        recipe, lock = read_recipe_and_lock(tree, plan.recipe)
         return tree, recipe, lock
 
     def _fetch_materials(self, lock: MaterialsLock) -> None:
@@ -264,8 +272,15 @@ class Build:
     def _measure(self, recipe: Recipe, tree: SourceTree, result: BuildResult) -> None:
         paths = {entry.role: entry.path for entry in result.components}
         for spec in recipe.launch_configurations:
-            command_line = read_command_line(tree, spec)
-            measured, problem = measure_files(paths, launch_configuration(spec), command_line)
+            command_line = ""
+            measured: LaunchMeasurement | None = None
+            problem: PortalError | None
+            try:
+                command_line = read_command_line(tree, spec, self._plan.values)
+            except CommandLineUnknown as error:
+                problem = error
+            else:
+                measured, problem = measure_files(paths, launch_configuration(spec), command_line)
             result.measurements.append(BuiltMeasurement(spec, command_line, measured, problem))
             self._say(f"{spec.name}: {measured.hex if measured is not None else problem}")
 
@@ -297,21 +312,6 @@ class _Background:
     def _check(self) -> None:
         if self._stop.is_set():
             raise Cancelled("the build has ended", where="known inputs")
-
-
-def read_recipe_and_lock(tree: SourceTree) -> tuple[Recipe, MaterialsLock]:
-    """The recipe at the top of a tree and the lock it names."""
-    recipe = parse_recipe(tree.read(RECIPE_FILE, MAX_LOCK_BYTES))
-    groups = {group.name for group in recipe.materials.groups}
-    data = tree.read(recipe.materials.lock, MAX_LOCK_BYTES)
-    return recipe, parse_lock(data, where=recipe.materials.lock, groups=groups)
-
-
-def read_command_line(tree: SourceTree, spec: LaunchConfigurationSpec) -> str:
-    """The kernel command line a launch configuration boots with, without its final newline."""
-    if spec.command_line_file is None:
-        return ""
-    return tree.read(spec.command_line_file, MAX_COMMAND_LINE_BYTES).decode("utf-8", "strict").removesuffix("\n")
 
 
 def launch_configuration(spec: LaunchConfigurationSpec) -> LaunchConfiguration:

@@ -113,7 +113,23 @@ class GitSource:
         self._check_size(destination)
         return SourceTree(destination, commit, commit_time)
 
+    def commit_of_tag(self, tag: str, work: Path) -> str:
+        """The commit that the repository's tag names; ``work`` is an existing directory to run git in.
+
+        Raises ``SourceUnreachable``, or ``TagMismatch`` when there is no such tag.
+        """
+        target = self._tag_target(work, tag)
+        if target is None:
+            raise TagMismatch(f"the source repository has no tag {tag}", where=self._url)
+        return target
+
     def _check_tag(self, directory: Path, tag: str, commit: str) -> None:
+        target = self.commit_of_tag(tag, directory)
+        if target != commit:
+            raise TagMismatch(f"tag {tag} names commit {target}, the release names {commit}", where=self._url)
+
+    def _tag_target(self, directory: Path, tag: str) -> str | None:
+        """What a tag names, through an annotated tag's own object; None when there is no such tag."""
         reference = f"refs/tags/{tag}"
         listed = self._git(directory, "ls-remote", "--", self._url, reference, f"{reference}^{{}}", ok=None)
         if listed.exit_code != 0:
@@ -122,11 +138,7 @@ class GitSource:
         for line in listed.stdout.splitlines():
             object_id, _, name = line.partition("\t")
             found[name] = object_id
-        target = found.get(f"{reference}^{{}}", found.get(reference))
-        if target is None:
-            raise TagMismatch(f"the source repository has no tag {tag}", where=self._url)
-        if target != commit:
-            raise TagMismatch(f"tag {tag} names commit {target}, the release names {commit}", where=self._url)
+        return found.get(f"{reference}^{{}}", found.get(reference))
 
     def _fetch_error(self, fetched: Finished, commit: str) -> PortalError:
         message = fetched.stderr.strip()

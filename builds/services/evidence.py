@@ -38,12 +38,14 @@ from builds.models import (
     Release,
     ReleaseEvent,
 )
-from builds.pipeline.build_result import BASE_IMAGE
+from builds.services.opaque_inputs import opaque_inputs_of, untraced_files
 
 CONTRADICTION = "contradiction"
 CHANGED_SINCE_IMPORT = "changed-since-import"
 MATERIALS_STORED = "materials-stored"
 MATERIALS_FAILED = "materials-failed"
+REUSED_FROM = "reused-from"
+MEASUREMENT_UNPLACED = "measurement-unplaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ class ComponentRow:
 
     published: PublishedComponent
     file_name: str
+    member: str
     container_kind: str
+    reused_from: str
+    """The earlier release that the publisher took it over from; empty when the documents name none."""
     problem: dict[str, str] | None
     comparison: ComponentComparison | None
     origin_kind: OriginKind | None
@@ -119,6 +124,15 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class ReusedPart:
+    """What the publisher says was taken over from an earlier release: the document's key and value."""
+
+    key: str
+    role: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseView:
     """All that the release page and the API say about a release."""
 
@@ -145,8 +159,13 @@ class ReleaseView:
             Notice.of(event)
             for event in events
             if event.kind in {CONTRADICTION, CHANGED_SINCE_IMPORT}
+            or (event.kind == MEASUREMENT_UNPLACED and not self.measurements)
             or (event.kind == MATERIALS_FAILED and not any(good.at > event.at for good in stored))
         ]
+
+    @property
+    def reused(self) -> list[ReusedPart]:
+        return _reused(self.release)
 
 
 def view_of(release: Release) -> ReleaseView:
@@ -160,7 +179,7 @@ def view_of(release: Release) -> ReleaseView:
     measurements = tuple(
         _measurement_row(configuration, newest, published) for configuration in release.launch_configurations.all()
     )
-    opaque = tuple(sorted({entry for result in results for entry in result.opaque}, key=lambda entry: entry.place))
+    embedded = untraced_files(release, counting)
     evidence = ReleaseEvidence(
         commit=release.commit,
         components=tuple(published),
@@ -169,6 +188,8 @@ def view_of(release: Release) -> ReleaseView:
         attestations={},
         results=results,
         measurements=tuple(row.evidence for row in measurements),
+        unplaced=() if measurements else _unplaced(release),
+        embedded=embedded,
         policy=Policy(
             needed_operators=release.project.needed_operators,
             accepted_opaque=frozenset(
@@ -181,10 +202,14 @@ def view_of(release: Release) -> ReleaseView:
         verdict=judge(evidence),
         components=_component_rows(release, published, newest),
         measurements=measurements,
-        opaque=opaque,
+        opaque=_distinct([*embedded, *(entry for result in results for entry in result.opaque)]),
         newest=newest,
         rebuilds=tuple(sorted(release.rebuilds.all(), key=lambda rebuild: rebuild.queued_at, reverse=True)),
     )
+
+
+def _distinct(opaque: Iterable[OpaqueInput]) -> tuple[OpaqueInput, ...]:
+    return tuple(sorted(set(opaque), key=lambda entry: entry.place))
 
 
 def comparisons_of(rebuild: Rebuild) -> tuple[ComponentComparison, ...]:
@@ -242,31 +267,20 @@ def _operator_result(rebuild: Rebuild, published: Iterable[PublishedComponent]) 
         comparisons=comparisons,
         outcome=overall_outcome(comparisons),
         counts=not rebuild.used_network,
-        opaque=_opaque_inputs(rebuild),
+        opaque=opaque_inputs_of(rebuild),
     )
 
 
-def _opaque_inputs(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
-    components = [
-        OpaqueInput(row.role, Digest.sha256(row.sha256), row.origin)
-        for row in rebuild.components.all()
-        if row.origin_kind == OriginKind.OPAQUE
-    ]
-    files = [
-        OpaqueInput(f"{row.role}: {row.path}", Digest.sha256(row.sha256), row.origin)
-        for row in rebuild.files.all()
-        if row.origin_kind == OriginKind.OPAQUE
-    ]
-    return (*components, *files, *_opaque_base(rebuild))
+def _unplaced(release: Release) -> tuple[str, ...]:
+    return tuple(f"{event.detail['what']}." for event in release.events.all() if event.kind == MEASUREMENT_UNPLACED)
 
 
-def _opaque_base(rebuild: Rebuild) -> list[OpaqueInput]:
-    """A base image pulled from a registry: its files are unknown, so anything may be copied from it."""
-    reference = rebuild.environment.get(BASE_IMAGE)
-    if reference is None:
-        return []
-    digest = Digest.parse(str(reference).rpartition("@")[2])
-    return [OpaqueInput("base image", digest, f"{reference}, pulled by its digest; nobody rebuilt what it holds")]
+def _reused(release: Release) -> list[ReusedPart]:
+    return [
+        ReusedPart(event.detail["key"], event.detail["role"], event.detail["origin"])
+        for event in release.events.all()
+        if event.kind == REUSED_FROM
+    ]
 
 
 def _contradictions(release: Release) -> tuple[str, ...]:
@@ -291,6 +305,7 @@ def _component_rows(
         {row.role: row for row in newest.components.all()} if newest is not None else {}
     )
     stored = {component.role: component for component in release.components.all()}
+    reused = {part.role: part.origin for part in _reused(release)}
     order = list(Role)
     rows = []
     for value in sorted(published, key=lambda value: order.index(value.role)):
@@ -300,7 +315,9 @@ def _component_rows(
             ComponentRow(
                 published=value,
                 file_name=component.file_name,
+                member=component.member,
                 container_kind=component.container_kind,
+                reused_from=reused.get(component.role, ""),
                 problem=component.problem,
                 comparison=comparisons.get(value.role),
                 origin_kind=OriginKind(made.origin_kind) if made is not None else None,

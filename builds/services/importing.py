@@ -4,50 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
-from builds.domain.launch import LaunchConfiguration as Launch
-from builds.domain.launch import LaunchMeasurement, Vmm
-from builds.domain.manifest import MANIFEST_FILE, MEASUREMENT_FILE
-from builds.domain.materials import MaterialsLock
-from builds.domain.recipe import LaunchConfigurationSpec, Recipe
-from builds.domain.roles import BootMode, Role
-from builds.models import (
-    Component,
-    LaunchConfiguration,
-    Material,
-    Measurement,
-    Project,
-    Release,
-    ReleaseEvent,
+from builds.domain.manifest import MANIFEST_FILE
+from builds.domain.recipe import RecipeOrigin
+from builds.domain.roles import Role
+from builds.models import Component, EmbeddedFile, Project, Release, ReleaseEvent
+from builds.pipeline.published_release import Asset, Outside, PublishedRelease
+from builds.pipeline.published_release import EmbeddedFile as PublishedFile
+from builds.pipeline.release_directory import read_release_directory
+from builds.services.evidence import CHANGED_SINCE_IMPORT, CONTRADICTION, MEASUREMENT_UNPLACED, REUSED_FROM
+from builds.services.material_records import record_materials
+from builds.services.measuring import Measured, MeasurementUnplaced, measure_published
+from builds.services.source_facts import (
+    SourceFacts,
+    build_info_of,
+    commit_of_tag,
+    source_facts,
+    unstoppable,
 )
-from builds.pipeline.archive_evidence import authenticate
-from builds.pipeline.rebuild import measure_files, read_recipe_and_lock
-from builds.pipeline.release_directory import Asset, PublishedRelease, read_release_directory
-from builds.pipeline.source import GitSource
-from builds.services import workshop
-from builds.services.evidence import (
-    CHANGED_SINCE_IMPORT,
-    CONTRADICTION,
-    MATERIALS_FAILED,
-    MATERIALS_STORED,
-)
-
-# What calculate-measurement.sh assumes when a recipe does not say: sev-snp-measure's own defaults.
-_DEFAULT_GUEST_FEATURES = 0x1
-_DEFAULT_VMM: Vmm = "qemu"
 
 
 class ReleaseChanged(PortalError):
-    """The tag was imported before, with another manifest."""
+    """The tag was imported before, with another document, commit or file."""
 
     code: ClassVar[str] = "release-changed"
     default_todo: ClassVar[str] = (
@@ -55,143 +40,167 @@ class ReleaseChanged(PortalError):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """What the source at the release's commit says: recipe, lock and the commit's time in seconds."""
+def import_release(project: Project, directory: Path, *, tag: str | None = None, commit: str | None = None) -> Release:
+    """Import a release directory. Importing the same document again changes nothing.
 
-    recipe: Recipe
-    lock: MaterialsLock
-    commit_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A launch configuration as published, and the measurement recomputed for it."""
-
-    configuration: LaunchConfiguration
-    measurement: Measurement
-
-
-def import_release(project: Project, directory: Path) -> Release:
-    """Import a release directory. Importing the same manifest again changes nothing.
-
-    Raises the named errors of ``read_release_directory`` and ``ReleaseChanged``; then nothing is
-    imported. A source or materials that cannot be had are recorded as an event instead: the
-    release stays visible, and a rebuild says the same.
+    ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
+    that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
+    asked of the source when it is not given. Raises the named errors of ``read_release_directory``, of the
+    source for the commit, and ``ReleaseChanged``; then nothing is imported. A source or materials that
+    cannot be had are recorded as an event instead: the release stays visible, and a rebuild says the same.
     """
-    published = read_release_directory(directory, settings.ENVIRONMENT.max_asset_bytes, check=_unstoppable)
-    manifest = published.manifest
-    manifest_sha256 = hashlib.sha256(published.manifest_bytes).hexdigest()
-    known = Release.objects.filter(project=project, tag=manifest.katana_version).first()
-    if known is not None:
-        return _seen_before(known, manifest_sha256)
-    facts, problem = _source_facts(project, manifest.git_commit, manifest.katana_version)
-    measured = _measure(published, facts)
-    with transaction.atomic():
-        release = Release.objects.create(
-            project=project,
-            tag=manifest.katana_version,
-            commit=manifest.git_commit,
-            source_date_epoch=manifest.source_date_epoch,
-            manifest=published.manifest_bytes,
-            manifest_sha256=manifest_sha256,
-        )
-        _record(release, "imported", {"directory": directory.name})
-        for sentence in (*published.contradictions, *_epoch_contradictions(published, facts)):
-            _record(release, CONTRADICTION, {"sentence": sentence})
-        for asset in published.assets.values():
-            _component(release, asset).save()
-        if measured is not None:
-            measured.configuration.release = release
-            measured.configuration.save()
-            measured.measurement.save()
-    _store_materials(release, facts, problem)
+    outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
+    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="import-") as work:
+        most = settings.ENVIRONMENT.max_asset_bytes
+        published = read_release_directory(directory, most, outside=outside, work=Path(work), check=unstoppable)
+        known = Release.objects.filter(project=project, tag=published.tag).first()
+        if known is not None:
+            return _seen_before(known, published)
+        facts, problem = source_facts(project, published.commit, published.tag)
+        measured = measure_published(published, facts)
+    release = _store(project, directory.name, published, facts, measured)
+    record_materials(release, facts, problem, published.packages)
     return release
 
 
 def store_materials(release: Release) -> bool:
     """Fetch and keep the materials of an imported release; the outcome is recorded as an event."""
-    facts, problem = _source_facts(release.project, release.commit, release.tag)
-    return _store_materials(release, facts, problem)
+    facts, problem = source_facts(release.project, release.commit, release.tag)
+    info = build_info_of(release)
+    return record_materials(release, facts, problem, info.packages if info is not None else ())
 
 
-def _store_materials(release: Release, facts: SourceFacts | None, problem: PortalError | None) -> bool:
-    if facts is None:
-        _record(release, MATERIALS_FAILED, problem.as_dict() if problem is not None else {})
-        return False
-    try:
-        workshop.store().ensure(facts.lock.packages, workshop.mirror(), _unstoppable)
-    except PortalError as error:
-        _record(release, MATERIALS_FAILED, error.as_dict())
-        return False
-    trust = authenticate(
-        facts.lock, workshop.store(), settings.ARCHIVE_KEYRING, mirror=workshop.mirror(), check=_unstoppable
-    )
+def _store(
+    project: Project,
+    directory_name: str,
+    published: PublishedRelease,
+    facts: SourceFacts | None,
+    measured: Measured | MeasurementUnplaced | None,
+) -> Release:
     with transaction.atomic():
-        for package in facts.lock.packages:
-            authenticity = trust[package.sha256]
-            material, _ = Material.objects.get_or_create(
-                sha256=package.sha256,
-                defaults={
-                    "name": package.name,
-                    "version": package.version,
-                    "architecture": package.architecture,
-                    "suite": package.suite or "",
-                    "size": package.size,
-                    "authenticated": authenticity.authenticated,
-                    "authenticity": authenticity.sentence,
-                },
-            )
-            release.materials.add(material)
-        Release.objects.filter(pk=release.pk).update(materials_stored_at=timezone.now())
-        _record(release, MATERIALS_STORED, {"packages": str(len(facts.lock.packages))})
-    return True
+        release = Release.objects.create(
+            project=project,
+            tag=published.tag,
+            commit=published.commit,
+            source_date_epoch=published.source_date_epoch,
+            manifest=published.document_bytes,
+            manifest_sha256=hashlib.sha256(published.document_bytes).hexdigest(),
+            document_name=published.document_name,
+            **_recipe_fields(facts),
+        )
+        _record(release, "imported", {"directory": directory_name})
+        for sentence in (*published.contradictions, *_epoch_contradictions(published, facts)):
+            _record(release, CONTRADICTION, {"sentence": sentence})
+        for reused in published.reused:
+            _record(release, REUSED_FROM, {"key": reused.key, "role": reused.role or "", "origin": reused.origin})
+        for asset in published.assets.values():
+            _component(release, asset).save()
+        for file in published.embedded:
+            _embedded_file(release, file).save()
+        match measured:
+            case Measured():
+                measured.save(release)
+            case MeasurementUnplaced():
+                _record(release, MEASUREMENT_UNPLACED, measured.as_dict())
+    return release
 
 
-def _seen_before(known: Release, manifest_sha256: str) -> Release:
-    """The same manifest is the same release; another one is an event and an error."""
-    if known.manifest_sha256 == manifest_sha256:
+def _seen_before(known: Release, published: PublishedRelease) -> Release:
+    """The same document, commit and files are the same release; anything else is an event and an error."""
+    seen = f"{known.document_name} sha256:{known.manifest_sha256} of commit {known.commit}"
+    digest = hashlib.sha256(published.document_bytes).hexdigest()
+    now = f"{published.document_name} sha256:{digest} of commit {published.commit}"
+    changed = _changed_files(known, published)
+    if seen == now and not changed:
+        _place_measurement(known, published)
         return known
-    error = ReleaseChanged(
-        f"{known.tag} was imported with manifest sha256:{known.manifest_sha256}; this one is sha256:{manifest_sha256}",
-        where=str(known),
-    )
+    what = f"{known.tag} was imported with {seen}; this one is {now}"
+    if seen == now:
+        what = f"files of {known.tag} are others than when it was imported: {', '.join(changed)}"
+    error = ReleaseChanged(what, where=str(known))
     _record(known, CHANGED_SINCE_IMPORT, error.as_dict())
     raise error
 
 
-def _source_facts(project: Project, commit: str, tag: str) -> tuple[SourceFacts | None, PortalError | None]:
-    """Recipe and lock at the commit, or the named error that kept them away."""
-    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="import-") as directory:
-        try:
-            tree = GitSource(project.source_url, _unstoppable).checkout(commit, Path(directory, "source"), tag=tag)
-            recipe, lock = read_recipe_and_lock(tree)
-        except PortalError as error:
-            return None, error
-        return SourceFacts(recipe, lock, tree.commit_time), None
+def _changed_files(known: Release, published: PublishedRelease) -> list[str]:
+    """Published files whose digest was known before and is another one now; one that was not known cannot change."""
+    changed = []
+    for component in known.components.all():
+        asset = published.assets.get(Role(component.role))
+        if asset is None:
+            continue
+        pairs = (
+            (component.sha256, asset.published.content),
+            (component.container_sha256, asset.published.container),
+        )
+        if any(before and found is not None and found.sha256.hex != before for before, found in pairs):
+            changed.append(component.role)
+    return changed
+
+
+def _place_measurement(known: Release, published: PublishedRelease) -> None:
+    """Complete a release whose measurement could not be placed, once its recipe can be read."""
+    if known.launch_configurations.exists() or not known.events.filter(kind=MEASUREMENT_UNPLACED).exists():
+        return
+    facts, _ = source_facts(known.project, known.commit, known.tag)
+    measured = measure_published(published, facts)
+    if isinstance(measured, Measured):
+        with transaction.atomic():
+            measured.save(known)
+            Release.objects.filter(pk=known.pk).update(**_recipe_fields(facts))
+        known.refresh_from_db()
+
+
+def _recipe_fields(facts: SourceFacts | None) -> dict[str, str]:
+    """The recipe that held when the release was read; nothing when it is not known."""
+    if facts is None:
+        return {}
+    found = facts.found
+    if found.maintained is None:
+        return {"recipe_origin": RecipeOrigin.SOURCE_TREE, "recipe_sha256": found.sha256}
+    return {
+        "recipe_origin": RecipeOrigin.PORTAL,
+        "recipe_sha256": found.sha256,
+        "recipe_author": found.maintained.author,
+        "portal_recipe": found.maintained.text,
+    }
 
 
 def _epoch_contradictions(published: PublishedRelease, facts: SourceFacts | None) -> list[str]:
-    stated = published.manifest.source_date_epoch
+    stated = published.source_date_epoch
     if facts is None or facts.commit_time == stated:
         return []
-    return [f"The manifest's source_date_epoch is {stated}, the commit's time is {facts.commit_time}."]
+    if published.document_name == MANIFEST_FILE:
+        return [f"The manifest's source_date_epoch is {stated}, the commit's time is {facts.commit_time}."]
+    return [f"SOURCE_DATE_EPOCH in {published.document_name} is {stated}, the commit's time is {facts.commit_time}."]
 
 
 def _component(release: Release, asset: Asset) -> Component:
     published = asset.published
-    content, container = published.content, published.container
     return Component(
         release=release,
         role=published.role,
-        file_name=asset.path.name if asset.path is not None else "",
+        file_name=asset.file_name,
+        member=asset.member,
         container_kind=asset.container_kind,
         claimed_digest=str(published.claimed) if published.claimed is not None else "",
         claim_subject=published.claim_subject,
         problem=asset.problem.as_dict() if asset.problem is not None else None,
-        **_digest_fields("", content),
-        **_digest_fields("container_", container),
+        **_digest_fields("", published.content),
+        **_digest_fields("container_", published.container),
+    )
+
+
+def _embedded_file(release: Release, file: PublishedFile) -> EmbeddedFile:
+    return EmbeddedFile(
+        release=release,
+        container=file.container,
+        path=file.path,
+        size=file.content.size,
+        sha256=file.content.sha256.hex,
+        sha384=file.content.sha384.hex,
+        is_elf=file.is_elf,
     )
 
 
@@ -205,94 +214,5 @@ def _digest_fields(prefix: str, digests: FileDigests | None) -> dict[str, int | 
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """What the published documents say a measurement was computed for, and its value."""
-
-    boot_mode: BootMode
-    vcpus: int
-    vcpu_type: str
-    command_line: str | None
-    """None when no document names it, which is not the same as an empty one."""
-    value: str
-
-
-def _stated(published: PublishedRelease) -> _Stated | None:
-    document, manifest = published.measurement, published.manifest.measurement
-    if document is not None:
-        vm = document.vm_config
-        command_line = document.components.cmdline if document.boot_mode is BootMode.DIRECT_KERNEL else ""
-        return _Stated(document.boot_mode, vm.vcpus, vm.vcpu_type, command_line, document.measurement)
-    if manifest is not None:
-        return _Stated(BootMode.DIRECT_KERNEL, manifest.vcpus, manifest.vcpu_type, None, manifest.sev_snp_hex)
-    return None
-
-
-def _measure(published: PublishedRelease, facts: SourceFacts | None) -> _Measured | None:
-    """The published launch configuration, completed from the recipe, and its measurement recomputed."""
-    stated = _stated(published)
-    if stated is None:
-        return None
-    spec = _matching_spec(facts, stated)
-    launch = Launch(
-        boot_mode=stated.boot_mode,
-        vcpus=stated.vcpus,
-        vcpu_type=stated.vcpu_type,
-        guest_features=spec.guest_features if spec is not None else _DEFAULT_GUEST_FEATURES,
-        vmm=spec.vmm if spec is not None else _DEFAULT_VMM,
-    )
-    completed = "from the recipe" if spec is not None else "assumed, the recipe has no such configuration"
-    configuration = LaunchConfiguration(
-        name=spec.name if spec is not None else "published",
-        boot_mode=launch.boot_mode,
-        vcpus=launch.vcpus,
-        vcpu_type=launch.vcpu_type,
-        guest_features=launch.guest_features,
-        vmm=launch.vmm,
-        command_line=stated.command_line or "",
-        origin=f"published documents; guest features and VMM {completed}",
-        not_covered=[entry.model_dump() for entry in spec.not_covered] if spec is not None else [],
-    )
-    readable = {role: asset.path for role, asset in published.assets.items() if asset.problem is None}
-    paths = {role: path for role, path in readable.items() if path is not None}
-    recomputed, problem = _recompute(_measurable(paths), launch, stated.command_line)
-    measurement = Measurement(
-        launch_configuration=configuration,
-        published=stated.value,
-        recomputed=recomputed.hex if recomputed is not None else "",
-        coverage=sorted(recomputed.coverage) if recomputed is not None else [],
-        problem=problem.as_dict() if problem is not None else None,
-    )
-    return _Measured(configuration, measurement)
-
-
-def _recompute(
-    paths: dict[Role, Path], launch: Launch, command_line: str | None
-) -> tuple[LaunchMeasurement | None, PortalError | None]:
-    if command_line is None:
-        return None, PortalError(
-            f"no published document names the command line of the measurement ({MEASUREMENT_FILE} is absent)",
-            where=MANIFEST_FILE,
-            todo="Ask the publisher for expected-measurement.json.",
-        )
-    return measure_files(paths, launch, command_line)
-
-
-def _measurable(paths: dict[Role, Path]) -> dict[Role, Path]:
-    return {role: path for role, path in paths.items() if role in {Role.OVMF, Role.KERNEL, Role.INITRD}}
-
-
-def _matching_spec(facts: SourceFacts | None, stated: _Stated) -> LaunchConfigurationSpec | None:
-    if facts is None:
-        return None
-    wanted = (stated.boot_mode, stated.vcpus, stated.vcpu_type)
-    specs = facts.recipe.launch_configurations
-    return next((spec for spec in specs if (spec.boot_mode, spec.vcpus, spec.vcpu_type) == wanted), None)
-
-
 def _record(release: Release, kind: str, detail: dict[str, str]) -> None:
     ReleaseEvent(release=release, kind=kind, detail=detail).save()
-
-
-def _unstoppable() -> None:
-    """An import runs to its end."""

@@ -23,9 +23,11 @@ from builds.models import (
 from builds.pipeline.build_result import BuildResult, BuiltMeasurement
 from builds.pipeline.control import Cancelled, ClaimLost
 from builds.pipeline.rebuild import Build, BuildPlan
+from builds.pipeline.recipes import PortalRecipe
 from builds.services import workshop
 from builds.services.rebuilding import Claim, finish
 from builds.services.recording import DatabaseObserver, Heartbeat
+from builds.services.source_facts import build_info_of, portal_recipe
 
 
 def run_claimed(claim: Claim) -> None:
@@ -50,6 +52,9 @@ def run_claimed(claim: Claim) -> None:
 
 def _plan(rebuild: Rebuild, work: Path) -> BuildPlan:
     release = rebuild.release
+    info = build_info_of(release)
+    # What was audited is what is built by; a release imported before its project had a recipe takes today's.
+    kept = PortalRecipe(release.portal_recipe, release.recipe_author) if release.portal_recipe else None
     return BuildPlan(
         source_url=release.project.source_url,
         commit=release.commit,
@@ -59,6 +64,8 @@ def _plan(rebuild: Rebuild, work: Path) -> BuildPlan:
         limits=workshop.limits(),
         keyring=settings.ARCHIVE_KEYRING,
         base_cache=settings.BASE_CACHE,
+        recipe=kept or portal_recipe(release.project),
+        values=info.values if info is not None else {},
     )
 
 

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builds.domain.recipe import MalformedRecipe, parse_recipe
+from builds.domain.recipe import (
+    CommandLineUnknown,
+    MalformedRecipe,
+    PublicationRecipe,
+    Recipe,
+    RecipeHasNoStages,
+    parse_any_recipe,
+    parse_recipe,
+    render_command_line,
+)
 from builds.domain.roles import Role
 from tests.support.sources import RECIPE
 
@@ -58,3 +67,70 @@ def test_a_recipe_that_reaches_further_than_it_may_is_refused(old: str, new: str
 def test_arbitrary_bytes_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(MalformedRecipe):
         parse_recipe(data)
+
+
+PUBLICATION = """\
+format = 1
+kind = "publication-only"
+name = "vm"
+
+[[launch_configurations]]
+name = "sealed"
+boot_mode = "direct_kernel"
+vcpus = 1
+vcpu_type = "EPYC-v4"
+command_line = "console=ttyS0 KATANA_EXPECTED_LUKS_UUID={LUKS_UUID}"
+"""
+
+
+def test_a_recipe_without_stages_must_say_so_and_never_reads_as_one_that_builds() -> None:
+    recipe = parse_any_recipe(PUBLICATION.encode())
+    assert isinstance(recipe, PublicationRecipe)
+    with pytest.raises(RecipeHasNoStages, match="has no stages"):
+        parse_recipe(PUBLICATION.encode())
+    with pytest.raises(MalformedRecipe):
+        parse_any_recipe(PUBLICATION.replace('kind = "publication-only"\n', "").encode())
+    assert isinstance(parse_any_recipe(RECIPE.encode()), Recipe)
+    assert isinstance(parse_any_recipe(b'kind = "build"\n' + RECIPE.encode()), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "vm"', 'name = "vm"\nstages = []'),
+        ('name = "vm"', 'name = "vm"\nbase = { materials = "base" }'),
+        ('kind = "publication-only"', 'kind = "publication"'),
+        ('kind = "publication-only"', 'kind = ["publication-only"]'),
+        ('command_line = "', 'command_line_file = "cmdline.txt"\ncommand_line = "'),
+        ("{LUKS_UUID}", "{luks_uuid}"),
+        ("{LUKS_UUID}", "{}"),
+        ("{LUKS_UUID}", "{LUKS_UUID"),
+        ("{LUKS_UUID}", "LUKS_UUID}"),
+        ("{LUKS_UUID}", "{LUKS_UUID!r}"),
+        ("{LUKS_UUID}", "{{LUKS_UUID}}"),
+        ("console=ttyS0", "console=ttyS0\\n"),
+        ("console=ttyS0", "console=ttyS0\\u0000"),
+        ("console=ttyS0", "ü"),
+        ("console=ttyS0", "x" * 4096),
+        ('command_line = "', 'command_line = 1 # "'),
+    ],
+)
+def test_a_publication_recipe_that_says_more_or_less_than_it_may_is_refused(old: str, new: str) -> None:
+    assert old in PUBLICATION
+    with pytest.raises(MalformedRecipe):
+        parse_any_recipe(PUBLICATION.replace(old, new).encode())
+
+
+@given(st.from_regex(r"[!-z|~]{1,40}", fullmatch=True))
+def test_a_placeholder_becomes_its_value_once_and_nothing_inside_a_value_is_replaced(value: str) -> None:
+    values = {"LUKS_UUID": value, "OTHER": "other"}
+    assert render_command_line("a={LUKS_UUID} b={OTHER}", values) == f"a={value} b=other"
+    assert render_command_line("console=ttyS0", values) == "console=ttyS0"
+    assert render_command_line("", {}) == ""
+
+
+@pytest.mark.parametrize("value", [None, "", "x init=/bin/sh", "x\ty", "x\n", "\0", "{OTHER}", "ü", "\u00a0"])
+def test_a_value_that_is_absent_or_more_than_one_word_is_refused_by_name(value: str | None) -> None:
+    values = {"OTHER": "1"} if value is None else {"OTHER": "1", "LUKS_UUID": value}
+    with pytest.raises(CommandLineUnknown, match="LUKS_UUID"):
+        render_command_line("a={LUKS_UUID}", values)

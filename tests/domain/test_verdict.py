@@ -138,6 +138,25 @@ def test_an_opaque_input_accepted_by_digest_no_longer_denies() -> None:
     assert judge(evidence).decision is Decision.ALLOW
 
 
+def test_an_opaque_file_of_the_publication_denies_before_and_after_a_rebuild_until_it_is_accepted() -> None:
+    for results in ((), perfect().results):
+        evidence = replace(perfect(), results=results, embedded=(OPAQUE,))
+        condition = judge(evidence).conditions[-1]
+        assert (condition.key, condition.state) == ("opaque-inputs-accepted", ConditionState.UNMET)
+        assert "initrd: bin/blob" in condition.sentence
+    accepted = Policy(2, frozenset({OPAQUE.digest}))
+    assert judge(replace(perfect(), embedded=(OPAQUE,), policy=accepted)).decision is Decision.ALLOW
+    unbuilt = judge(replace(perfect(), results=(), embedded=(OPAQUE,), policy=accepted))
+    assert unbuilt.conditions[-1].state is ConditionState.UNKNOWN
+
+
+def test_a_published_measurement_of_an_unknown_configuration_is_not_called_unpublished() -> None:
+    verdict = judge(replace(perfect(), measurements=(), unplaced=("One is published, of what is unknown.",)))
+    sentences = [condition.sentence for condition in verdict.unmet]
+    assert sentences == ["One is published, of what is unknown."] * 2
+    assert verdict.decision is Decision.DENY
+
+
 def test_firmware_only_coverage_is_said_out_loud() -> None:
     verdict = judge(replace(perfect(), measurements=(measured(coverage=frozenset({"ovmf"})),)))
     assert "covers firmware only: another kernel, initrd or command line" in verdict.sentence

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from builds.domain.errors import LimitExceeded, PortalError, UnsafePath
 from builds.pipeline import archives, hashing
-from builds.pipeline.archives import MalformedArchive, hash_tar_member, read_initrd
+from builds.pipeline.archives import MalformedArchive, read_initrd
 from builds.pipeline.hashing import MalformedGzip
+from builds.pipeline.tarballs import hash_tar_member
 from tests.conftest import never
 
 NAMES = frozenset({"katana-reproducible", "katana"})

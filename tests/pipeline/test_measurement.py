@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,20 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevsnpmeasure.guest import snp_calc_launch_digest
 from sevsnpmeasure.vmm_types import VMMType
 
-from builds.domain.digest import Digest
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.launch import LaunchConfiguration, Vmm, coverage_of
-from builds.domain.recipe import MaterialGroup
 from builds.domain.roles import BootMode
-from builds.pipeline.debian_archive import lock_groups
 from builds.pipeline.hashing import UnreadableFile
-from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import (
     FirmwareWithoutSnpMetadata,
     KernelHashesUnsupported,
@@ -37,29 +31,12 @@ from builds.pipeline.measurement import (
     vcpu_signature,
     vcpu_types,
 )
-from builds.pipeline.mirror import Mirror
-from tests.conftest import never
 
 COMMAND_LINE = "console=ttyS0 katana.args=--http.addr=0.0.0.0"
 VMMS: dict[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
 PLAIN_OVMF = Path("/usr/share/ovmf/OVMF.fd")
 WITHOUT_METADATA = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 reuse = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
-
-
-@pytest.fixture(scope="session")
-def firmware(store: MaterialStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's firmware for AMD SEV, which has an SNP_KERNEL_HASHES section."""
-    kept = store.root / "OVMF.amdsev.fd"
-    if not kept.is_file():
-        group = MaterialGroup(name="firmware", suite="forky", packages=["ovmf-amdsev"])
-        lock = lock_groups([group], store, Mirror(None), django_settings.ARCHIVE_KEYRING, never)
-        store.ensure(lock.packages, Mirror(None), never)
-        directory = tmp_path_factory.mktemp("firmware")
-        package = store.path(Digest.sha256(lock.packages[0].sha256))
-        subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
-        shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
-    return kept
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from django.conf import settings
 
 from builds.domain.dockerfile import RefusedDockerfile
 from builds.domain.errors import DiskFull, LimitExceeded, PortalError
-from builds.domain.materials import MaterialsLock
+from builds.domain.materials import MaterialsLock, render_lock
 from builds.domain.origins import OriginKind
-from builds.domain.recipe import MalformedRecipe
+from builds.domain.recipe import MalformedRecipe, RecipeHasNoStages
 from builds.domain.roles import Role
 from builds.pipeline.build_result import BuildResult
 from builds.pipeline.context import ContextCollision
@@ -25,8 +26,18 @@ from builds.pipeline.engine_types import BuildFailed, EngineUnreachable, Limits,
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import MaterialGone, Mirror
 from builds.pipeline.rebuild import Build, BuildPlan
+from builds.pipeline.recipes import PortalRecipe
 from builds.pipeline.source import CommitNotFound, SourceFileUnusable, SourceUnreachable, TagMismatch
-from tests.support.sources import COMMIT_TIME, DOCKERFILE, RECIPE, Repository, git, make_repository
+from tests.domain.test_recipe import PUBLICATION
+from tests.support.sources import (
+    COMMIT_TIME,
+    DOCKERFILE,
+    RECIPE,
+    Repository,
+    git,
+    make_bare_repository,
+    make_repository,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -317,3 +328,28 @@ def test_every_intermediate_image_and_container_of_a_running_build_is_labelled(w
     workshop.build(workshop.repository(Dockerfile=text))
     assert seen
     assert seen[0] == set(workshop.labels.values())
+
+
+def test_a_recipe_without_stages_fails_by_name_and_never_succeeds(workshop: Workshop) -> None:
+    kept = PortalRecipe(PUBLICATION, "Ada")
+    repository = make_bare_repository(workshop.root / "bare", "v1")
+    with pytest.raises(RecipeHasNoStages):
+        workshop.build(repository, recipe=kept)
+    assert workshop.recorder.failed == [("source", "recipe-has-no-stages", None)]
+    own = make_bare_repository(workshop.root / "own", "v1", recipe=PUBLICATION)
+    with pytest.raises(RecipeHasNoStages):
+        workshop.build(own)
+
+
+def test_a_portal_maintained_recipe_builds_a_tree_that_has_none_and_is_named(workshop: Workshop) -> None:
+    launch = PUBLICATION.partition("[[launch_configurations]]")[2]
+    kept = PortalRecipe(f"{RECIPE}\n[[launch_configurations]]{launch}", "Ada")
+    files = {"Dockerfile": DOCKERFILE, "content": "b\na\n", "materials.lock": render_lock(workshop.lock).decode()}
+    repository = make_bare_repository(workshop.root / "bare", "v1", **files)
+    built = workshop.build(repository, recipe=kept, values={"LUKS_UUID": "1"})
+    assert built.environment["portal_recipe"] == f"sha256:{hashlib.sha256(kept.text.encode()).hexdigest()} by Ada"
+    (measured,) = built.measurements
+    assert measured.command_line == "console=ttyS0 KATANA_EXPECTED_LUKS_UUID=1"
+    (unknown,) = workshop.build(repository, recipe=kept).measurements
+    assert unknown.problem is not None
+    assert unknown.problem.code == "command-line-unknown"

@@ -14,11 +14,13 @@ from builds.domain.comparison import Subject
 from builds.domain.errors import MalformedInput
 from builds.domain.manifest import MalformedManifest, MalformedMeasurement
 from builds.domain.roles import Role
-from builds.pipeline.release_directory import MissingFile, PublishedRelease, read_release_directory
+from builds.pipeline.published_release import MissingFile, Outside, PublishedRelease
+from builds.pipeline.release_directory import read_release_directory
 from tests.conftest import never
 from tests.domain.test_manifest import document, measurement
 
 LIMIT = 10_000_000
+NOTHING = Outside(None, None, commit_of=str)
 DISK = b"disk" * 5000
 BINARY = b"\x7fELF binary"
 
@@ -51,8 +53,8 @@ def release(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(release: Path) -> PublishedRelease:
-    return read_release_directory(release, LIMIT, check=never)
+def read(release: Path, outside: Outside = NOTHING) -> PublishedRelease:
+    return read_release_directory(release, LIMIT, outside=outside, work=release / "unused", check=never)
 
 
 def rewrite(release: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -197,3 +199,15 @@ def test_a_sparse_giant_in_place_of_a_plain_asset_is_not_read_to_its_end(release
 def test_a_file_in_place_of_the_directory_is_named(release: Path) -> None:
     with pytest.raises(MissingFile):
         read(release / "manifest.json")
+
+
+def test_a_tag_or_commit_from_outside_that_disagrees_contradicts_and_the_manifest_names_the_release(
+    release: Path,
+) -> None:
+    assert read(release, Outside("v1.7.0", "c" * 40, commit_of=str)).contradictions == ()
+    published = read(release, Outside("v1.7.1", "d" * 40, commit_of=str))
+    assert (published.tag, published.commit) == ("v1.7.0", "c" * 40)
+    assert published.contradictions == (
+        "The release was imported as tag v1.7.1, the manifest says v1.7.0.",
+        f"The release was imported as commit {'d' * 40}, the manifest says {'c' * 40}.",
+    )

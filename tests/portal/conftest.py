@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -24,6 +25,10 @@ from builds.models import (
 )
 from builds.services import rebuilding
 from builds.services.evidence import CONTRADICTION
+from builds.services.projects import keep_recipe
+from tests.support.sources import make_bare_repository
+from tests.support.vm_release import TAG, VmRelease
+from tests.support.vm_world import EXAMPLE, World, expected
 
 COMMIT = "c" * 40
 MEASUREMENT = "d" * 96
@@ -122,3 +127,12 @@ def make_rebuild() -> Callable[..., Rebuild]:
         return rebuild
 
     return make
+
+
+@pytest.fixture
+def world(db: None, tmp_path: Path, firmware: Path) -> World:
+    repository = make_bare_repository(tmp_path / "source", TAG)
+    project = Project.objects.create(name="katana-tee-vm", source_url=repository.url)
+    keep_recipe(project, EXAMPLE.read_text(), "Ada")
+    release = VmRelease(firmware=firmware.read_bytes(), measurement=expected(firmware, tmp_path))
+    return World(tmp_path, repository, project, release)

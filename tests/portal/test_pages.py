@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -143,10 +144,32 @@ def test_a_long_log_shows_its_end_and_links_to_all_of_it(client: Client, make_re
     assert "&lt;1&gt;" not in content
 
 
-def test_a_tag_with_slashes_and_plus_round_trips(client: Client, make_release: Callable[..., Release]) -> None:
-    release = make_release(tag="tee/vm-v1.2.3+katana-v1.7")
-    assert "tee/vm-v1.2.3+katana-v1.7" in page(client, release.get_absolute_url())
-    assert client.get(f"/api/v1/releases/enclave/{release.tag}").json()["tag"] == release.tag
+@pytest.mark.parametrize(
+    "tag", ["tee-vm-v0.1.0+katana-v1.7.0", "a/b+c", "tee/vm-v1.2.3+katana-v1.7", "v1/rebuild", "a+b/c+d/rebuild"]
+)
+def test_a_tag_with_slashes_and_plus_round_trips(
+    client: Client, make_release: Callable[..., Release], tag: str
+) -> None:
+    release = make_release(tag=tag)
+    make_release(tag=tag.replace("+", " ").partition(" ")[0].partition("/")[0] + "-other")
+    address = release.get_absolute_url()
+    for spelling in (address, address.replace("+", "%2B"), quote(address, safe="/")):
+        assert page(client, spelling).startswith(f"enclave {tag} · TEE Portal")
+    assert f'href="{address}"' in client.get("/").content.decode()
+    for spelling in (tag, quote(tag, safe="/"), quote(tag, safe="")):
+        assert client.get(f"/api/v1/releases/enclave/{spelling}").json()["tag"] == tag
+
+    client.force_login(User.objects.create_user("admin", is_staff=True))
+    form = re.search(r'<form method="post" action="([^"]+/rebuild)"', client.get(address).content.decode())
+    assert form is not None
+    queued = client.post(form[1])
+    rebuild = Rebuild.objects.get()
+    assert rebuild.release == release
+    assert queued["Location"] == rebuild.get_absolute_url()
+    assert f'href="{address}"' in client.get(rebuild.get_absolute_url()).content.decode()
+    assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["tag"] == tag
+    # A second request while one is live is sent back to the release, by the same address.
+    assert client.post(form[1])["Location"] == address
 
 
 def test_no_page_or_answer_may_run_foreign_script(client: Client, make_release: Callable[..., Release]) -> None:

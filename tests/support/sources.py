@@ -96,3 +96,16 @@ def make_repository(path: Path, lock: MaterialsLock | None, tag: str = "v1", **c
     git(path, "commit", "--quiet", "--message=first")
     git(path, "tag", tag)
     return Repository(path, git(path, "rev-parse", "HEAD"))
+
+
+def make_bare_repository(path: Path, tag: str, **files: str) -> Repository:
+    """A repository of a README and the files given by name (``recipe`` is tee-portal.toml), committed and tagged."""
+    path.mkdir(parents=True)
+    names = {"recipe": "tee-portal.toml"}
+    for name, text in {"README": "source\n", **files}.items():
+        (path / names.get(name, name)).write_text(text)
+    git(path, "init", "--quiet", "--initial-branch=main")
+    git(path, "add", "--all")
+    git(path, "commit", "--quiet", "--message=first")
+    git(path, "tag", tag)
+    return Repository(path, git(path, "rev-parse", "HEAD"))

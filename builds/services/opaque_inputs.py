@@ -1,0 +1,56 @@
+"""Inputs of a release that nobody rebuilt: seen in rebuilds, or lying in what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builds.domain.digest import Digest
+from builds.domain.origins import OriginKind
+from builds.domain.verdict import OpaqueInput
+from builds.models import Rebuild, Release
+from builds.pipeline.build_result import BASE_IMAGE
+
+
+def opaque_inputs_of(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
+    """What a rebuild took as is from inputs that no signed index and no readable source vouches for."""
+    components = [
+        OpaqueInput(row.role, Digest.sha256(row.sha256), row.origin)
+        for row in rebuild.components.all()
+        if row.origin_kind == OriginKind.OPAQUE
+    ]
+    files = [
+        OpaqueInput(f"{row.role}: {row.path}", Digest.sha256(row.sha256), row.origin)
+        for row in rebuild.files.all()
+        if row.origin_kind == OriginKind.OPAQUE
+    ]
+    return (*components, *files, *_opaque_base(rebuild))
+
+
+def untraced_files(release: Release, counting: Iterable[Rebuild]) -> tuple[OpaqueInput, ...]:
+    """Files embedded in the publication, but for those whose bytes a counting rebuild traced to their origin.
+
+    No rebuild is needed to know them, so that a release nobody has rebuilt names them already.
+    """
+    traced: set[str] = set()
+    for rebuild in counting:
+        traced |= {row.sha256 for row in rebuild.components.all() if row.origin_kind != OriginKind.OPAQUE}
+        traced |= {row.sha256 for row in rebuild.files.all() if row.origin_kind != OriginKind.OPAQUE}
+    return tuple(
+        OpaqueInput(
+            f"{file.container}: {file.path}",
+            Digest.sha256(file.sha256),
+            f"{'a program' if file.is_elf else 'a file that is no text'} inside the published tarball,"
+            " whose bytes no rebuild has made",
+        )
+        for file in release.embedded_files.all()
+        if file.sha256 not in traced
+    )
+
+
+def _opaque_base(rebuild: Rebuild) -> list[OpaqueInput]:
+    """A base image pulled from a registry: its files are unknown, so anything may be copied from it."""
+    reference = rebuild.environment.get(BASE_IMAGE)
+    if reference is None:
+        return []
+    digest = Digest.parse(str(reference).rpartition("@")[2])
+    return [OpaqueInput("base image", digest, f"{reference}, pulled by its digest; nobody rebuilt what it holds")]
