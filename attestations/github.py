@@ -168,7 +168,9 @@ class GitHub:
         except LimitExceeded as error:
             raise AssetChanged(f"more bytes came than the {asset.size} that the release names", where=where) from error
 
-    def attestations(self, repository: Repository, digest: Digest, predicate_type: str | None) -> FoundAttestations:
+    def attestations(
+        self, repository: Repository, digest: Digest, predicate_type: str | None = None
+    ) -> FoundAttestations:
         """The bundles GitHub holds for a file of ``digest``, of one predicate type or of any.
 
         A bundle beyond ``MAX_BUNDLE_BYTES``, or more than ``MAX_BUNDLES``, is ``LimitExceeded``: nothing is left out.

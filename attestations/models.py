@@ -29,6 +29,8 @@ class TrustRootRecord(models.Model):
     name = models.SlugField(max_length=60, unique=True)
     tuf_url = models.URLField(max_length=500, blank=True)
     """Where its TUF repository lies; empty for roots that are only files."""
+    tuf_root = models.BinaryField(default=bytes)
+    """The TUF root.json that refreshing begins with."""
     refreshed_at = models.DateTimeField(null=True)
     """When TUF last confirmed the current version; null means never."""
     problem = models.JSONField(null=True)

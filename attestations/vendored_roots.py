@@ -15,9 +15,17 @@ _FOLDER = Path(__file__).resolve().parent / "trust_roots"
 @cache
 def public_good() -> TrustRoot:
     """The public-good instance's root, as sigstore's package ships it, checked against its recorded sha256."""
-    path = _FOLDER / "public-good.json"
-    data = path.read_bytes()
-    expected = (_FOLDER / "SHA256SUMS").read_text().split()[0]
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise MalformedTrustRoot(f"the vendored trust root is not the recorded sha256:{expected}", where=str(path))
-    return TrustRoot.read(PUBLIC_GOOD, data)
+    return TrustRoot.read(PUBLIC_GOOD, _checked("public-good.json"))
+
+
+def public_good_tuf_root() -> bytes:
+    """The TUF root.json that refreshing the public-good root begins with."""
+    return _checked("public-good.tuf-root.json")
+
+
+def _checked(name: str) -> bytes:
+    data = (_FOLDER / name).read_bytes()
+    line = f"{hashlib.sha256(data).hexdigest()}  {name}"
+    if line not in (_FOLDER / "SHA256SUMS").read_text().splitlines():
+        raise MalformedTrustRoot("the vendored file is not the one whose sha256 was recorded", where=name)
+    return data

@@ -10,9 +10,10 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
+from attestations.services import standing
 from builds.models import Rebuild, Release
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
-from builds.services import evidence, pages
+from builds.services import pages
 
 router = Router()
 
@@ -24,7 +25,7 @@ def releases(
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> ReleaseListOut:
     """Releases, newest first; ``next`` is the value of ``before`` for the next page, or null."""
-    page = pages.release_page(before=before, size=limit)
+    page = pages.release_page(attestations_of=standing.attestations_of, before=before, size=limit)
     return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
 
 
@@ -32,7 +33,7 @@ def releases(
 def release(request: HttpRequest, project: str, tag: str) -> ReleaseDetailOut:
     """One release with its verdict, components, measurements, materials and rebuilds."""
     found = get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)
-    return release_detail_out(evidence.view_of(found))
+    return release_detail_out(*standing.judged_view(found))
 
 
 @router.get("/rebuilds/{uuid:rebuild_id}", response=RebuildOut)

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from ninja import Schema
 
+from attestations.schemas import ReleaseAttestationsOut, release_attestations_out
+from attestations.services.standing import ReleaseStanding
 from builds.domain.comparison import ComponentComparison
 from builds.domain.digest import FileDigests
 from builds.models import Rebuild, Release
@@ -181,9 +183,10 @@ class MaterialOut(Schema):
 
 
 class ReleaseDetailOut(ReleaseOut):
-    """A release with its materials, which lists leave out."""
+    """A release with its materials and attestations, which lists leave out."""
 
     materials: list[MaterialOut]
+    attestations: ReleaseAttestationsOut
 
 
 class ReleaseListOut(Schema):
@@ -269,10 +272,12 @@ def release_out(view: ReleaseView) -> ReleaseOut:
     )
 
 
-def release_detail_out(view: ReleaseView) -> ReleaseDetailOut:
+def release_detail_out(view: ReleaseView, standing: ReleaseStanding) -> ReleaseDetailOut:
     materials = view.release.materials.order_by("name", "version")
     return ReleaseDetailOut(
-        **release_out(view).model_dump(), materials=[MaterialOut.from_orm(material) for material in materials]
+        **release_out(view).model_dump(),
+        materials=[MaterialOut.from_orm(material) for material in materials],
+        attestations=release_attestations_out(standing),
     )
 
 

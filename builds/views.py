@@ -11,10 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from attestations.services import listing, repeating, standing, trust_roots
 from builds import tasks
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
-from builds.services import evidence, pages, rebuilding
+from builds.services import pages, rebuilding
 
 
 @require_GET
@@ -22,15 +23,23 @@ def releases(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     if before and not (before.isascii() and before.isdigit()):
         raise Http404("before is not a release number")
-    page = pages.release_page(before=int(before[:18]) if before else None)
-    return render(request, "builds/releases.html", {"views": page.views, "older": page.older})
+    page = pages.release_page(attestations_of=standing.attestations_of, before=int(before[:18]) if before else None)
+    waiting = listing.not_imported() if not before else []
+    return render(request, "builds/releases.html", {"views": page.views, "older": page.older, "waiting": waiting})
 
 
 @require_GET
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     found = _release(project, tag)
-    materials = found.materials.order_by("name", "version")
-    return render(request, "builds/release.html", {"view": evidence.view_of(found), "materials": materials})
+    view, attested = standing.judged_view(found)
+    context = {
+        "view": view,
+        "materials": found.materials.order_by("name", "version"),
+        "attested": attested,
+        "trust_roots": trust_roots.sentences(),
+        "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),
+    }
+    return render(request, "builds/release.html", context)
 
 
 @require_GET

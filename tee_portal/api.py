@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 
+from attestations.api import router as attestations_router
 from builds.api import router
 from builds.domain.errors import PortalError
 
@@ -16,6 +17,7 @@ api = NinjaAPI(
     description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token.",
 )
 api.add_router("", router)
+api.add_router("", attestations_router)
 
 
 @api.exception_handler(PortalError)

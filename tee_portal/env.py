@@ -40,6 +40,11 @@ class Environment(BaseSettings):
     github_api_version: str = "2022-11-28"
     """What is sent as ``X-GitHub-Api-Version``."""
 
+    github_webhook_secret: SecretStr | None = None
+    """What GitHub signs its webhooks with; without one every delivery is refused."""
+    sync_seconds: int = Field(default=600, ge=10)
+    """How often a followed repository is asked for news."""
+
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path, register_converter
 
+from attestations import views as attestation_views
 from builds import views
 from tee_portal.api import api
 
@@ -27,6 +28,9 @@ urlpatterns = [
     path("", views.releases, name="releases"),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
+    path("attestations/<str:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
+    path("trust-roots/<str:sha256>.json", attestation_views.raw_trust_root, name="raw-trust-root"),
+    path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", views.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", views.release, name="release"),
     path("rebuilds/<uuid:rebuild_id>/", views.rebuild, name="rebuild"),

@@ -112,10 +112,13 @@ class Finding:
     """The attested container's digest, when the file itself is no subject."""
 
 
-def judge_bundle(verification: Verification, artifact: Artifact, policy: PublisherPolicy | None) -> Finding:
+def judge_bundle(
+    verification: Verification, artifact: Artifact, policy: PublisherPolicy | None, *, partial: bool = False
+) -> Finding:
     """Judge a verified signature for a file; anything less than verified stays what it is.
 
-    Without a policy (``None``) only signature and subject are judged, which a caller must say.
+    Without a policy (``None``) only signature and subject are judged, which a caller must say. ``partial`` lets a
+    policy that leaves repository or workflow open decide; a project's must name both.
     """
     if verification.state is not AttestationState.VERIFIED or verification.signer is None:
         state = verification.state
@@ -126,8 +129,8 @@ def judge_bundle(verification: Verification, artifact: Artifact, policy: Publish
     checks = (*verification.checks, check)
     clauses = policy.clauses(verification.signer, verification.statement) if policy is not None else ()
     if check.state is CheckState.FAILED:
-        return Finding(AttestationState.REJECTED, f"{check.detail}", verification, checks, clauses)
-    state, reason = _by_policy(policy, clauses)
+        return Finding(AttestationState.REJECTED, check.detail, verification, checks, clauses)
+    state, reason = _by_policy(policy, clauses, partial=partial)
     return Finding(state, reason, verification, checks, clauses, subject_name, through)
 
 
@@ -152,10 +155,12 @@ def _name_of_subject(verification: Verification, digests: frozenset[Digest]) -> 
     return "the signed message" if verification.signed_digest in digests else None
 
 
-def _by_policy(policy: PublisherPolicy | None, clauses: tuple[Clause, ...]) -> tuple[AttestationState, str]:
+def _by_policy(
+    policy: PublisherPolicy | None, clauses: tuple[Clause, ...], *, partial: bool
+) -> tuple[AttestationState, str]:
     if policy is None:
         return AttestationState.VERIFIED, "The signature is valid for this file; no expected publisher was given."
-    if policy.missing:
+    if policy.missing and not partial:
         return (
             AttestationState.UNCHECKED,
             f"The project's policy does not say which {' and '.join(policy.missing)} it expects.",

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, Self
 
-from attestations.domain.identity import KeyIdentity, SignerIdentity
+from attestations.domain.identity import KeyIdentity, SignerIdentity, WorkflowReference
 from attestations.domain.statement import Statement
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -135,11 +135,19 @@ class PublisherPolicy:
             state = _state(signer.signer_uri, matches(pattern, signer.signer_uri))
             return Clause(name, self.build_signer, signer.signer_uri, state)
         if not self.workflow:
-            return Clause(name, ANY, signer.signer_uri, ClauseState.NOT_ASKED)
+            return self._signer_repository_clause(name, signer)
         config = signer.get("build_config_uri")
         # Certificates of before 2022-12 do not name the started workflow; then the signer is compared itself.
         same = signer.signer_uri == config if config else signer.caller is not None
         return Clause(name, "the started workflow itself", signer.signer_uri, _state(signer.signer_uri, same))
+
+    def _signer_repository_clause(self, name: str, signer: SignerIdentity) -> Clause:
+        """Without a workflow to compare with, at least nobody else's workflow may have signed."""
+        if not self.repository:
+            return Clause(name, ANY, signer.signer_uri, ClauseState.NOT_ASKED)
+        found = WorkflowReference.parse(signer.signer_uri)
+        same = found is not None and found.repository.lower() == self.repository.lower()
+        return Clause(name, f"a workflow of {self.repository}", signer.signer_uri, _state(signer.signer_uri, same))
 
 
 def matches(pattern: str, text: str) -> bool:

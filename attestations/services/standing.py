@@ -14,6 +14,7 @@ from attestations.models import FindingRecord, Inquiry, Sighting
 from builds.domain.roles import Role
 from builds.domain.verdict import AttestationState, AttestedComponent
 from builds.models import Release
+from builds.services.evidence import ReleaseView, view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
     for inquiry in Inquiry.objects.filter(release__in=releases):
         inquiries[inquiry.release_id].append(inquiry)
     return {release.pk: _standing(release, sightings[release.pk], inquiries[release.pk]) for release in releases}
+
+
+def attestations_of(releases: Sequence[Release]) -> dict[int, dict[Role, AttestedComponent]]:
+    """What verdicts are derived from, for each release by its primary key."""
+    return {key: standing.by_role for key, standing in standings_of(releases).items()}
+
+
+def judged_view(release: Release) -> tuple[ReleaseView, ReleaseStanding]:
+    """A release's view with its attestations judged, from a release loaded ``with_evidence``."""
+    standing = standings_of([release])[release.pk]
+    return view_of(release, standing.by_role), standing
 
 
 def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry]) -> ReleaseStanding:

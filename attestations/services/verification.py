@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from django.db import IntegrityError, transaction
@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from attestations.domain.findings import Artifact, Finding, Verification, judge_bundle
-from attestations.domain.identity import KeyIdentity, SignerIdentity
+from attestations.domain.report import finding_document
 from attestations.models import BundleRecord, FindingRecord, Sighting
 from attestations.services.publishers import Judge, judge_of
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
@@ -20,6 +20,26 @@ from builds.domain.errors import LimitExceeded
 from builds.models import Component, Release
 
 _BATCH = 200
+# Columns that hold what the document of a finding says, each with what it can hold.
+CLAIM_COLUMNS: Mapping[str, int | None] = {
+    "state": 20,
+    "reason": None,
+    "verifier": 60,
+    "trust_root": 60,
+    "trust_root_sha256": 64,
+    "signer": 2000,
+    "issuer": 500,
+    "repository": 500,
+    "commit": 64,
+    "ref": 500,
+    "workflow": 500,
+    "run_url": 500,
+    "runner_environment": 60,
+    "predicate_type": 300,
+    "subject_name": 300,
+    "through": 140,
+    "time_source": 80,
+}
 # What a database's BIGINT holds; logs count from 0, and none is that long.
 _MAX_INDEX = 2**63 - 1
 
@@ -128,47 +148,21 @@ def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge]) -> int:
 
 
 def finding_record(sighting: Sighting, finding: Finding, basis: str) -> FindingRecord:
-    """A finding as it is kept; claims only where cryptography held."""
+    """A finding as it is kept: its document in columns, so that claims can be searched."""
+    document = finding_document(finding)
     verification = finding.verification
-    root, log, statement = verification.trust_root, verification.log, verification.statement
+    log = verification.log
+    texts = {name: str(document[name])[:limit] for name, limit in CLAIM_COLUMNS.items()}  # type: ignore[literal-required]
     return FindingRecord(
         sighting=sighting,
-        state=finding.state,
-        reason=finding.reason,
-        checks=[list(check) for check in finding.checks],
-        clauses=[list(clause) for clause in finding.clauses],
-        verifier=verification.verifier,
-        trust_root=root.name if root is not None else "",
-        trust_root_sha256=root.sha256 if root is not None else "",
         basis=basis,
-        predicate_type=statement.predicate_type if statement is not None else "",
-        subject_name=finding.subject_name,
-        through=str(finding.through) if finding.through is not None else "",
+        checks=[list(check.values()) for check in document["checks"]],
+        clauses=[list(clause.values()) for clause in document["clauses"]],
         log_kind=log.kind if log is not None else "",
         log_index=log.index if log is not None and log.index <= _MAX_INDEX else None,
         log_id=log.log_id if log is not None else "",
         log_inclusion=log.inclusion if log is not None else "",
         integrated_at=log.integrated_at if log is not None else None,
         signed_at=verification.signed_at,
-        time_source=verification.time_source,
-        **_claims(verification.signer),
+        **texts,
     )
-
-
-def _claims(signer: SignerIdentity | KeyIdentity | None) -> dict[str, str]:
-    """The columns that can be searched."""
-    if signer is None:
-        return {}
-    if isinstance(signer, KeyIdentity):
-        return {"signer": f"public key sha256:{signer.fingerprint}"}
-    caller = signer.caller
-    return {
-        "signer": signer.signer_uri[:2000],
-        "issuer": signer.issuer[:500],
-        "repository": signer.source_repository[:500],
-        "commit": signer.source_commit[:64],
-        "ref": signer.source_ref[:500],
-        "workflow": caller.path[:500] if caller is not None else "",
-        "run_url": signer.get("run_url")[:500],
-        "runner_environment": signer.get("runner_environment")[:60],
-    }

@@ -1,7 +1,12 @@
 """The only importer of sigstore: bundles in, what cryptography says of them out. Nothing here uses the network."""
 
 from attestations.sigstore_verifier.parts import MAX_BUNDLE_BYTES
-from attestations.sigstore_verifier.trust_root import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot, TrustRoot
+from attestations.sigstore_verifier.trust_root import (
+    MAX_TRUST_ROOT_BYTES,
+    MalformedTrustRoot,
+    TrustRoot,
+    read_trust_roots,
+)
 from attestations.sigstore_verifier.verifier import VERIFIER, BundleVerifier, MalformedKey, TrustedKey, read_public_key
 
 __all__ = [
@@ -14,4 +19,5 @@ __all__ = [
     "TrustRoot",
     "TrustedKey",
     "read_public_key",
+    "read_trust_roots",
 ]

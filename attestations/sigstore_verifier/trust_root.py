@@ -99,3 +99,11 @@ class TrustRoot:
                 span = log.public_key.valid_for
                 found.append(Authority(kind, log.base_url, span.start if span else None, span.end if span else None))
         return tuple(found)
+
+
+def read_trust_roots(name: str, data: bytes) -> list[TrustRoot]:
+    """One root, or one on each line as `gh attestation trusted-root` prints them; those are numbered from 1."""
+    lines = [line for line in data.splitlines() if line.strip()]
+    if len(lines) > 1 and all(line.startswith(b"{") and line.rstrip().endswith(b"}") for line in lines):
+        return [TrustRoot.read(f"{name}:{number}", line) for number, line in enumerate(lines, start=1)]
+    return [TrustRoot.read(name, data)]

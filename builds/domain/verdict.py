@@ -138,6 +138,8 @@ class ReleaseEvidence:
     """Sentences about published measurements of which nothing says what they were computed for."""
     embedded: tuple[OpaqueInput, ...] = ()
     """Published files that nobody can look into and no rebuild has made."""
+    changes: tuple[str, ...] = ()
+    """What was published differently after it was first seen; it denies until judged anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,9 @@ def _files_match_manifest(evidence: ReleaseEvidence) -> Condition:
     key = "files-match-manifest"
     if evidence.contradictions:
         return Condition(key, ConditionState.UNMET, " ".join(evidence.contradictions))
+    if evidence.changes:
+        changed = "; ".join(evidence.changes)
+        return Condition(key, ConditionState.UNMET, f"Changed since it was first seen: {changed}.")
     if evidence.absent:
         return Condition(key, ConditionState.UNKNOWN, " ".join(evidence.absent))
     if not any(component.claimed is not None for component in evidence.components):
@@ -301,6 +306,8 @@ def _sentence(
     parts = []
     if evidence.contradictions:
         parts.append("The published files contradict their own manifest. " + " ".join(evidence.contradictions))
+    if evidence.changes:
+        parts.append("What is published now is not what was first seen here, and what was first seen is judged.")
     parts.append(_rebuild_sentence(evidence, counted, outcome))
     parts.extend(_attestation_sentences(evidence))
     parts.extend(_measurement_sentence(entry) for entry in evidence.measurements)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -21,6 +21,7 @@ from builds.domain.origins import OriginKind
 from builds.domain.roles import BootMode, Role
 from builds.domain.verdict import (
     COVERABLE,
+    AttestedComponent,
     MeasurementEvidence,
     OpaqueInput,
     OperatorResult,
@@ -168,8 +169,11 @@ class ReleaseView:
         return _reused(self.release)
 
 
-def view_of(release: Release) -> ReleaseView:
-    """Build the view from a release loaded ``with_evidence``; makes no further query."""
+def view_of(release: Release, attestations: Mapping[Role, AttestedComponent] | None = None) -> ReleaseView:
+    """Build the view from a release loaded ``with_evidence``; makes no further query.
+
+    Without ``attestations`` every component's stay unchecked, which denies.
+    """
     published = [published_component(component) for component in release.components.all()]
     newest_results = _newest_per_operator(release)
     results = tuple(_operator_result(rebuild, published) for rebuild in newest_results)
@@ -185,11 +189,14 @@ def view_of(release: Release) -> ReleaseView:
         components=tuple(published),
         contradictions=_contradictions(release),
         absent=_absences(release),
-        attestations={},
+        attestations=attestations or {},
         results=results,
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
+        changes=tuple(
+            str(event.detail["what"]) for event in release.events.all() if event.kind == CHANGED_SINCE_IMPORT
+        ),
         policy=Policy(
             needed_operators=release.project.needed_operators,
             accepted_opaque=frozenset(

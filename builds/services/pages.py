@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from django.http import Http404
 
 from builds.domain.comparison import RebuildOutcome, overall_outcome
 from builds.domain.lifecycle import RunState
+from builds.domain.roles import Role
+from builds.domain.verdict import AttestedComponent
 from builds.models import Rebuild, Release
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 
@@ -40,14 +43,19 @@ class ReleasePage:
     older: int | None
 
 
-def release_page(*, before: int | None = None, size: int = PAGE_SIZE) -> ReleasePage:
+type AttestationsOf = Callable[[Sequence[Release]], Mapping[int, Mapping[Role, AttestedComponent]]]
+"""Tells the attestations of releases by primary key; given from above, because builds does not know who checks them."""
+
+
+def release_page(*, attestations_of: AttestationsOf, before: int | None = None, size: int = PAGE_SIZE) -> ReleasePage:
     """Releases imported before the one numbered ``before``, by descending number."""
     found = Release.objects.with_evidence().order_by("-pk")
     if before is not None:
         found = found.filter(pk__lt=before)
     rows = list(found[: size + 1])
     older = rows[size - 1].pk if len(rows) > size else None
-    return ReleasePage(tuple(view_of(row) for row in rows[:size]), older)
+    attestations = attestations_of(rows[:size])
+    return ReleasePage(tuple(view_of(row, attestations[row.pk]) for row in rows[:size]), older)
 
 
 def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.lifecycle import RunState
-from builds.domain.verdict import ConditionState, Decision, MeasurementState
+from builds.domain.verdict import AttestationState, ConditionState, Decision, MeasurementState
 from builds.models import RebuildStage
 from builds.services.evidence import ComponentRow
 
@@ -35,6 +35,17 @@ _MEASUREMENT_TONE = {
     MeasurementState.UNKNOWN: _OPEN,
 }
 _CONDITION_TONE = {ConditionState.MET: _GOOD, ConditionState.UNMET: _BAD, ConditionState.UNKNOWN: _OPEN}
+
+
+_ATTESTATION_TONE = {
+    AttestationState.VERIFIED: _GOOD,
+    AttestationState.REJECTED: _BAD,
+    AttestationState.WRONG_IDENTITY: _BAD,
+    AttestationState.ABSENT: _OPEN,
+    AttestationState.UNREADABLE: _BAD,
+    AttestationState.UNCHECKED: _OPEN,
+}
+_BROKEN = {"failed", "unmet", "absent"}
 
 
 @register.simple_tag
@@ -72,6 +83,17 @@ def condition_state(value: ConditionState) -> SafeString:
 
 
 @register.simple_tag
+def attestation_state(value: str) -> SafeString:
+    return state(value, _ATTESTATION_TONE[AttestationState(value)])
+
+
+@register.simple_tag
+def check_state(value: str) -> SafeString:
+    """A check or a clause: what was not asked or not used proves nothing, and looks so."""
+    return state(value, {"passed": _GOOD, "met": _GOOD}.get(value, _BAD if value in _BROKEN else _PLAIN))
+
+
+@register.simple_tag
 def coverage_state(word: str) -> SafeString:
     tone = _GOOD if word.startswith("covered") else {"not covered": _BAD}.get(word, _PLAIN)
     return state(word, tone)
@@ -88,3 +110,9 @@ def seconds(stage: RebuildStage) -> str:
     if stage.ended_at is None:
         return "-"
     return f"{(stage.ended_at - stage.started_at).total_seconds():.1f}"
+
+
+@register.filter
+def lookup(sentences: dict[str, str], key: str) -> str:
+    """The entry of a mapping whose key is only known here; "" when there is none."""
+    return sentences.get(key, "")

@@ -192,11 +192,11 @@ def test_the_cost_of_a_page_does_not_grow_with_releases_and_rebuilds(
         release = make_release(tag=f"v{number}")
         for _ in range(3):
             make_rebuild(release)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(19):
         assert "v11" in page(client, "/")
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(19):
         page(client, "/releases/enclave/v3/")
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(19):
         assert len(client.get("/api/v1/releases").json()["releases"]) == 12
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from attestations.services.collecting import collect_from_directory
+from attestations.services.standing import judged_view
+from attestations.services.verification import verify_release
 from builds.domain.errors import PortalError
 from builds.models import Release
-from builds.services.evidence import view_of
 from builds.services.importing import import_release
 from builds.services.projects import find_project
 
@@ -29,9 +31,11 @@ class Command(BaseCommand):
         try:
             project = find_project(options["project"], options["source"])
             release = import_release(project, options["directory"], tag=options["tag"], commit=options["commit"])
+            collect_from_directory(release, options["directory"])
+            verify_release(release)
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
-        view = view_of(Release.objects.with_evidence().get(pk=release.pk))
+        view, attested = judged_view(Release.objects.with_evidence().get(pk=release.pk))
         self.stdout.write(f"{release} imported, commit {release.commit}")
         for row in view.components:
             state = "contradicts its manifest" if row.published.contradicts_manifest else "hashes to its manifest"
@@ -40,5 +44,7 @@ class Command(BaseCommand):
             if row.problem is not None:
                 state = f"{row.problem['code']}: {row.problem['what']}"
             self.stdout.write(f"  {row.role:<8} {row.file_name:<40} {state}")
+        for entry in attested.components:
+            self.stdout.write(f"  {entry.role:<8} attestation {entry.state}: {entry.sentence}")
         for notice in view.notices:
             self.stdout.write(f"  {notice.kind}: {notice.sentence}")

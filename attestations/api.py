@@ -1,0 +1,46 @@
+"""API operations on attestations."""
+
+from __future__ import annotations
+
+import re
+
+from django.http import Http404, HttpRequest
+from ninja import Router
+
+from attestations.models import BundleRecord
+from attestations.schemas import BundleDetailOut, SightingOut, finding_out, raw_address
+
+router = Router()
+
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@router.get("/attestations/{sha256}", response=BundleDetailOut)
+def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
+    """One bundle by the sha256 of its bytes: everywhere it was found, and every finding made, newest last."""
+    bundle = stored_bundle(sha256)
+    sightings = bundle.sightings.select_related("release__project").prefetch_related("findings")
+    return BundleDetailOut(
+        sha256=bundle.sha256,
+        received_at=bundle.received_at,
+        raw=raw_address(bundle.sha256),
+        sightings=[
+            SightingOut(
+                project=sighting.release.project.name,
+                tag=sighting.release.tag,
+                role=sighting.role,
+                source=sighting.source,
+                seen_at=sighting.seen_at,
+                findings=[finding_out(finding) for finding in sighting.findings.all()],
+            )
+            for sighting in sightings
+        ],
+    )
+
+
+def stored_bundle(sha256: str) -> BundleRecord:
+    """The bundle of this digest; 404 when there is none, or when it is no digest."""
+    bundle = BundleRecord.objects.filter(sha256=sha256).first() if SHA256.fullmatch(sha256) else None
+    if bundle is None:
+        raise Http404(f"no bundle has the digest sha256:{sha256[:64]}")
+    return bundle

@@ -1,0 +1,165 @@
+"""The API's shapes of attestations, filled from what the release page shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ninja import Schema
+
+from attestations.models import FindingRecord
+from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
+
+
+class CheckOut(Schema):
+    step: str
+    state: str
+    detail: str
+
+
+class ClauseOut(Schema):
+    name: str
+    expected: str
+    found: str
+    state: str
+
+
+class LogOut(Schema):
+    kind: str
+    index: int | None
+    log_id: str
+    inclusion: str
+    integrated_at: datetime | None
+
+
+class FindingOut(Schema):
+    """One judgement of one bundle for one component; claims are empty unless the signature held."""
+
+    state: str
+    reason: str
+    found_at: datetime
+    verifier: str
+    trust_root: str
+    trust_root_sha256: str
+    checks: list[CheckOut]
+    clauses: list[ClauseOut]
+    signer: str
+    issuer: str
+    repository: str
+    commit: str
+    ref: str
+    workflow: str
+    run_url: str
+    runner_environment: str
+    predicate_type: str
+    subject_name: str
+    through: str
+    log: LogOut | None
+    signed_at: datetime | None
+    time_source: str
+
+
+class BundleOut(Schema):
+    """A bundle with its newest finding; ``raw`` is where its bytes are, as they were received."""
+
+    sha256: str
+    source: str
+    seen_at: datetime
+    raw: str
+    finding: FindingOut | None
+    earlier_findings: int
+
+
+class ComponentAttestationOut(Schema):
+    """A component's state, why, every bundle, and when its sources were last asked (null: never)."""
+
+    role: str
+    state: str
+    sentence: str
+    asked_at: datetime | None
+    problem: dict[str, str] | None
+    bundles: list[BundleOut]
+
+
+class ReleaseAttestationsOut(Schema):
+    components: list[ComponentAttestationOut]
+    stray: list[BundleOut]
+
+
+class SightingOut(Schema):
+    """Where a bundle was found, and for what."""
+
+    project: str
+    tag: str
+    role: str
+    source: str
+    seen_at: datetime
+    findings: list[FindingOut]
+
+
+class BundleDetailOut(Schema):
+    """A bundle, everywhere it was found, with every finding ever made, newest last."""
+
+    sha256: str
+    received_at: datetime
+    raw: str
+    sightings: list[SightingOut]
+
+
+def finding_out(finding: FindingRecord) -> FindingOut:
+    texts = {
+        name: getattr(finding, name)
+        for name in FindingOut.model_fields
+        if name not in {"checks", "clauses", "log"} and hasattr(finding, name)
+    }
+    log = None
+    if finding.log_kind:
+        log = LogOut(
+            kind=finding.log_kind,
+            index=finding.log_index,
+            log_id=finding.log_id,
+            inclusion=finding.log_inclusion,
+            integrated_at=finding.integrated_at,
+        )
+    return FindingOut(
+        **texts,
+        checks=[CheckOut(step=step, state=state, detail=detail) for step, state, detail in finding.checks],
+        clauses=[
+            ClauseOut(name=name, expected=expected, found=found, state=state)
+            for name, expected, found, state in finding.clauses
+        ],
+        log=log,
+    )
+
+
+def bundle_out(judged: JudgedBundle) -> BundleOut:
+    sha256 = judged.sighting.bundle.sha256
+    return BundleOut(
+        sha256=sha256,
+        source=judged.sighting.source,
+        seen_at=judged.sighting.seen_at,
+        raw=raw_address(sha256),
+        finding=finding_out(judged.finding) if judged.finding is not None else None,
+        earlier_findings=len(judged.earlier),
+    )
+
+
+def raw_address(sha256: str) -> str:
+    return f"/attestations/{sha256}/bundle.json"
+
+
+def component_attestation_out(entry: ComponentStanding) -> ComponentAttestationOut:
+    return ComponentAttestationOut(
+        role=entry.role.value,
+        state=entry.state.value,
+        sentence=entry.sentence,
+        asked_at=entry.asked_at,
+        problem=dict(entry.problem) if entry.problem is not None else None,
+        bundles=[bundle_out(bundle) for bundle in entry.bundles],
+    )
+
+
+def release_attestations_out(standing: ReleaseStanding) -> ReleaseAttestationsOut:
+    return ReleaseAttestationsOut(
+        components=[component_attestation_out(entry) for entry in standing.components],
+        stray=[bundle_out(bundle) for bundle in standing.stray],
+    )

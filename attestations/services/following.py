@@ -1,0 +1,241 @@
+"""Follows GitHub repositories: lists every release at once, imports the new ones, watches the known ones."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from attestations.domain.github_errors import GitHubError, RateLimited
+from attestations.domain.policy import GITHUB_HOSTED
+from attestations.domain.repository import Repository
+from attestations.github import GitHub, GitHubRelease, RepositoryIdentity
+from attestations.models import ExpectedPublisher, FollowedRelease, Following
+from attestations.services.collecting import collect_from_directory, collect_from_github
+from attestations.services.github_access import open_github
+from attestations.services.verification import verify_release
+from builds.domain.errors import PortalError
+from builds.models import Project, Release, ReleaseEvent
+from builds.services.evidence import CHANGED_SINCE_IMPORT
+from builds.services.importing import import_release
+
+logger = logging.getLogger(__name__)
+
+# Importing failed this often: it is told, and tried again only when somebody asks.
+MAX_ATTEMPTS = 5
+
+
+class RepositoryReplaced(PortalError):
+    """The name leads to another repository than the one that was followed first."""
+
+    code: ClassVar[str] = "repository-replaced"
+    default_todo: ClassVar[str] = (
+        "A name can be registered anew by a stranger. Find out what happened before you follow the new one."
+    )
+
+
+class AlreadyFollowed(PortalError):
+    """The repository or the project is followed already."""
+
+    code: ClassVar[str] = "already-followed"
+    default_todo: ClassVar[str] = "See the administration pages for what is followed."
+
+
+def follow(repository: Repository, *, source_url: str = "", workflow: str = "") -> Following:
+    """Follow a repository: a project, its expected publisher as far as the name tells, and nothing fetched yet."""
+    name = f"{repository.owner}-{repository.name}".lower().replace(".", "-")[:80]
+    with transaction.atomic():
+        if Following.objects.filter(repository__iexact=str(repository)).exists():
+            raise AlreadyFollowed(f"{repository} is followed already", where=str(repository))
+        project, _ = Project.objects.get_or_create(
+            name=name, defaults={"source_url": source_url or f"https://github.com/{repository}.git"}
+        )
+        if Following.objects.filter(project=project).exists():
+            raise AlreadyFollowed(f"the project {name} follows another repository", where=str(repository))
+        ExpectedPublisher.objects.get_or_create(
+            project=project,
+            defaults={
+                "repository": f"https://github.com/{repository}",
+                "workflow": workflow,
+                "runner_environment": GITHUB_HOSTED,
+            },
+        )
+        return Following.objects.create(project=project, repository=str(repository))
+
+
+def due(now: datetime) -> list[int]:
+    """Primary keys of what should be synchronised; each is taken by ``take`` before work starts."""
+    return list(Following.objects.filter(is_enabled=True, next_sync_at__lte=now).values_list("pk", flat=True))
+
+
+def take(following_id: int, now: datetime) -> bool:
+    """Claim one synchronisation by moving its next time; False when somebody else has it."""
+    later = now + timedelta(seconds=settings.ENVIRONMENT.sync_seconds)
+    return bool(
+        Following.objects.filter(pk=following_id, is_enabled=True, next_sync_at__lte=now).update(next_sync_at=later)
+    )
+
+
+def ask_soon(repository: Repository) -> int | None:
+    """Make a followed repository due at once (a webhook said so); its primary key, or None when it is not followed."""
+    following = Following.objects.filter(repository__iexact=str(repository), is_enabled=True).first()
+    if following is None:
+        return None
+    Following.objects.filter(pk=following.pk).update(next_sync_at=timezone.now())
+    return following.pk
+
+
+def synchronise(following_id: int, github: GitHub | None = None) -> None:
+    """List, import, watch and ask for attestations; a named error is kept with the project, never raised."""
+    following = Following.objects.select_related("project").get(pk=following_id)
+    client = github or open_github()
+    problem: PortalError | None = None
+    try:
+        _synchronise(following, client)
+    except PortalError as error:
+        problem = error
+        logger.warning("synchronising %s: %s", following.repository, error)
+    finally:
+        if github is None:
+            client.close()
+    changes: dict[str, object] = {"problem": problem.as_dict() if problem is not None else None}
+    if problem is None:
+        changes["synced_at"] = timezone.now()
+    if isinstance(problem, RateLimited):
+        changes["next_sync_at"] = problem.reset_at
+    Following.objects.filter(pk=following.pk).update(**changes)
+
+
+def _synchronise(following: Following, github: GitHub) -> None:
+    repository = Repository.parse(following.repository)
+    _check_identity(following, github.repository(repository))
+    listed = list(github.releases(repository))
+    for entry in listed:
+        _list(following, entry)
+    failure: PortalError | None = None
+    for entry in listed:
+        try:
+            _attend(following, repository, entry, github)
+        except RateLimited:
+            raise
+        except GitHubError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _check_identity(following: Following, found: RepositoryIdentity) -> None:
+    """Numbers are pinned when first seen, in the policy too: names can be registered anew."""
+    ids = (str(found.id), str(found.owner_id))
+    if not following.repository_id:
+        following.repository_id, following.owner_id = ids
+        following.save(update_fields=["repository_id", "owner_id"])
+        ExpectedPublisher.objects.filter(Q(repository_id="") & Q(owner_id=""), project=following.project).update(
+            repository_id=ids[0], owner_id=ids[1]
+        )
+    if (following.repository_id, following.owner_id) != ids:
+        raise RepositoryReplaced(
+            f"{following.repository} was repository {following.repository_id} of owner {following.owner_id};"
+            f" it is now repository {ids[0]} of owner {ids[1]}",
+            where=following.repository,
+        )
+
+
+def _list(following: Following, entry: GitHubRelease) -> None:
+    """Show a release as soon as GitHub lists it, with the digests GitHub named first."""
+    FollowedRelease.objects.get_or_create(
+        following=following,
+        tag=entry.tag_name,
+        defaults={"published_at": entry.published_at, "assets": _digests(entry)},
+    )
+
+
+def _digests(entry: GitHubRelease) -> dict[str, str]:
+    return {asset.name: str(asset.digest) if asset.digest is not None else "" for asset in entry.assets}
+
+
+def _attend(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
+    """One listed release: import it if that is still to do, else look whether it changed; then ask about it."""
+    row = FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
+    if row.release is None:
+        if row.attempts >= MAX_ATTEMPTS:
+            return
+        _import(following, repository, entry, row, github)
+    else:
+        _watch(row, row.release, repository, entry, github)
+    if row.release is not None:
+        try:
+            collect_from_github(row.release, repository, github)
+        finally:
+            verify_release(row.release)
+
+
+def _import(
+    following: Following, repository: Repository, entry: GitHubRelease, row: FollowedRelease, github: GitHub
+) -> None:
+    row.attempts += 1
+    row.save(update_fields=["attempts"])
+    try:
+        row.commit = github.tag_commit(repository, entry.tag_name)
+        row.release = _download_and_import(following.project, entry, row.commit, github)
+        row.problem = None
+    except RateLimited:
+        row.attempts -= 1
+        raise
+    except PortalError as error:
+        row.problem = error.as_dict()
+        logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
+    finally:
+        row.assets = row.assets or _digests(entry)
+        row.save()
+
+
+def _download_and_import(project: Project, entry: GitHubRelease, commit: str, github: GitHub) -> Release:
+    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="download-") as work:
+        directory = Path(work, "assets")
+        directory.mkdir()
+        for asset in entry.assets:
+            github.download(asset, directory / asset.name)
+        release = import_release(project, directory, tag=entry.tag_name, commit=commit)
+        collect_from_directory(release, directory)
+    return release
+
+
+def _watch(
+    row: FollowedRelease, release: Release, repository: Repository, entry: GitHubRelease, github: GitHub
+) -> None:
+    """First-seen digests and commits are kept; what differs now is an event, told once for each new state."""
+    now = _digests(entry)
+    changes = [
+        f"asset {name} was {digest}, is {now[name] or 'without digest'}" if name in now else f"asset {name} is gone"
+        for name, digest in sorted(row.assets.items())
+        # A digest that GitHub did not give before cannot have changed; a new asset was never judged.
+        if digest and now.get(name) != digest
+    ]
+    commit = github.tag_commit(repository, entry.tag_name)
+    if commit != row.commit:
+        changes.append(f"the tag named commit {row.commit}, names {commit} now")
+    if not changes:
+        return
+    what = "; ".join(changes)
+    known = ReleaseEvent.objects.filter(release=release, kind=CHANGED_SINCE_IMPORT, detail__what=what).exists()
+    if not known:
+        error = ChangedOnGitHub(what, where=str(repository))
+        ReleaseEvent(release=release, kind=CHANGED_SINCE_IMPORT, detail=error.as_dict()).save()
+
+
+class ChangedOnGitHub(PortalError):
+    """A published release is not what it was when it was first seen."""
+
+    code: ClassVar[str] = "changed-on-github"
+    default_todo: ClassVar[str] = (
+        "What was first seen is kept and judged. Ask the publisher why a published release changed."
+    )

@@ -1,0 +1,45 @@
+"""Celery tasks of attestations: hints that something may be due. Each may run twice, late or never; rows decide."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from attestations.services import following, verification
+
+logger = logging.getLogger(__name__)
+
+
+def hint(following_id: int) -> bool:
+    """Tell the workers that a repository is due; False when the broker cannot be reached, which is no error."""
+    try:
+        synchronise.delay(following_id)
+    except OperationalError as error:
+        logger.warning("broker unreachable, repository %s waits for the schedule: %s", following_id, error)
+        return False
+    return True
+
+
+@shared_task(expires=60)
+def synchronise_due() -> None:
+    """Hint at every followed repository whose time has come."""
+    for following_id in following.due(timezone.now()):
+        hint(following_id)
+
+
+@shared_task
+def synchronise(following_id: int) -> None:
+    """Synchronise one repository; returns at once when somebody else has it."""
+    if following.take(following_id, timezone.now()):
+        following.synchronise(following_id)
+
+
+@shared_task(expires=600)
+def verify_again() -> None:
+    """Make findings anew where a trust root, a policy, the verifier or a file changed."""
+    made = verification.verify_all()
+    if made:
+        logger.info("%s findings made anew", made)

@@ -1,0 +1,73 @@
+"""Raw bundles and trust roots, byte for byte, and the address that GitHub's webhooks call."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
+
+from attestations import tasks
+from attestations.api import SHA256, stored_bundle
+from attestations.domain.github_errors import BadWebhookSignature, MalformedDelivery
+from attestations.domain.webhook import EVENT_HEADER, SIGNATURE_HEADER, parse_delivery, verify_signature
+from attestations.models import TrustRootVersion
+from attestations.services import following
+from attestations.vendored_roots import public_good
+from builds.domain.errors import PortalError
+
+_BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+@require_safe
+def raw_bundle(_request: HttpRequest, sha256: str) -> HttpResponse:
+    """A bundle's bytes as they were received."""
+    bundle = stored_bundle(sha256)
+    return _raw(bytes(bundle.content), f"{bundle.sha256}.sigstore.json", _BUNDLE_TYPE)
+
+
+@require_safe
+def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
+    """A trust root's bytes, by their digest, so that a check can be repeated with exactly the same root."""
+    if public_good().ref.sha256 == sha256:
+        content = public_good().data
+    else:
+        version = TrustRootVersion.objects.filter(sha256=sha256).first() if SHA256.fullmatch(sha256) else None
+        if version is None:
+            raise Http404(f"no trust root has the digest sha256:{sha256[:64]}")
+        content = bytes(version.content)
+    return _raw(content, "trusted_root.json", "application/json")
+
+
+def _raw(content: bytes, name: str, content_type: str) -> HttpResponse:
+    """Bytes from strangers: downloaded, never rendered. Named by their digest, so they never change."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": _FOREVER,
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HttpResponse(content, content_type=content_type, headers=headers)
+
+
+@csrf_exempt
+@require_POST
+def github_webhook(request: HttpRequest) -> JsonResponse:
+    """A delivery is a hint to look at once; what it says of a release is never believed."""
+    secret = settings.ENVIRONMENT.github_webhook_secret
+    key = secret.get_secret_value().encode() if secret is not None else b""
+    try:
+        verify_signature(key, request.body, request.headers.get(SIGNATURE_HEADER))
+        repository = parse_delivery(request.headers.get(EVENT_HEADER, ""), request.body)
+    except BadWebhookSignature as error:
+        return _refused(error, 401)
+    except MalformedDelivery as error:
+        return _refused(error, 400)
+    followed = following.ask_soon(repository) if repository is not None else None
+    if followed is not None:
+        tasks.hint(followed)
+    return JsonResponse({"synchronising": followed is not None}, status=202)
+
+
+def _refused(error: PortalError, status: int) -> JsonResponse:
+    return JsonResponse(error.as_dict(), status=status)
