@@ -50,15 +50,13 @@ class AlreadyFollowed(PortalError):
 
 def follow(repository: Repository, *, source_url: str = "", workflow: str = "") -> Following:
     """Follow a repository: a project, its expected publisher as far as the name tells, and nothing fetched yet."""
-    name = f"{repository.owner}-{repository.name}".lower().replace(".", "-")[:80]
+    source = source_url or f"https://github.com/{repository}.git"
     with transaction.atomic():
         if Following.objects.filter(repository__iexact=str(repository)).exists():
             raise AlreadyFollowed(f"{repository} is followed already", where=str(repository))
-        project, _ = Project.objects.get_or_create(
-            name=name, defaults={"source_url": source_url or f"https://github.com/{repository}.git"}
-        )
+        project, _ = Project.objects.get_or_create(name=_free_name(repository, source), defaults={"source_url": source})
         if Following.objects.filter(project=project).exists():
-            raise AlreadyFollowed(f"the project {name} follows another repository", where=str(repository))
+            raise AlreadyFollowed(f"the project {project.name} follows another repository", where=str(repository))
         ExpectedPublisher.objects.get_or_create(
             project=project,
             defaults={
@@ -68,6 +66,13 @@ def follow(repository: Repository, *, source_url: str = "", workflow: str = "") 
             },
         )
         return Following.objects.create(project=project, repository=str(repository))
+
+
+def _free_name(repository: Repository, source: str) -> str:
+    """The repository's name, with its owner's when another project has that."""
+    short = repository.name.lower().replace(".", "-")[:80]
+    taken = Project.objects.filter(name=short).exclude(source_url=source).exists()
+    return f"{repository.owner.lower()}-{short}"[:80] if taken else short
 
 
 def due(now: datetime) -> list[int]:

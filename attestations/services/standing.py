@@ -42,6 +42,11 @@ class ComponentStanding:
     problem: Mapping[str, str] | None
     """Why a source gave no answer, as a named error; None when all did."""
 
+    @property
+    def needs_reading(self) -> bool:
+        """Whether its bundles are shown unfolded: not when one verified, whatever else strangers signed."""
+        return self.state is not AttestationState.VERIFIED
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStanding:
@@ -136,8 +141,9 @@ def _sentence(
     """Why the component is in its state; the finding's own reason where a finding decided."""
     deciding = next((bundle.finding for bundle in bundles if bundle.state is state and bundle.finding), None)
     if deciding is not None:
-        through = f" It covers this file through its container {deciding.through}." if deciding.through else ""
-        return f"{deciding.reason}{through}"
+        if deciding.through and state is AttestationState.VERIFIED:
+            return f"{deciding.reason} It covers this file through its container {deciding.through}."
+        return deciding.reason
     if state is AttestationState.ABSENT and asked_at is not None:
         sources = " and ".join(sorted({entry.source for entry in inquiries}))
         return f"{sources} holds no attestation for it (asked {asked_at:%Y-%m-%d %H:%M} UTC)."

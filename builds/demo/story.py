@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -10,26 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.utils import timezone
 
 from builds import tasks
 from builds.demo import repository, tampering
+from builds.demo.forge import Attested, Forge
 from builds.demo.publisher import Publisher
-from builds.domain.comparison import RebuildOutcome
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
-from builds.domain.roles import Role
-from builds.domain.verdict import COVERABLE, MeasurementState
-from builds.models import Project, Rebuild, Release
+from builds.models import Rebuild, Release
 from builds.pipeline.rebuild import BuildPlan
 from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
-from builds.services import importing, rebuilding, workshop
-from builds.services.evidence import ReleaseView, view_of
+from builds.services import rebuilding, workshop
+from builds.services.evidence import view_of
 from tee_portal.env import BASE_DIR
 
 PROJECT = "reference-enclave"
-HONEST, TAMPERED, CONTRADICTING = "v1.0.0", "v1.0.1", "v1.0.0-mirror"
+HONEST, TAMPERED, CONTRADICTING, IMPOSTOR = "v1.0.0", "v1.0.1", "v1.0.0-mirror", "v1.0.2"
+_IMPOSTOR_WORKFLOW = ".github/workflows/nightly.yml"
+TAGS = (HONEST, TAMPERED, CONTRADICTING, IMPOSTOR)
 _REBUILD_SECONDS = 3600
 _POLL_SECONDS = 0.5
 
@@ -52,12 +50,14 @@ class Demo:
     def releases(self) -> Path:
         return self.root / "releases"
 
-    def publish(self) -> None:
-        """Publish three directories: an honest one, one with a replaced initrd, one with an altered file."""
+    def publish(self) -> Forge:
+        """Publish four releases: an honest one, one with a replaced initrd, one with an altered file, and one that
+        another workflow than the expected one built and signed.
+        """
         source = repository.make_repository(
             BASE_DIR / "examples" / PROJECT,
             self.root / "source",
-            [HONEST, TAMPERED],
+            [HONEST, TAMPERED, IMPOSTOR],
             store=workshop.store(),
             mirror=workshop.mirror(),
             keyring=settings.ARCHIVE_KEYRING,
@@ -78,21 +78,36 @@ class Demo:
         publisher.publish(HONEST)
         self._derive(TAMPERED, lambda directory: self._tamper(directory, publisher, source))
         self._derive(CONTRADICTING, lambda directory: self._mirror(directory, source))
+        publisher.publish(IMPOSTOR)
+        commits = {**source.commits, CONTRADICTING: source.commits[HONEST]}
+        forge = Forge(self.releases, self.root / "attestations", commits)
+        forge.attest(
+            [
+                Attested(HONEST),
+                Attested(TAMPERED, replaced_later=frozenset({"initrd.img"})),
+                Attested(IMPOSTOR, workflow=_IMPOSTOR_WORKFLOW),
+            ]
+        )
+        return forge
 
     @property
     def source_url(self) -> str:
         return f"file://{self.root / 'source'}"
 
-    def import_releases(self) -> list[Release]:
-        """Import all three; an imported one stays as it is."""
-        project, _ = Project.objects.get_or_create(name=PROJECT, defaults={"source_url": self.source_url})
-        imported = []
-        for tag in (HONEST, TAMPERED, CONTRADICTING):
-            self.say(f"importing {tag}")
-            release = importing.import_release(project, self.releases / tag)
-            for notice in view_of(reload(release)).notices:
+    def import_releases(self, forge: Forge) -> dict[str, Release]:
+        """Import all four from the loopback GitHub, by tag; an imported one stays as it is."""
+        self.say("importing from a GitHub-shaped server on loopback, attested under a local demo trust root")
+        rows = forge.import_all(self.source_url)
+        imported = {}
+        for tag in TAGS:
+            row = rows.get(tag)
+            if row is None or row.release is None:
+                problem = row.problem if row is not None else None
+                raise DemoFailed(f"{tag} was not imported: {problem}", where=str(self.root))
+            self.say(f"imported {tag}")
+            for notice in view_of(reload(row.release)).notices:
                 self.say(f"  {notice.kind}: {notice.sentence}")
-            imported.append(release)
+            imported[tag] = row.release
         return imported
 
     def rebuild(self, release: Release) -> Rebuild:
@@ -148,91 +163,3 @@ class Demo:
 def reload(release: Release) -> Release:
     """The release with all its evidence."""
     return Release.objects.with_evidence().get(pk=release.pk)
-
-
-def report(views: list[ReleaseView], contradicting: ReleaseView) -> dict[str, object]:
-    """What ``verdicts.json`` holds: the rebuilt releases, and the one that contradicts itself."""
-    return {
-        "releases": [_release_report(view) for view in views],
-        "contradicting": [
-            {
-                "tag": contradicting.release.tag,
-                "commit": contradicting.release.commit,
-                "contradictions": [notice.sentence for notice in contradicting.notices],
-                "rebuilds": len(contradicting.rebuilds),
-            }
-        ],
-        "written_at": timezone.now().isoformat(),
-    }
-
-
-def _release_report(view: ReleaseView) -> dict[str, object]:
-    rebuild = view.newest
-    seconds = None
-    if rebuild is not None and rebuild.started_at is not None and rebuild.finished_at is not None:
-        seconds = round((rebuild.finished_at - rebuild.started_at).total_seconds(), 1)
-    rows = [row.comparison for row in view.components if row.comparison is not None]
-    return {
-        "tag": view.release.tag,
-        "commit": view.release.commit,
-        "outcome": view.verdict.outcome.value if view.verdict.outcome is not None else None,
-        "decision": view.verdict.decision.value,
-        "components": [
-            {
-                "role": row.role.value,
-                "algorithm": row.algorithm.value,
-                "published": row.published.hex if row.published is not None else None,
-                "rebuilt": row.rebuilt.hex if row.rebuilt is not None else None,
-                "outcome": row.outcome.value,
-            }
-            for row in rows
-        ],
-        "measurements": [
-            {
-                "published": row.evidence.published,
-                "recomputed": row.evidence.recomputed,
-                "rebuilt": row.evidence.rebuilt,
-                "outcome": row.evidence.state.value,
-                "boot_mode": row.evidence.boot_mode.value,
-                "coverage": [part for part in COVERABLE if part in row.evidence.coverage],
-            }
-            for row in view.measurements
-        ],
-        "rebuild_seconds": seconds,
-    }
-
-
-def unexpected(honest: ReleaseView, tampered: ReleaseView, contradicting: ReleaseView) -> list[str]:
-    """What did not come out as it must; empty when every verdict is the expected one."""
-    problems = []
-    if honest.verdict.outcome is not RebuildOutcome.REPRODUCED:
-        problems.append(f"{HONEST} came out {honest.verdict.outcome}, not reproduced")
-    if len(honest.components) != len(Role) or len(tampered.components) != len(Role):
-        problems.append(f"not all of {', '.join(Role)} were compared")
-    problems.extend(
-        f"{HONEST}: measurement {row.evidence.state}, covering {sorted(row.evidence.coverage)}"
-        for row in honest.measurements
-        if row.evidence.state is not MeasurementState.MATCHES or row.evidence.coverage != set(COVERABLE)
-    )
-    differing = {
-        row.role
-        for row in tampered.components
-        if row.comparison is None or row.comparison.outcome is not RebuildOutcome.REPRODUCED
-    }
-    if differing != {Role.INITRD}:
-        problems.append(f"{TAMPERED} differs in {sorted(differing)}, not in the initrd alone")
-    if [row.evidence.state for row in tampered.measurements] != [MeasurementState.DIFFERS]:
-        problems.append(f"{TAMPERED}: the measurement does not differ")
-    if not honest.measurements:
-        problems.append(f"{HONEST} has no measurement")
-    if honest.contradicts or tampered.contradicts:
-        problems.append("a release that agrees with its manifest is shown as contradicting it")
-    if not contradicting.contradicts or contradicting.rebuilds:
-        problems.append(f"{CONTRADICTING} is not shown as contradicting its manifest before any rebuild")
-    return problems
-
-
-def write_report(path: Path, content: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)

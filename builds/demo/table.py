@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from attestations.services.standing import ReleaseStanding
 from builds.domain.verdict import COVERABLE
 from builds.services.evidence import ReleaseView
 
 
-def verdict_table(views: list[ReleaseView]) -> Iterator[str]:
+def verdict_table(judged: Iterable[tuple[ReleaseView, ReleaseStanding]]) -> Iterator[str]:
     """Lines: per release its outcome, each component and measurement, and the verdict's sentence."""
-    for view in views:
+    for view, standing in judged:
+        attested = standing.by_role
         outcome = view.verdict.outcome.value if view.verdict.outcome is not None else "not rebuilt"
         contradicts = ", contradicts its own manifest" if view.contradicts else ""
         yield ""
@@ -18,11 +20,11 @@ def verdict_table(views: list[ReleaseView]) -> Iterator[str]:
         for row in view.components:
             comparison = row.comparison
             published = row.published.published
-            yield f"  {row.role:<8} {row.outcome_words:<16} published {published}"
+            yield f"  {row.role:<8} {row.outcome_words:<16} {attested[row.role].state:<15} published {published}"
             if comparison is not None and comparison.rebuilt is not None and comparison.rebuilt != published:
-                yield f"  {'':<8} {'':<16} rebuilt   {comparison.rebuilt}"
+                yield f"  {'':<8} {'':<16} {'':<15} rebuilt   {comparison.rebuilt}"
             if row.published.contradicts_manifest:
-                yield f"  {'':<8} {'':<16} the file is {row.found}"
+                yield f"  {'':<8} {'':<16} {'':<15} the file is {row.found}"
         for measured in view.measurements:
             evidence = measured.evidence
             yield f"  launch measurement ({evidence.boot_mode}) {evidence.state}"

@@ -83,6 +83,19 @@ def test_a_changed_file_is_shown_as_contradicting_before_anything_is_rebuilt(dem
     assert sentence.startswith("kernel: vmlinuz hashes to")
 
 
+def test_attestations_are_verified_absent_where_a_file_was_replaced_and_wrong_for_an_impostor(
+    demo: FinishedDemo,
+) -> None:
+    verified = dict.fromkeys(ROLES, "verified")
+    assert release(demo, HONEST)["attestations"] == verified
+    assert release(demo, TAMPERED)["attestations"] == {**verified, "initrd": "absent"}
+    (contradicting,) = demo.verdicts["contradicting"]
+    assert contradicting["attestations"] == {**verified, "kernel": "absent"}
+    (impostor,) = demo.verdicts["impostor"]
+    assert impostor["attestations"] == dict.fromkeys(ROLES, "wrong-identity")
+    assert impostor["decision"] == "deny"
+
+
 def test_the_published_directories_hold_the_artifacts_by_the_workflows_names(demo: FinishedDemo) -> None:
     for tag in (HONEST, TAMPERED):
         names = {path.name for path in (demo.root / "releases" / tag).iterdir()}

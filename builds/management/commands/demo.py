@@ -12,10 +12,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from builds.demo import processes, story
+from attestations.services.standing import judged_view
+from builds.demo import outcome, processes, story
 from builds.demo.table import verdict_table
 from builds.domain.errors import PortalError
-from builds.services.evidence import view_of
 from tee_portal.env import BASE_DIR
 
 
@@ -48,15 +48,14 @@ class Command(BaseCommand):
             address = stack.enter_context(processes.web_server(BASE_DIR, root / "web.log", chosen))
             self._say(f"pages at {address}")
             stack.enter_context(processes.worker(BASE_DIR, root / "worker.log"))
-            demo.publish()
-            honest, tampered, contradicting = demo.import_releases()
-            demo.rebuild(honest)
-            demo.rebuild(tampered)
-            views = [view_of(story.reload(release)) for release in (honest, tampered, contradicting)]
-            story.write_report(root / "verdicts.json", story.report(views[:2], views[2]))
-            for line in verdict_table(views):
+            imported = demo.import_releases(demo.publish())
+            for tag in (story.HONEST, story.TAMPERED):
+                demo.rebuild(imported[tag])
+            judged = {tag: judged_view(story.reload(release)) for tag, release in imported.items()}
+            outcome.write_report(root / "verdicts.json", outcome.report(judged))
+            for line in verdict_table(judged.values()):
                 self._say(line)
-            problems = story.unexpected(*views)
+            problems = outcome.unexpected(judged)
             for problem in problems:
                 self._say(f"UNEXPECTED: {problem}")
             self._say(f"\nverdicts in {root / 'verdicts.json'}, pages at {address}")
