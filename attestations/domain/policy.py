@@ -31,6 +31,10 @@ class ClauseState(StrEnum):
     ABSENT = "absent"
     NOT_ASKED = "not-asked"
 
+    @property
+    def holds(self) -> bool:
+        return self in {ClauseState.MET, ClauseState.NOT_ASKED}
+
 
 class Clause(NamedTuple):
     """One clause as a table row: what was expected, what was found, and the state."""
@@ -42,10 +46,11 @@ class Clause(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        return self.state in {ClauseState.MET, ClauseState.NOT_ASKED}
+        return self.state.holds
 
 
 PREDICATE_CLAUSE = "predicate type"
+COMMIT_CLAUSE = "source commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class PublisherPolicy:
         if isinstance(signer, KeyIdentity):
             named = sorted(statement.source_commits) if statement else []
             found = self.commit if self.commit in named else ", ".join(named[:3])
-            return (_key_clause(self.keys, signer), _equal("source commit", self.commit, found), predicate)
+            return (_key_clause(self.keys, signer), _equal(COMMIT_CLAUSE, self.commit, found), predicate)
         return (*self._certificate_clauses(signer), predicate)
 
     def _certificate_clauses(self, signer: SignerIdentity) -> tuple[Clause, ...]:
@@ -121,7 +126,7 @@ class PublisherPolicy:
             _matching("ref", self.ref, signer.source_ref),
             self._signer_clause(signer),
             _equal("runner environment", self.runner_environment, signer.get("runner_environment")),
-            _equal("source commit", self.commit, signer.source_commit),
+            _equal(COMMIT_CLAUSE, self.commit, signer.source_commit),
             _equal("repository id", self.repository_id, signer.get("repository_id")),
             _equal("owner id", self.owner_id, signer.get("owner_id")),
             consistent,

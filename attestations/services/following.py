@@ -23,6 +23,7 @@ from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
 from builds.domain.errors import PortalError
 from builds.models import Project, Release, ReleaseEvent
+from builds.pipeline.release_directory import is_document
 from builds.services.evidence import CHANGED_SINCE_IMPORT
 from builds.services.importing import import_release
 
@@ -39,6 +40,13 @@ class RepositoryReplaced(PortalError):
     default_todo: ClassVar[str] = (
         "A name can be registered anew by a stranger. Find out what happened before you follow the new one."
     )
+
+
+class NoPublication(PortalError):
+    """A listed release that publishes no VM image in a format this portal knows."""
+
+    code: ClassVar[str] = "no-publication"
+    default_todo: ClassVar[str] = "Nothing, if it is a release of something else."
 
 
 class AlreadyFollowed(PortalError):
@@ -170,9 +178,8 @@ def _attend(following: Following, repository: Repository, entry: GitHubRelease, 
     """One listed release: import it if that is still to do, else look whether it changed; then ask about it."""
     row = FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
     if row.release is None:
-        if row.attempts >= MAX_ATTEMPTS:
-            return
-        _import(following, repository, entry, row, github)
+        if row.attempts < MAX_ATTEMPTS:
+            _import(following, entry, row, github)
     else:
         _watch(row, row.release, repository, entry, github)
     if row.release is not None:
@@ -182,24 +189,30 @@ def _attend(following: Following, repository: Repository, entry: GitHubRelease, 
             verify_release(row.release)
 
 
-def _import(
-    following: Following, repository: Repository, entry: GitHubRelease, row: FollowedRelease, github: GitHub
-) -> None:
-    row.attempts += 1
-    row.save(update_fields=["attempts"])
+def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, github: GitHub) -> None:
+    """Import what can be; what GitHub itself refused is tried again, what is wrong with the release a few times."""
+    repository = Repository.parse(following.repository)
     try:
+        _check_publication(entry)
         row.commit = github.tag_commit(repository, entry.tag_name)
         row.release = _download_and_import(following.project, entry, row.commit, github)
         row.problem = None
-    except RateLimited:
-        row.attempts -= 1
+    except GitHubError as error:
+        row.problem = error.as_dict()
         raise
     except PortalError as error:
+        row.attempts += 1
         row.problem = error.as_dict()
         logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
     finally:
-        row.assets = row.assets or _digests(entry)
         row.save()
+
+
+def _check_publication(entry: GitHubRelease) -> None:
+    """Repositories have other releases too; nothing of those is downloaded."""
+    names = [asset.name for asset in entry.assets]
+    if not any(is_document(name) for name in names):
+        raise NoPublication("no asset of this release describes a VM image", where=entry.tag_name)
 
 
 def _download_and_import(project: Project, entry: GitHubRelease, commit: str, github: GitHub) -> Release:

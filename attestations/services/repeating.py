@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from attestations.models import FindingRecord
-from attestations.services.standing import ComponentStanding, ReleaseStanding
+from attestations.services.standing import ComponentStanding, ReleaseStanding, deciding
 from builds.domain.roles import Role
 from builds.domain.verdict import AttestationState
 from builds.models import Component, Release
@@ -33,9 +33,10 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
 
 
 def _lines(entry: ComponentStanding, component: Component, portal: str) -> tuple[str, ...]:
-    bundle = next(bundle for bundle in entry.bundles if bundle.state is AttestationState.VERIFIED)
-    finding = bundle.finding
-    assert finding is not None  # noqa: S101 - a bundle without finding is unchecked
+    bundle = deciding(AttestationState.VERIFIED, entry.bundles)
+    finding = bundle.finding if bundle is not None else None
+    if bundle is None or finding is None:
+        return ()
     target = component.file_name or component.role
     name = f"{target}.sigstore.json"
     lines = [f"curl -fsS -o {_q(name)} {_q(f'{portal}/attestations/{bundle.sighting.bundle.sha256}/bundle.json')}"]

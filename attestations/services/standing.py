@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Prefetch
 
 from attestations.domain.findings import component_state
+from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
 from attestations.models import FindingRecord, Inquiry, Sighting
 from builds.domain.roles import Role
 from builds.domain.verdict import AttestationState, AttestedComponent
@@ -29,6 +30,13 @@ class JudgedBundle:
     def state(self) -> AttestationState:
         return AttestationState(self.finding.state) if self.finding is not None else AttestationState.UNCHECKED
 
+    @property
+    def distance(self) -> tuple[bool, int]:
+        """How far from the expected publisher: another source commit first, then the clauses that do not hold."""
+        clauses = self.finding.clauses if self.finding is not None else []
+        broken = [name for name, _, _, state in clauses if not ClauseState(state).holds]
+        return COMMIT_CLAUSE in broken, len(broken)
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentStanding:
@@ -43,9 +51,18 @@ class ComponentStanding:
     """Why a source gave no answer, as a named error; None when all did."""
 
     @property
-    def needs_reading(self) -> bool:
-        """Whether its bundles are shown unfolded: not when one verified, whatever else strangers signed."""
-        return self.state is not AttestationState.VERIFIED
+    def to_read(self) -> JudgedBundle | None:
+        """The bundle that is shown unfolded: the one that decided, unless all is well."""
+        if self.state is AttestationState.VERIFIED:
+            return None
+        return deciding(self.state, self.bundles)
+
+
+def deciding(state: AttestationState, bundles: Iterable[JudgedBundle]) -> JudgedBundle | None:
+    """Of the bundles in the component's state, the one that says most: nearest to what was expected."""
+    return min(
+        (bundle for bundle in bundles if bundle.state is state), key=lambda bundle: bundle.distance, default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +156,12 @@ def _sentence(
     failed: Inquiry | None,
 ) -> str:
     """Why the component is in its state; the finding's own reason where a finding decided."""
-    deciding = next((bundle.finding for bundle in bundles if bundle.state is state and bundle.finding), None)
-    if deciding is not None:
-        if deciding.through and state is AttestationState.VERIFIED:
-            return f"{deciding.reason} It covers this file through its container {deciding.through}."
-        return deciding.reason
+    decisive = deciding(state, bundles)
+    finding = decisive.finding if decisive is not None else None
+    if finding is not None:
+        if finding.through and state is AttestationState.VERIFIED:
+            return f"{finding.reason} It covers this file through its container {finding.through}."
+        return finding.reason
     if state is AttestationState.ABSENT and asked_at is not None:
         sources = " and ".join(sorted({entry.source for entry in inquiries}))
         return f"{sources} holds no attestation for it (asked {asked_at:%Y-%m-%d %H:%M} UTC)."

@@ -31,3 +31,8 @@ def read_release_directory(
     if not documents:
         raise MissingFile(f"the directory has no {MANIFEST_FILE} and no build-info-<tag>.txt", where=str(directory))
     return build_info_release.read(files, max_asset_bytes, outside, work, check=check)
+
+
+def is_document(name: str) -> bool:
+    """Whether a file of this name describes a release in a format known here."""
+    return name == MANIFEST_FILE or bool(build_info_release.documents({name: Path(name)}))

@@ -204,6 +204,29 @@ def test_a_release_that_cannot_be_imported_is_listed_with_its_reason(forge: Forg
     assert row.problem["what"] in html.replace("&#x27;", "'").replace("&quot;", '"')
 
 
+def test_a_release_of_something_else_is_listed_and_nothing_of_it_is_downloaded(forge: Forge) -> None:
+    (published,) = forge.server.description.releases
+    other = PublishedRelease("v9", forge.commit, published.published_at, {"katana.exe": EXAMPLE})
+    forge.server.description = RepositoryDescription(REPOSITORY, 100001, 200002, [other])
+    followed = forge.synchronise(follow(forge))
+    assert followed.problem is None
+    row = FollowedRelease.objects.get()
+    assert row.problem is not None
+    assert row.problem["code"] == "no-publication"
+    assert not any("assets" in request.path for request in forge.server.requests)
+
+
+def test_what_github_refuses_is_tried_again_without_end_and_a_bad_release_is_not(forge: Forge) -> None:
+    followed = follow(forge)
+    tarball = next(forge.directory.glob("*.tar.gz"))
+    good = tarball.read_bytes()
+    next(forge.directory.glob("build-info*")).write_text("nonsense")
+    for _ in range(following.MAX_ATTEMPTS + 2):
+        forge.synchronise(followed)
+    assert FollowedRelease.objects.get().attempts == following.MAX_ATTEMPTS
+    assert tarball.read_bytes() == good
+
+
 def test_a_synchronisation_is_taken_once(forge: Forge) -> None:
     followed = follow(forge)
     now = timezone.now()

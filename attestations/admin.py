@@ -1,0 +1,52 @@
+"""The administration pages of attestations: whom to expect and what to follow can be edited, evidence only read."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from attestations.models import ExpectedPublisher, FindingRecord, FollowedRelease, Following, TrustRootRecord
+
+
+@admin.register(ExpectedPublisher)
+class ExpectedPublisherAdmin(admin.ModelAdmin[ExpectedPublisher]):
+    list_display = ("project", "repository", "workflow", "ref")
+
+
+@admin.register(Following)
+class FollowingAdmin(admin.ModelAdmin[Following]):
+    list_display = ("repository", "project", "is_enabled", "synced_at", "next_sync_at", "problem")
+    readonly_fields = ("repository_id", "owner_id", "synced_at", "problem")
+
+
+@admin.register(FollowedRelease)
+class FollowedReleaseAdmin(admin.ModelAdmin[FollowedRelease]):
+    """``attempts`` can be set back, so that a release is imported again."""
+
+    list_display = ("tag", "following", "published_at", "release", "attempts", "problem")
+    readonly_fields = ("following", "tag", "commit", "published_at", "listed_at", "assets", "release", "problem")
+
+
+class ReadOnly[Row: (FindingRecord, TrustRootRecord)](admin.ModelAdmin[Row]):
+    """Evidence and roots: shown here, made elsewhere."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+
+@admin.register(FindingRecord)
+class FindingAdmin(ReadOnly[FindingRecord]):
+    list_display = ("sighting", "state", "repository", "commit", "workflow", "found_at")
+    list_filter = ("state",)
+    search_fields = ("commit", "workflow", "run_url", "issuer", "repository", "log_index")
+
+
+@admin.register(TrustRootRecord)
+class TrustRootAdmin(ReadOnly[TrustRootRecord]):
+    list_display = ("name", "tuf_url", "refreshed_at", "problem")
