@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 
+from attestations import tasks
+from attestations.domain.repository import Repository
 from attestations.models import ExpectedPublisher, FindingRecord, FollowedRelease, Following, TrustRootRecord
+from attestations.services import following
 
 
 @admin.register(ExpectedPublisher)
 class ExpectedPublisherAdmin(admin.ModelAdmin[ExpectedPublisher]):
     list_display = ("project", "repository", "workflow", "ref")
 
+    def save_model(self, request: HttpRequest, obj: ExpectedPublisher, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
+        """Findings rest on the policy: another one has them made anew."""
+        super().save_model(request, obj, form, change)
+        transaction.on_commit(tasks.hint_verify_again)
+
 
 @admin.register(Following)
 class FollowingAdmin(admin.ModelAdmin[Following]):
     list_display = ("repository", "project", "is_enabled", "synced_at", "next_sync_at", "problem")
-    readonly_fields = ("repository_id", "owner_id", "synced_at", "problem")
+    readonly_fields = ("repository_id", "owner_id", "synced_at", "running_until", "problem")
+    actions = ("synchronise_now",)
+
+    @admin.action(description="Synchronise now")
+    def synchronise_now(self, request: HttpRequest, queryset: QuerySet[Following]) -> None:
+        for row in queryset:
+            following.ask_soon(Repository.parse(row.repository))
+            tasks.hint(row.pk)
 
 
 @admin.register(FollowedRelease)

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from django.http import Http404, HttpRequest
-from ninja import Router
+from ninja import Query, Router
 
-from attestations.models import BundleRecord
-from attestations.schemas import BundleDetailOut, SightingOut, finding_out, raw_address
+from attestations.models import BundleRecord, FindingRecord
+from attestations.schemas import BundleDetailOut, ClaimedOut, ClaimFilter, SightingOut, finding_out, raw_address
 
 router = Router()
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@router.get("/attestations", response=list[ClaimedOut])
+def attestations(
+    request: HttpRequest,
+    claims: Query[ClaimFilter],
+    limit: Annotated[int, Query(ge=1, le=100)] = 25,
+) -> list[ClaimedOut]:
+    """Findings whose verified claims are these, newest first: who signed what, for which release."""
+    found = FindingRecord.objects.filter(**claims.model_dump(exclude_none=True)).exclude(signer="")
+    rows = found.select_related("sighting__bundle", "sighting__release__project").order_by("-found_at", "-pk")
+    return [
+        ClaimedOut(
+            project=row.sighting.release.project.name,
+            tag=row.sighting.release.tag,
+            role=row.sighting.role,
+            bundle=row.sighting.bundle.sha256,
+            finding=finding_out(row),
+        )
+        for row in rows.defer("sighting__bundle__content")[:limit]
+    ]
 
 
 @router.get("/attestations/{sha256}", response=BundleDetailOut)

@@ -92,6 +92,8 @@ class Following(models.Model):
     owner_id = models.CharField(max_length=40, blank=True)
     is_enabled = models.BooleanField(default=True)
     next_sync_at = models.DateTimeField(default=timezone.now)
+    running_until = models.DateTimeField(null=True)
+    """While this lies ahead a worker synchronises it; one that died is given up then."""
     synced_at = models.DateTimeField(null=True)
     problem = models.JSONField(null=True)
     """Why the last synchronisation failed, as a named error; null when it did not."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from ninja import Schema
+from pydantic import Field
 
 from attestations.models import FindingRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
@@ -83,6 +85,28 @@ class ComponentAttestationOut(Schema):
 class ReleaseAttestationsOut(Schema):
     components: list[ComponentAttestationOut]
     stray: list[BundleOut]
+
+
+class ClaimFilter(Schema):
+    """Exact values of verified claims; those not given are not asked."""
+
+    commit: str | None = None
+    workflow: str | None = None
+    run_url: str | None = None
+    issuer: str | None = None
+    repository: str | None = None
+    log_index: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+    integrated_at: datetime | None = None
+
+
+class ClaimedOut(Schema):
+    """A finding that claims were verified for, and what it was found for; ``bundle`` is the sha256 of its bytes."""
+
+    project: str
+    tag: str
+    role: str
+    bundle: str
+    finding: FindingOut
 
 
 class SightingOut(Schema):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from celery import shared_task
 from django.utils import timezone
@@ -15,10 +16,19 @@ logger = logging.getLogger(__name__)
 
 def hint(following_id: int) -> bool:
     """Tell the workers that a repository is due; False when the broker cannot be reached, which is no error."""
+    return _told(lambda: synchronise.delay(following_id), f"repository {following_id}")
+
+
+def hint_verify_again() -> None:
+    """Tell the workers that findings may be out of date."""
+    _told(verify_again.delay, "verifying again")
+
+
+def _told(tell: Callable[[], object], what: str) -> bool:
     try:
-        synchronise.delay(following_id)
+        tell()
     except OperationalError as error:
-        logger.warning("broker unreachable, repository %s waits for the schedule: %s", following_id, error)
+        logger.warning("broker unreachable, %s waits for the schedule: %s", what, error)
         return False
     return True
 

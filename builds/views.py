@@ -24,8 +24,10 @@ def releases(request: HttpRequest) -> HttpResponse:
     if before and not (before.isascii() and before.isdigit()):
         raise Http404("before is not a release number")
     page = pages.release_page(attestations_of=standing.attestations_of, before=int(before[:18]) if before else None)
-    waiting = listing.not_imported() if not before else []
-    return render(request, "builds/releases.html", {"views": page.views, "older": page.older, "waiting": waiting})
+    context: dict[str, object] = {"views": page.views, "older": page.older}
+    if not before:
+        context |= {"waiting": listing.not_imported(), "followed": listing.followed()}
+    return render(request, "builds/releases.html", context)
 
 
 @require_GET

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from attestations.domain.github_errors import GitHubError, RateLimited
+from attestations.domain.github_errors import AssetChanged, GitHubError, RateLimited
 from attestations.domain.policy import GITHUB_HOSTED
 from attestations.domain.repository import Repository
 from attestations.github import GitHub, GitHubRelease, RepositoryIdentity
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Importing failed this often: it is told, and tried again only when somebody asks.
 MAX_ATTEMPTS = 5
+LONGEST_SYNCHRONISATION = timedelta(hours=2)
 
 
 class RepositoryReplaced(PortalError):
@@ -83,17 +84,23 @@ def _free_name(repository: Repository, source: str) -> str:
     return f"{repository.owner.lower()}-{short}"[:80] if taken else short
 
 
+def _idle(now: datetime) -> QuerySet[Following]:
+    return Following.objects.filter(Q(running_until=None) | Q(running_until__lt=now), is_enabled=True)
+
+
 def due(now: datetime) -> list[int]:
     """Primary keys of what should be synchronised; each is taken by ``take`` before work starts."""
-    return list(Following.objects.filter(is_enabled=True, next_sync_at__lte=now).values_list("pk", flat=True))
+    return list(_idle(now).filter(next_sync_at__lte=now).values_list("pk", flat=True))
 
 
 def take(following_id: int, now: datetime) -> bool:
-    """Claim one synchronisation by moving its next time; False when somebody else has it."""
+    """Claim one synchronisation that is due; False when somebody else has it.
+
+    What a webhook asks for meanwhile stays due, and is done after this one.
+    """
     later = now + timedelta(seconds=settings.ENVIRONMENT.sync_seconds)
-    return bool(
-        Following.objects.filter(pk=following_id, is_enabled=True, next_sync_at__lte=now).update(next_sync_at=later)
-    )
+    claimed = _idle(now).filter(pk=following_id, next_sync_at__lte=now)
+    return bool(claimed.update(next_sync_at=later, running_until=now + LONGEST_SYNCHRONISATION))
 
 
 def ask_soon(repository: Repository) -> int | None:
@@ -118,7 +125,10 @@ def synchronise(following_id: int, github: GitHub | None = None) -> None:
     finally:
         if github is None:
             client.close()
-    changes: dict[str, object] = {"problem": problem.as_dict() if problem is not None else None}
+    changes: dict[str, object] = {
+        "problem": problem.as_dict() if problem is not None else None,
+        "running_until": None,
+    }
     if problem is None:
         changes["synced_at"] = timezone.now()
     if isinstance(problem, RateLimited):
@@ -198,6 +208,7 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
         row.release = _download_and_import(following.project, entry, row.commit, github)
         row.problem = None
     except GitHubError as error:
+        row.attempts += isinstance(error, AssetChanged)
         row.problem = error.as_dict()
         raise
     except PortalError as error:

@@ -290,8 +290,14 @@ def test_hostile_claims_are_shown_as_text_and_quoted_for_the_shell(
     assert "'&quot;'&quot;'" in html or "&#x27;&quot;&#x27;&quot;&#x27;" in html
 
 
-def test_verified_claims_can_be_searched_by_column(release: Release, domain: TrustDomain) -> None:
+def test_verified_claims_can_be_searched_by_column(release: Release, domain: TrustDomain, client: Client) -> None:
     attest_all(release, domain)
+    told = client.get(
+        "/api/v1/attestations", {"commit": COMMIT, "workflow": ".github/workflows/release-tee.yml"}
+    ).json()
+    assert {entry["role"] for entry in told} == set(Role)
+    assert client.get("/api/v1/attestations", {"commit": "0" * 40}).json() == []
+    assert client.get("/api/v1/attestations", {"limit": 101}).status_code == 422
     found = FindingRecord.objects.filter(commit=COMMIT, workflow=".github/workflows/release-tee.yml", log_index__gte=0)
     assert found.count() == len(Role)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from attestations.domain.repository import Repository
-from attestations.models import FollowedRelease
 from attestations.services import following
 from builds.domain.errors import PortalError
 
@@ -36,10 +36,4 @@ class Command(BaseCommand):
             )
         if options["later"]:
             return
-        following.synchronise(followed.pk)
-        followed.refresh_from_db()
-        for row in FollowedRelease.objects.filter(following=followed):
-            problem = f": {row.problem['what']} ({row.problem['where']})" if row.problem is not None else ""
-            self.stdout.write(f"  {row.tag}: {'imported' if row.release_id else 'listed, not imported'}{problem}")
-        if followed.problem is not None:
-            raise CommandError(f"{followed.problem['code']}: {followed.problem['what']}. {followed.problem['todo']}")
+        call_command("synchronise", str(repository), stdout=self.stdout)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from attestations.services import trust_roots
+from attestations.services import trust_roots, verification
 from attestations.sigstore_verifier import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot
 from builds.domain.errors import PortalError
 
@@ -39,6 +39,7 @@ class Command(BaseCommand):
                 case _:
                     root = trust_roots.refresh(options["name"])
                     self.stdout.write(f"{root.name} is current: sha256:{root.ref.sha256}")
+                    self._verify_again()
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
 
@@ -62,6 +63,10 @@ class Command(BaseCommand):
         root = trust_roots.add(name, content, origin, tuf_url=options["tuf_url"], tuf_root=tuf_root)
         self.stdout.write(f"{root.name} added: sha256:{root.ref.sha256}")
         self.stdout.write("It counts for a project once that project's expected publisher names it.")
+        self._verify_again()
+
+    def _verify_again(self) -> None:
+        self.stdout.write(f"{verification.verify_all()} findings made anew")
 
 
 def _chosen(content: bytes, line: int | None, where: str) -> bytes:
