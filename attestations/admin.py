@@ -12,6 +12,7 @@ from attestations import tasks
 from attestations.domain.repository import Repository
 from attestations.models import ExpectedPublisher, FindingRecord, FollowedRelease, Following, TrustRootRecord
 from attestations.services import following
+from builds.admin import ReadOnly
 
 
 @admin.register(ExpectedPublisher)
@@ -43,19 +44,6 @@ class FollowedReleaseAdmin(admin.ModelAdmin[FollowedRelease]):
 
     list_display = ("tag", "following", "published_at", "release", "attempts", "problem")
     readonly_fields = ("following", "tag", "commit", "published_at", "listed_at", "assets", "release", "problem")
-
-
-class ReadOnly[Row: (FindingRecord, TrustRootRecord)](admin.ModelAdmin[Row]):
-    """Evidence and roots: shown here, made elsewhere."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
 
 
 @admin.register(FindingRecord)

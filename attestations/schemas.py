@@ -8,56 +8,15 @@ from typing import Annotated
 from ninja import Schema
 from pydantic import Field
 
+from attestations.domain.report import CheckOut, ClauseOut, FindingDocument, LogOut
 from attestations.models import FindingRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
 
 
-class CheckOut(Schema):
-    step: str
-    state: str
-    detail: str
+class FindingOut(FindingDocument):
+    """A finding with the time it was made; otherwise what `verify_bundle --json` prints."""
 
-
-class ClauseOut(Schema):
-    name: str
-    expected: str
-    found: str
-    state: str
-
-
-class LogOut(Schema):
-    kind: str
-    index: int | None
-    log_id: str
-    inclusion: str
-    integrated_at: datetime | None
-
-
-class FindingOut(Schema):
-    """One judgement of one bundle for one component; claims are empty unless the signature held."""
-
-    state: str
-    reason: str
     found_at: datetime
-    verifier: str
-    trust_root: str
-    trust_root_sha256: str
-    checks: list[CheckOut]
-    clauses: list[ClauseOut]
-    signer: str
-    issuer: str
-    repository: str
-    commit: str
-    ref: str
-    workflow: str
-    run_url: str
-    runner_environment: str
-    predicate_type: str
-    subject_name: str
-    through: str
-    log: LogOut | None
-    signed_at: datetime | None
-    time_source: str
 
 
 class BundleOut(Schema):

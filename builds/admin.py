@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Model
 from django.http import HttpRequest
 
 from builds.models import AcceptedOpaqueInput, Material, Project, Rebuild, Rebuilder, Release
@@ -19,7 +20,7 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     inlines = (AcceptedOpaqueInputInline,)
 
 
-class ReadOnly[Row: (Release, Rebuild, Material, Rebuilder)](admin.ModelAdmin[Row]):
+class ReadOnly[Row: Model](admin.ModelAdmin[Row]):
     """Evidence: shown, never edited here."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

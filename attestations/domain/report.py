@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from datetime import datetime
 
 from attestations.domain.findings import Finding
 from attestations.domain.identity import KeyIdentity, SignerIdentity
+from builds.domain.frozen import Frozen
 
 
-class CheckOut(TypedDict):
+class CheckOut(Frozen):
     step: str
     state: str
     detail: str
 
 
-class ClauseOut(TypedDict):
+class ClauseOut(Frozen):
     name: str
     expected: str
     found: str
     state: str
 
 
-class LogOut(TypedDict):
+class LogOut(Frozen):
+    """``index`` is null where it is larger than the database holds; ``integrated_at`` where no promise signs it."""
+
     kind: str
     index: int | None
     log_id: str
     inclusion: str
-    integrated_at: str | None
+    integrated_at: datetime | None
 
 
-class FindingOut(TypedDict):
-    """Times are RFC 3339 in UTC; "" and null mean that the bundle has no such thing."""
+class FindingDocument(Frozen):
+    """One judgement of one bundle for one file. Claims are empty unless the signature held; times are UTC."""
 
     state: str
     reason: str
@@ -51,17 +54,17 @@ class FindingOut(TypedDict):
     subject_name: str
     through: str
     log: LogOut | None
-    signed_at: str | None
+    signed_at: datetime | None
     time_source: str
 
 
-def finding_document(finding: Finding) -> FindingOut:
+def finding_document(finding: Finding) -> FindingDocument:
     """The document of a finding that was just made."""
     verification = finding.verification
     root, log, statement = verification.trust_root, verification.log, verification.statement
     signer = verification.signer
     claims = signer if isinstance(signer, SignerIdentity) else SignerIdentity("", {})
-    return FindingOut(
+    return FindingDocument(
         state=finding.state.value,
         reason=finding.reason,
         verifier=verification.verifier,
@@ -88,11 +91,11 @@ def finding_document(finding: Finding) -> FindingOut:
             index=log.index,
             log_id=log.log_id,
             inclusion=log.inclusion,
-            integrated_at=log.integrated_at.isoformat() if log.integrated_at is not None else None,
+            integrated_at=log.integrated_at,
         )
         if log is not None
         else None,
-        signed_at=verification.signed_at.isoformat() if verification.signed_at is not None else None,
+        signed_at=verification.signed_at,
         time_source=verification.time_source,
     )
 

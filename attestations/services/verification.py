@@ -152,12 +152,12 @@ def finding_record(sighting: Sighting, finding: Finding, basis: str) -> FindingR
     document = finding_document(finding)
     verification = finding.verification
     log = verification.log
-    texts = {name: str(document[name])[:limit] for name, limit in CLAIM_COLUMNS.items()}  # type: ignore[literal-required]
+    texts = {name: str(getattr(document, name))[:limit] for name, limit in CLAIM_COLUMNS.items()}
     return FindingRecord(
         sighting=sighting,
         basis=basis,
-        checks=[list(check.values()) for check in document["checks"]],
-        clauses=[list(clause.values()) for clause in document["clauses"]],
+        checks=[list(check) for check in finding.checks],
+        clauses=[list(clause) for clause in finding.clauses],
         log_kind=log.kind if log is not None else "",
         log_index=log.index if log is not None and log.index <= _MAX_INDEX else None,
         log_id=log.log_id if log is not None else "",

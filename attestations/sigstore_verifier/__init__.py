@@ -1,5 +1,6 @@
 """The only importer of sigstore: bundles in, what cryptography says of them out. Nothing here uses the network."""
 
+from attestations.sigstore_verifier.outcome import VERIFIER
 from attestations.sigstore_verifier.parts import MAX_BUNDLE_BYTES
 from attestations.sigstore_verifier.trust_root import (
     MAX_TRUST_ROOT_BYTES,
@@ -7,7 +8,7 @@ from attestations.sigstore_verifier.trust_root import (
     TrustRoot,
     read_trust_roots,
 )
-from attestations.sigstore_verifier.verifier import VERIFIER, BundleVerifier, MalformedKey, TrustedKey, read_public_key
+from attestations.sigstore_verifier.verifier import BundleVerifier, MalformedKey, TrustedKey, read_public_key
 
 __all__ = [
     "MAX_BUNDLE_BYTES",

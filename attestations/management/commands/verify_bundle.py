@@ -5,7 +5,6 @@ Exit 0: verified. 1: rejected, or signed by somebody else. 2: unreadable. 3: usa
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -15,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from attestations.domain.findings import Artifact, CheckState, Finding, judge_bundle
 from attestations.domain.policy import GITHUB_ISSUER, ClauseState, PublisherPolicy
-from attestations.domain.report import finding_document
+from attestations.domain.report import finding_document, signer_name
 from attestations.domain.repository import Repository
 from attestations.sigstore_verifier import (
     MAX_BUNDLE_BYTES,
@@ -96,7 +95,7 @@ class Command(BaseCommand):
         verification = verifier.verify(data, artifact.content)
         finding = judge_bundle(verification, artifact, policy, partial=True)
         if options["json"]:
-            self.stdout.write(json.dumps(finding_document(finding), indent=2))
+            self.stdout.write(finding_document(finding).model_dump_json(indent=2))
         else:
             self._tell(finding, is_judged=policy is not None)
         raise _Verdict(_EXITS[finding.state])
@@ -111,7 +110,7 @@ class Command(BaseCommand):
         for name, expected, found, clause_state in finding.clauses:
             self.stdout.write(f"  {_MARKS[clause_state]:<12} {name}: expected {expected}, found {found or 'nothing'}")
         if finding.state is AttestationState.VERIFIED and not is_judged:
-            signer = finding_document(finding)["signer"]
+            signer = signer_name(finding.verification.signer)
             self.stdout.write(
                 f"NOT ASKED who signed it: {signer}. Anyone can make a valid signature;"
                 " name --repository or --identity."
