@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+# Verifiers look for the checkpoint's signer by the host of the log's address in the trust root.
 ORIGIN = "log.local.invalid"
+ADDRESS = f"https://{ORIGIN}"
+_TREE_ID = 1
 _LEAF, _NODE = b"\x00", b"\x01"
 
 
@@ -48,7 +51,7 @@ class TransparencyLog:
                 "rootHash": _b64(root),
                 "treeSize": str(self.size),
                 "hashes": [_b64(sibling) for sibling in proof],
-                "checkpoint": {"envelope": self._checkpoint(root)},
+                "checkpoint": {"envelope": self._checkpoint(root, has_promise=integrated_at is not None)},
             },
             "canonicalizedBody": _b64(body),
         }
@@ -73,8 +76,10 @@ class TransparencyLog:
             root = hashlib.sha256(_NODE + left + root).digest()
         return root
 
-    def _checkpoint(self, root: bytes) -> str:
-        note = f"{ORIGIN}\n{self.size}\n{_b64(root)}\n"
+    def _checkpoint(self, root: bytes, *, has_promise: bool) -> str:
+        """A signed note; Rekor v1, which alone gives promises, names its tree after the host."""
+        origin = f"{ORIGIN} - {_TREE_ID}" if has_promise else ORIGIN
+        note = f"{origin}\n{self.size}\n{_b64(root)}\n"
         signature = self.log_id[:4] + self.key.sign(note.encode(), ec.ECDSA(SHA256()))
         return f"{note}\n\N{EM DASH} {ORIGIN} {_b64(signature)}\n"
 

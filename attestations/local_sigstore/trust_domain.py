@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from attestations.domain.policy import GITHUB_HOSTED, GITHUB_ISSUER, SLSA_PROVENANCE_V1
 from attestations.domain.statement import PAYLOAD_TYPE
 from attestations.local_sigstore.certificates import Authority, authority, leaf
-from attestations.local_sigstore.log import TransparencyLog, canonical
+from attestations.local_sigstore.log import ADDRESS, TransparencyLog, canonical
 from attestations.local_sigstore.timestamps import timestamp_response
 from builds.domain.digest import Digest
 
@@ -247,7 +247,7 @@ class TrustDomain:
     def _log_instance(self, key: ec.EllipticCurvePublicKey) -> dict[str, object]:
         encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return {
-            "baseUrl": "https://local.invalid",
+            "baseUrl": ADDRESS,
             "hashAlgorithm": "SHA2_256",
             "publicKey": {
                 "rawBytes": _b64(encoded),

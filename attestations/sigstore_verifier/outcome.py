@@ -44,6 +44,9 @@ _STEPS: tuple[tuple[str, Step], ...] = (
 _SIGNED_STEPS = (Step.CERTIFICATE, Step.SCT, Step.TIME, Step.LOG, Step.SIGNATURE)
 
 
+_SIGNATURE_HOLDS = Check(Step.SIGNATURE, CheckState.PASSED)
+
+
 @dataclass(frozen=True, slots=True)
 class Proven:
     """What held: the signer, what was signed, when, and under which root."""
@@ -70,7 +73,7 @@ def verified(parts: BundleParts, found: Proven) -> Verification:
             CheckState.PASSED if log is not None else CheckState.NOT_USED,
             f"{log.kind}, index {log.index}, by {log.inclusion}" if log is not None else "not in any log",
         ),
-        Check(Step.SIGNATURE, CheckState.PASSED),
+        _SIGNATURE_HOLDS,
     )
     statement = None
     envelope = parts.model.dsse_envelope

@@ -97,8 +97,7 @@ def read_bundle(data: bytes) -> BundleParts:
     _refuse_crowds(material)
     if _is_standard(material, entries):
         standard = TimedBundle(bundle_v1.Bundle.from_json(data))
-        entry = AnyEntry(standard.log_entry._inner)
-        return BundleParts(standard._inner, entry, standard.signing_certificate, standard)
+        return BundleParts(standard._inner, standard.log_entry, standard.signing_certificate, standard)
     model = bundle_v1.Bundle.from_json(json.dumps(_without_entries(document, material)))
     _one_signature(model)
     promised = AnyEntry(PromisedEntryModel.from_json(json.dumps(entries[0]))) if entries else None

@@ -109,21 +109,28 @@ class BundleVerifier:
         if parts.certificate is None:
             return self._by_key(parts, frozenset(artifact))
         try:
-            issuer = parts.certificate.issuer
-            roots = [root for root in self._roots if issuer in root.issuers]
-            if not roots:
-                named = printable(issuer.rfc4514_string())
-                reason = f"The certificate was issued by {named!r}, which is in no trust root used here."
-                return rejected(Step.CERTIFICATE, reason, None)
+            return self._by_certificate(parts, parts.certificate, frozenset(artifact))
         except _HOSTILE as error:
             return unreadable(error)
+
+    def _by_certificate(
+        self, parts: BundleParts, certificate: Certificate, artifact: frozenset[Digest]
+    ) -> Verification:
+        """Under the only root, or under those that name the certificate's issuer."""
+        roots = self._roots
+        if len(roots) > 1:
+            issuer = certificate.issuer
+            roots = tuple(root for root in roots if issuer in root.issuers)
         result = None
         for root in roots:
-            result = _under_root(parts, root, frozenset(artifact))
+            result = _under_root(parts, root, artifact)
             if result.state is AttestationState.VERIFIED:
-                break
-        assert result is not None  # noqa: S101 - there is at least one root
-        return result
+                return result
+        if result is not None and certificate.issuer in roots[0].issuers:
+            return result
+        named = printable(certificate.issuer.rfc4514_string())
+        reason = f"The certificate was issued by {named!r}, which is in no trust root used here."
+        return rejected(Step.CERTIFICATE, reason, None)
 
     def _by_key(self, parts: BundleParts, artifact: frozenset[Digest]) -> Verification:
         if not self._keys:

@@ -27,7 +27,7 @@ from attestations.domain.identity import KeyIdentity, SignerIdentity
 from attestations.domain.policy import PublisherPolicy
 from attestations.local_sigstore import Logging, TrustDomain
 from attestations.sigstore_verifier import BundleVerifier, TrustRoot, read_public_key
-from attestations.sigstore_verifier.additions import WRITTEN_FOR
+from attestations.sigstore_verifier.additions import WRITTEN_FOR, AnyEntry
 from builds.domain.digest import Digest
 from builds.domain.verdict import AttestationState
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
@@ -413,6 +413,15 @@ def test_a_key_signed_bundle_with_a_log_entry_needs_a_root_that_knows_the_log(
     stranger = TrustRoot.read("stranger", TrustDomain("stranger").trusted_root())
     assert BundleVerifier([stranger], [key]).verify(data).state is AttestationState.REJECTED
     assert BundleVerifier([], [key]).verify(data).state is AttestationState.REJECTED
+
+
+def test_what_a_promise_signs_is_what_sigstore_would_have_it_sign(domain: TrustDomain, bundle: bytes) -> None:
+    standard = Bundle.from_json(bundle)
+    theirs = standard.log_entry._encode_canonical()
+    assert AnyEntry(standard.log_entry._inner)._encode_canonical() == theirs
+    huge = changed(bundle, lambda document: entry_of(document).update(logIndex=str(2**60)))
+    root = TrustRoot.read("local", domain.trusted_root())
+    assert BundleVerifier([root]).verify(huge).state is AttestationState.REJECTED
 
 
 def test_verifying_says_nothing_on_the_log(
