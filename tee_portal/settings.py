@@ -79,7 +79,8 @@ DEBUG = ENVIRONMENT.debug
 ALLOWED_HOSTS = [host for host in ENVIRONMENT.allowed_hosts.split(",") if host]
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Its pages are found by the addresses: a command that shows none does not load what they need.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

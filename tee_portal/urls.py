@@ -23,6 +23,7 @@ class TagConverter:
 
 
 register_converter(TagConverter, "tag")
+admin.autodiscover()
 
 urlpatterns = [
     path("", views.releases, name="releases"),
