@@ -35,7 +35,17 @@ EXTENSIONS: Mapping[int, str] = {
 }
 FIRST_DER_EXTENSION = 8
 
-_WORKFLOW_URI = re.compile(r"(?P<repository>https://[^@\s]+?)/(?P<path>\.github/workflows/[^@\s]+)@(?P<ref>\S+)")
+_LONGEST_URI = 2000
+# A file may be named release.yml@x.yml: what follows the @ is a full ref or a commit, which no file name can be.
+_COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
+_WORKFLOW_URI = re.compile(
+    rf"(?P<repository>https://[^@\s]+?)/(?P<path>\.github/workflows/[^@\s]+)@(?P<ref>refs/\S+|{_COMMIT})"
+)
+
+
+def is_commit(text: str) -> bool:
+    """Whether the text is a git commit's full name, as a reusable workflow may be called by."""
+    return re.fullmatch(_COMMIT, text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,8 @@ class WorkflowReference:
     @classmethod
     def parse(cls, uri: str) -> WorkflowReference | None:
         """Read ``https://host/owner/name/.github/workflows/file@ref``; None for anything else."""
-        match = _WORKFLOW_URI.fullmatch(uri)
+        # The pattern looks at each place again for each start of a path: no forge's names are this long.
+        match = _WORKFLOW_URI.fullmatch(uri) if len(uri) <= _LONGEST_URI else None
         return cls(match["repository"], match["path"], match["ref"]) if match is not None else None
 
 

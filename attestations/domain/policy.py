@@ -11,10 +11,9 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple, Self
 
-from attestations.domain.identity import KeyIdentity, SignerIdentity, WorkflowReference
+from attestations.domain.identity import KeyIdentity, SignerIdentity, WorkflowReference, is_commit
 from attestations.domain.statement import Statement
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -82,9 +81,14 @@ class PublisherPolicy:
         return replace(self, commit=commit)
 
     @property
+    def names_keys_only(self) -> bool:
+        """Whether nobody but the holder of a plain key is expected; then no certificate is."""
+        return bool(self.keys) and not self.repository and not self.san
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """What a policy must name before its yes means anything."""
-        if self.keys and not self.repository and not self.san:
+        if self.names_keys_only:
             return ()
         wanted = {"issuer": self.issuer}
         if not self.san:
@@ -106,7 +110,8 @@ class PublisherPolicy:
             named = sorted(statement.source_commits) if statement else []
             found = self.commit if self.commit in named else ", ".join(named[:3])
             return (_key_clause(self.keys, signer), _equal(COMMIT_CLAUSE, self.commit, found), predicate)
-        return (*self._certificate_clauses(signer), predicate)
+        instead = (_key_instead_clause(self.keys),) if self.names_keys_only else ()
+        return (*instead, *self._certificate_clauses(signer), predicate)
 
     def _certificate_clauses(self, signer: SignerIdentity) -> tuple[Clause, ...]:
         caller = signer.caller
@@ -136,8 +141,7 @@ class PublisherPolicy:
         """The workflow that signed: the one that was started, unless the policy names another."""
         name = "build signer"
         if self.build_signer:
-            pattern = self.build_signer if "@" in self.build_signer else f"{self.build_signer}@**"
-            state = _state(signer.signer_uri, matches(pattern, signer.signer_uri))
+            state = _state(signer.signer_uri, _is_signer(self.build_signer, signer.signer_uri))
             return Clause(name, self.build_signer, signer.signer_uri, state)
         if not self.workflow:
             return self._signer_repository_clause(name, signer)
@@ -156,15 +160,38 @@ class PublisherPolicy:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether ``*`` (anything but a slash) and ``**`` (anything) make the pattern the text."""
-    return _compiled(pattern).fullmatch(text) is not None
+    """Whether ``*`` (anything but a slash) and ``**`` (anything) make the pattern the text.
+
+    In linear time for each star, which a regular expression is not: tags with many dashes come from strangers.
+    """
+    reached = {0}
+    for part in re.split(r"(\*\*|\*)", pattern):
+        if part in {"*", "**"}:
+            reached = _after_star(reached, text, crosses=part == "**")
+        else:
+            reached = {at + len(part) for at in reached if text.startswith(part, at)}
+        if not reached:
+            return False
+    return len(text) in reached
 
 
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*)", pattern)
-    expression = "".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
-    return re.compile(expression, re.DOTALL)
+def _after_star(reached: set[int], text: str, *, crosses: bool) -> set[int]:
+    """Every place in the text that a star can lead to from those reached before it."""
+    found, is_open = set(), False
+    for at in range(len(text) + 1):
+        # What was open before a slash stays open behind it for ``**`` only.
+        is_open = at in reached or (is_open and (crosses or text[at - 1] != "/"))
+        if is_open:
+            found.add(at)
+    return found
+
+
+def _is_signer(pattern: str, uri: str) -> bool:
+    """A pattern without ref takes any, but nothing else after the ``@``: ``x.yml@y.yml`` is another file than x.yml."""
+    if "@" in pattern:
+        return matches(pattern, uri)
+    place, _, commit = uri.rpartition("@")
+    return matches(f"{pattern}@refs/**", uri) or (is_commit(commit) and matches(pattern, place))
 
 
 def _state(found: str, holds: bool) -> ClauseState:
@@ -201,6 +228,12 @@ def _any_of(name: str, accepted: tuple[str, ...], found: str) -> Clause:
     if not accepted:
         return Clause(name, ANY, found, ClauseState.NOT_ASKED)
     return Clause(name, " or ".join(accepted), found, _state(found, found in accepted))
+
+
+def _key_instead_clause(accepted: tuple[str, ...]) -> Clause:
+    """A policy that names only keys says nothing of certificates, which anybody can get: none is expected."""
+    expected = " or ".join(f"sha256:{key}" for key in accepted)
+    return Clause("public key", expected, "a certificate, no plain key", ClauseState.UNMET)
 
 
 def _key_clause(accepted: tuple[str, ...], signer: KeyIdentity) -> Clause:

@@ -21,7 +21,8 @@ MAX_SUBJECTS = 4096
 
 _ALGORITHM_NAMES = frozenset(Algorithm)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+# Controls (C1 too: terminals obey them), line ends, what turns the direction of writing, and lone surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class MalformedStatement(MalformedInput):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -18,6 +19,7 @@ from builds.models import Component, Release
 # How publishers and tools name the bundle of a file: the file's name with one of these after it.
 BUNDLE_SUFFIXES = (".sigstore.json", ".sigstore", ".sigstore.jsonl", ".intoto.jsonl", ".bundle.json", ".bundle")
 MAX_LINES = 100
+MAX_BYTES = 16 * MAX_BUNDLE_BYTES
 
 
 class TooManyBundles(LimitExceeded):
@@ -59,15 +61,21 @@ def collect_from_directory(release: Release, directory: Path) -> int:
 
 def _bundles_in(path: Path) -> list[bytes]:
     """One bundle, or one on each line (JSON Lines), none larger than bundles are."""
+    bundles: list[bytes] = []
     is_lines = path.name.endswith(".jsonl")
     with path.open("rb") as file:
-        data = file.read((MAX_LINES if is_lines else 1) * MAX_BUNDLE_BYTES + 1)
-    bundles = [line for line in data.splitlines() if line.strip()] if is_lines else [data]
-    if len(bundles) > MAX_LINES or any(len(bundle) > MAX_BUNDLE_BYTES for bundle in bundles):
-        raise TooManyBundles(
-            f"the file holds more than {MAX_LINES} bundles, or one of more than {MAX_BUNDLE_BYTES} bytes",
-            where=path.name,
-        )
+        pieces = iter(partial(file.readline if is_lines else file.read, MAX_BUNDLE_BYTES + 1), b"")
+        # Piece by piece: a file of nothing but line ends would need eight times its size as a list.
+        for number, piece in enumerate(pieces, start=1):
+            if number > (MAX_LINES if is_lines else 1) or len(piece) > MAX_BUNDLE_BYTES:
+                raise TooManyBundles(
+                    f"the file holds more than {MAX_LINES} lines, or a bundle of more than {MAX_BUNDLE_BYTES} bytes",
+                    where=path.name,
+                )
+            if piece.strip() or not is_lines:
+                bundles.append(piece.rstrip(b"\r\n") if is_lines else piece)
+            if sum(map(len, bundles)) > MAX_BYTES:
+                raise TooManyBundles(f"the file's bundles have more than {MAX_BYTES} bytes", where=path.name)
     return bundles
 
 
@@ -120,7 +128,7 @@ def _published_digests(component: Component) -> list[Digest]:
 
 def _record(component: Component, digest: str, source: str, answer: int | PortalError) -> None:
     """A question and its answer: how many bundles there were, or the named error that kept the answer away."""
-    inquiry = Inquiry(release_id=component.release_id, role=component.role, digest=digest, source=source)
+    inquiry = Inquiry(release_id=component.release_id, role=component.role, digest=digest[:140], source=source[:300])
     if isinstance(answer, PortalError):
         inquiry.problem = answer.as_dict()
     else:

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from attestations.domain.github_errors import AssetChanged, GitHubError, RateLimited
 from attestations.domain.policy import GITHUB_HOSTED
-from attestations.domain.repository import Repository
+from attestations.domain.repository import Repository, checked_tag
+from attestations.domain.statement import printable
 from attestations.github import GitHub, GitHubRelease, RepositoryIdentity
 from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
 from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
-from builds.domain.errors import PortalError
+from builds.domain.errors import LimitExceeded, PortalError
 from builds.models import Project, Release, ReleaseEvent
 from builds.pipeline.release_directory import is_document
 from builds.services.evidence import CHANGED_SINCE_IMPORT
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 # Importing failed this often: it is told, and tried again only when somebody asks.
 MAX_ATTEMPTS = 5
 LONGEST_SYNCHRONISATION = timedelta(hours=2)
+# What FollowedRelease.tag holds.
+MAX_TAG = 200
 
 
 class RepositoryReplaced(PortalError):
@@ -64,6 +67,9 @@ def follow(repository: Repository, *, source_url: str = "", workflow: str = "") 
         if Following.objects.filter(repository__iexact=str(repository)).exists():
             raise AlreadyFollowed(f"{repository} is followed already", where=str(repository))
         project, _ = Project.objects.get_or_create(name=_free_name(repository, source), defaults={"source_url": source})
+        if project.source_url != source:
+            # Names of two repositories can come out alike; one would publish as the other.
+            raise AlreadyFollowed(f"the project {project.name} has another source", where=project.source_url)
         if Following.objects.filter(project=project).exists():
             raise AlreadyFollowed(f"the project {project.name} follows another repository", where=str(repository))
         ExpectedPublisher.objects.get_or_create(
@@ -108,7 +114,9 @@ def ask_soon(repository: Repository) -> int | None:
     following = Following.objects.filter(repository__iexact=str(repository), is_enabled=True).first()
     if following is None:
         return None
-    Following.objects.filter(pk=following.pk).update(next_sync_at=timezone.now())
+    # A delivery can be sent again by whoever has seen one: it does not end a rate limit.
+    if (following.problem or {}).get("code") != RateLimited.code:
+        Following.objects.filter(pk=following.pk).update(next_sync_at=timezone.now())
     return following.pk
 
 
@@ -139,16 +147,22 @@ def synchronise(following_id: int, github: GitHub | None = None) -> None:
 def _synchronise(following: Following, github: GitHub) -> None:
     repository = Repository.parse(following.repository)
     _check_identity(following, github.repository(repository))
-    listed = list(github.releases(repository))
-    for entry in listed:
-        _list(following, entry)
     failure: PortalError | None = None
+    listed = []
+    for entry in list(github.releases(repository)):
+        try:
+            _list(following, entry)
+            listed.append(entry)
+        except PortalError as error:
+            failure = failure or error
+    _tell_vanished(following, {entry.tag_name for entry in listed})
     for entry in listed:
         try:
             _attend(following, repository, entry, github)
         except RateLimited:
             raise
-        except GitHubError as error:
+        except PortalError as error:
+            # Whatever one release does: the others are still watched.
             failure = failure or error
     if failure is not None:
         raise failure
@@ -172,7 +186,12 @@ def _check_identity(following: Following, found: RepositoryIdentity) -> None:
 
 
 def _list(following: Following, entry: GitHubRelease) -> None:
-    """Show a release as soon as GitHub lists it, with the digests GitHub named first."""
+    """Show a release as soon as GitHub lists it, with the digests GitHub named first.
+
+    Raises ``MalformedInput`` and ``LimitExceeded`` for a tag that no git has, or that is longer than is kept.
+    """
+    if len(checked_tag(entry.tag_name)) > MAX_TAG:
+        raise LimitExceeded(f"the tag is longer than {MAX_TAG} characters", where=entry.tag_name[:80])
     FollowedRelease.objects.get_or_create(
         following=following,
         tag=entry.tag_name,
@@ -181,18 +200,17 @@ def _list(following: Following, entry: GitHubRelease) -> None:
 
 
 def _digests(entry: GitHubRelease) -> dict[str, str]:
-    return {asset.name: str(asset.digest) if asset.digest is not None else "" for asset in entry.assets}
+    return {printable(asset.name): str(asset.digest) if asset.digest is not None else "" for asset in entry.assets}
 
 
 def _attend(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
     """One listed release: import it if that is still to do, else look whether it changed; then ask about it."""
     row = FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
-    if row.release is None:
-        if row.attempts < MAX_ATTEMPTS:
-            _import(following, entry, row, github)
-    else:
-        _watch(row, row.release, repository, entry, github)
+    if row.release is None and row.attempts < MAX_ATTEMPTS:
+        _import(following, entry, row, github)
     if row.release is not None:
+        # Also just after its import: it may have been listed long before, and replaced since.
+        _watch(row, row.release, repository, entry, github)
         try:
             collect_from_github(row.release, repository, github)
         finally:
@@ -216,7 +234,9 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
         row.problem = error.as_dict()
         logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
     finally:
-        row.save()
+        # Another worker may have imported it meanwhile: what it wrote is not taken back.
+        done = {"release"} if row.release is not None else set()
+        row.save(update_fields={"attempts", "commit", "problem", *done})
 
 
 def _check_publication(entry: GitHubRelease) -> None:
@@ -233,7 +253,11 @@ def _download_and_import(project: Project, entry: GitHubRelease, commit: str, gi
         directory.mkdir()
         for asset in entry.assets:
             github.download(asset, directory / asset.name)
-        release = import_release(project, directory, tag=entry.tag_name, commit=commit)
+        try:
+            release = import_release(project, directory, tag=entry.tag_name, commit=commit)
+        except IntegrityError:
+            # Somebody else imported it meanwhile; now it is known, and what came here is compared with it.
+            release = import_release(project, directory, tag=entry.tag_name, commit=commit)
         collect_from_directory(release, directory)
     return release
 
@@ -252,11 +276,21 @@ def _watch(
     commit = github.tag_commit(repository, entry.tag_name)
     if commit != row.commit:
         changes.append(f"the tag named commit {row.commit}, names {commit} now")
-    if not changes:
-        return
-    what = "; ".join(changes)
-    known = ReleaseEvent.objects.filter(release=release, kind=CHANGED_SINCE_IMPORT, detail__what=what).exists()
-    if not known:
+    if changes:
+        _tell_change(release, repository, "; ".join(changes))
+
+
+def _tell_vanished(following: Following, listed: set[str]) -> None:
+    """An imported release that GitHub no longer lists was deleted, or taken back into a draft."""
+    for row in FollowedRelease.objects.filter(following=following).exclude(release=None).select_related("release"):
+        if row.release is not None and row.tag not in listed:
+            repository = Repository.parse(following.repository)
+            _tell_change(row.release, repository, "GitHub does not list this release any more")
+
+
+def _tell_change(release: Release, repository: Repository, what: str) -> None:
+    """An event, once for each new state."""
+    if not ReleaseEvent.objects.filter(release=release, kind=CHANGED_SINCE_IMPORT, detail__what=what).exists():
         error = ChangedOnGitHub(what, where=str(repository))
         ReleaseEvent(release=release, kind=CHANGED_SINCE_IMPORT, detail=error.as_dict()).save()
 

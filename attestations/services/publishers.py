@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from attestations.domain.findings import Artifact
@@ -11,10 +12,10 @@ from attestations.domain.policy import PublisherPolicy
 from attestations.models import ExpectedPublisher
 from attestations.services import trust_roots
 from attestations.sigstore_verifier import VERIFIER, BundleVerifier, TrustedKey, read_public_key
-from builds.models import Project
+from builds.domain.errors import PortalError
 
 # Raise this when the rules of ``attestations.domain`` change, so that every finding is made anew.
-RULES = 1
+RULES = 2
 
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
@@ -33,10 +34,25 @@ class Judge:
         return hashlib.sha256(repr((self.inputs, commit, digests)).encode()).hexdigest()
 
 
-def judge_of(project: Project) -> Judge:
-    """The judge of a project. Without an expected publisher the policy names nobody, and so verifies nothing."""
-    publisher = ExpectedPublisher.objects.filter(project=project).first() or ExpectedPublisher(project=project)
-    roots = trust_roots.named(publisher.trust_roots)
+def judges_of(projects: Collection[int]) -> dict[int, Judge | PortalError]:
+    """The judge of each project by its primary key, in a constant number of queries.
+
+    Without an expected publisher the policy names nobody, and so verifies nothing. A project whose trust root nobody
+    added, or whose key cannot be read, has that error instead of a judge.
+    """
+    publishers = {entry.project_id: entry for entry in ExpectedPublisher.objects.filter(project__in=projects)}
+    known = trust_roots.known()
+    judges: dict[int, Judge | PortalError] = {}
+    for project in projects:
+        try:
+            judges[project] = _judge(publishers.get(project) or ExpectedPublisher(project_id=project), known)
+        except PortalError as error:
+            judges[project] = error
+    return judges
+
+
+def _judge(publisher: ExpectedPublisher, known: Mapping[str, trust_roots.KnownTrustRoot]) -> Judge:
+    roots = trust_roots.named(publisher.trust_roots, known)
     keys = public_keys(publisher)
     policy = policy_of(publisher, keys)
     inputs = (RULES, VERIFIER, [(root.ref.name, root.ref.sha256) for root in roots], policy.digest)

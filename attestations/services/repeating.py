@@ -38,6 +38,8 @@ def _lines(entry: ComponentStanding, component: Component, portal: str) -> tuple
     if bundle is None or finding is None:
         return ()
     target = component.file_name or component.role
+    # A file may be named like an option, such as --check-claims=false; a path cannot be.
+    target = f"./{target}" if target.startswith("-") else target
     name = f"{target}.sigstore.json"
     lines = [f"curl -fsS -o {_q(name)} {_q(f'{portal}/attestations/{bundle.sighting.bundle.sha256}/bundle.json')}"]
     if finding.trust_root:

@@ -12,6 +12,9 @@ from django.db.models import Prefetch
 from attestations.domain.findings import component_state
 from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
 from attestations.models import FindingRecord, Inquiry, Sighting
+from attestations.services.publishers import Judge, judges_of
+from attestations.services.verification import artifact_of
+from builds.domain.errors import PortalError
 from builds.domain.roles import Role
 from builds.domain.verdict import AttestationState, AttestedComponent
 from builds.models import Release
@@ -25,10 +28,14 @@ class JudgedBundle:
     sighting: Sighting
     finding: FindingRecord | None
     earlier: tuple[FindingRecord, ...]
+    problem: str = ""
+    """Why the finding no longer counts as verified: policy, trust root or file are others now, or cannot be had."""
 
     @property
     def state(self) -> AttestationState:
-        return AttestationState(self.finding.state) if self.finding is not None else AttestationState.UNCHECKED
+        """A yes counts only for what is asked today; a no stays one until it is made anew."""
+        state = AttestationState(self.finding.state) if self.finding is not None else AttestationState.UNCHECKED
+        return AttestationState.UNCHECKED if self.problem and state is AttestationState.VERIFIED else state
 
     @property
     def distance(self) -> tuple[bool, int]:
@@ -84,14 +91,18 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
     The releases must come with their components.
     """
     findings = Prefetch("findings", FindingRecord.objects.order_by("found_at", "pk"))
-    sightings = defaultdict(list)
-    for sighting in (
+    rows = list(
         Sighting.objects.filter(release__in=releases)
         .select_related("bundle")
         .defer("bundle__content")
         .prefetch_related(findings)
-    ):
-        sightings[sighting.release_id].append(_judged(sighting))
+    )
+    judges = judges_of({release.project_id for release in releases}) if rows else {}
+    known = {release.pk: release for release in releases}
+    sightings = defaultdict(list)
+    for sighting in rows:
+        release = known[sighting.release_id]
+        sightings[release.pk].append(_judged(sighting, release, judges[release.project_id]))
     inquiries = defaultdict(list)
     for inquiry in Inquiry.objects.filter(release__in=releases):
         inquiries[inquiry.release_id].append(inquiry)
@@ -123,9 +134,21 @@ def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inqu
     return ReleaseStanding(components, tuple(entry for entry in judged if entry.sighting.role not in roles))
 
 
-def _judged(sighting: Sighting) -> JudgedBundle:
+def _judged(sighting: Sighting, release: Release, judge: Judge | PortalError) -> JudgedBundle:
     findings = list(sighting.findings.all())
-    return JudgedBundle(sighting, findings[-1] if findings else None, tuple(findings[:-1]))
+    if not findings:
+        return JudgedBundle(sighting, None, ())
+    return JudgedBundle(sighting, findings[-1], tuple(findings[:-1]), _outdated(findings[-1], sighting, release, judge))
+
+
+def _outdated(finding: FindingRecord, sighting: Sighting, release: Release, judge: Judge | PortalError) -> str:
+    """Why a finding rests on something else than today's policy, roots and files; "" when it does not."""
+    if isinstance(judge, PortalError):
+        return f"The project's expected publisher cannot be judged by: {judge.what}. {judge.todo}"
+    component = next((entry for entry in release.components.all() if entry.role == sighting.role), None)
+    if finding.basis == judge.basis(release.commit, artifact_of(component)):
+        return ""
+    return "Policy, trust roots, verifier or file changed since this was judged; it is judged anew shortly."
 
 
 def _newest(inquiries: list[Inquiry]) -> list[Inquiry]:
@@ -157,16 +180,22 @@ def _sentence(
 ) -> str:
     """Why the component is in its state; the finding's own reason where a finding decided."""
     decisive = deciding(state, bundles)
-    finding = decisive.finding if decisive is not None else None
-    if finding is not None:
-        if finding.through and state is AttestationState.VERIFIED:
-            return f"{finding.reason} It covers this file through its container {finding.through}."
-        return finding.reason
+    if decisive is not None:
+        return _decisive_sentence(decisive, state)
     if state is AttestationState.ABSENT and asked_at is not None:
         sources = " and ".join(sorted({entry.source for entry in inquiries}))
         return f"{sources} holds no attestation for it (asked {asked_at:%Y-%m-%d %H:%M} UTC)."
     if failed is not None and failed.problem is not None:
         return f"{failed.source} gave no answer: {failed.problem['what']}. {failed.problem['todo']}"
-    if bundles:
-        return "A bundle was found and is not judged yet."
     return "Nobody has been asked for attestations of it."
+
+
+def _decisive_sentence(bundle: JudgedBundle, state: AttestationState) -> str:
+    finding = bundle.finding
+    if finding is None:
+        return "A bundle was found and is not judged yet."
+    if state is AttestationState.UNCHECKED and bundle.problem:
+        return bundle.problem
+    if state is AttestationState.VERIFIED and finding.through:
+        return f"{finding.reason} It covers this file through its container {finding.through}."
+    return finding.reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -85,9 +85,8 @@ def sentences() -> dict[str, str]:
     return found
 
 
-def named(names: Iterable[str]) -> list[TrustRoot]:
-    """The roots of these names, in their order; ``UnknownTrustRoot`` for a name that has none."""
-    roots = known()
+def named(names: Iterable[str], roots: Mapping[str, KnownTrustRoot]) -> list[TrustRoot]:
+    """Those of ``roots`` that have these names, in their order; ``UnknownTrustRoot`` for a name that has none."""
     missing = [name for name in names if name not in roots]
     if missing:
         raise UnknownTrustRoot(f"there is no trust root named {', '.join(missing)}", where="trust roots")

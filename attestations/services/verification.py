@@ -13,10 +13,10 @@ from django.db.models.functions import Coalesce
 from attestations.domain.findings import Artifact, Finding, Verification, judge_bundle
 from attestations.domain.report import finding_document
 from attestations.models import BundleRecord, FindingRecord, Sighting
-from attestations.services.publishers import Judge, judge_of
+from attestations.services.publishers import Judge, judges_of
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
 from builds.domain.digest import Digest
-from builds.domain.errors import LimitExceeded
+from builds.domain.errors import LimitExceeded, PortalError
 from builds.models import Component, Release
 
 _BATCH = 200
@@ -102,22 +102,28 @@ def verify_all() -> int:
 
 
 def _judge_stale(sightings: QuerySet[Sighting]) -> int:
-    """Page by page in the order of bundles, so that each is verified once however many files it was found for."""
+    """Page by page in the order of bundles, so that each is verified once however many files it was found for.
+
+    A project whose trust roots or keys cannot be had is left out, and its error raised after all others are judged.
+    """
     newest = FindingRecord.objects.filter(sighting=OuterRef("pk")).order_by("-found_at", "-pk").values("basis")[:1]
     query = (
         sightings.select_related("bundle", "release__project")
         .annotate(last_basis=Coalesce(Subquery(newest), Value("")))
         .order_by("bundle_id", "pk")
     )
-    judges: dict[int, Judge] = {}
+    judges: dict[int, Judge | PortalError] = {}
     made, after = 0, (0, 0)
     while batch := list(query.filter(Q(bundle_id__gt=after[0]) | Q(bundle_id=after[0], pk__gt=after[1]))[:_BATCH]):
         made += _judge_batch(batch, judges)
         after = (batch[-1].bundle_id, batch[-1].pk)
+    failure = next((judge for judge in judges.values() if isinstance(judge, PortalError)), None)
+    if failure is not None:
+        raise failure
     return made
 
 
-def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge]) -> int:
+def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge | PortalError]) -> int:
     components = {
         (component.release_id, component.role): component
         for component in Component.objects.filter(release__in={sighting.release_id for sighting in batch})
@@ -127,8 +133,10 @@ def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge]) -> int:
     for sighting in batch:
         project = sighting.release.project
         if project.pk not in judges:
-            judges[project.pk] = judge_of(project)
+            judges |= judges_of([project.pk])
         judge = judges[project.pk]
+        if isinstance(judge, PortalError):
+            continue
         artifact = artifact_of(components.get((sighting.release_id, sighting.role)))
         basis = judge.basis(sighting.release.commit, artifact)
         if basis == sighting.last_basis:  # type: ignore[attr-defined]  # annotated

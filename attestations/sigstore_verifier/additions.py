@@ -35,9 +35,10 @@ from cryptography.x509 import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 from cryptography.x509.verification import VerificationError as X509VerificationError
+from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.sct import verify_sct
 from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
-from sigstore._internal.trust import CertificateAuthority, CTKeyring, KeyringPurpose, RekorKeyring
+from sigstore._internal.trust import CertificateAuthority, CTKeyring, Keyring, KeyringPurpose, RekorKeyring
 from sigstore.errors import CertValidationError, VerificationError
 from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot, VerificationMaterial
 from sigstore.verify import Verifier
@@ -48,6 +49,8 @@ from sigstore_models.rekor.v1 import TransparencyLogEntry as EntryModel
 WRITTEN_FOR = "4.5.1"
 
 _LARGEST_NUMBER = 2**53 - 1
+# A kilobyte with some witnesses; each line of a longer one would be read as a signature, again and again.
+_MAX_CHECKPOINT = 64 * 1024
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -64,6 +67,9 @@ class AnyEntry(TransparencyLogEntry):
     def _validate(self) -> None:
         if not self.has_proof and self._inner.inclusion_promise is None:
             raise VerificationError("the log entry holds neither an inclusion proof with checkpoint nor a promise")
+        checkpoint = getattr(self._inner.inclusion_proof, "checkpoint", None)
+        if checkpoint is not None and len(checkpoint.envelope) > _MAX_CHECKPOINT:
+            raise VerificationError(f"the checkpoint is longer than {_MAX_CHECKPOINT} characters")
 
     def _encode_canonical(self) -> bytes:
         """What a promise signs: RFC 8785 of two whole numbers and two ASCII texts, which needs no library.
@@ -86,12 +92,21 @@ class AnyEntry(TransparencyLogEntry):
         # The model says it is always there; ``PromisedEntryModel`` says otherwise.
         return getattr(self._inner.inclusion_proof, "checkpoint", None) is not None
 
-    def verify(self, root: TrustedRoot) -> None:
-        keyring = root.rekor_keyring(KeyringPurpose.VERIFY)
-        if self.has_proof:
-            self._verify(keyring)
-        else:
+    @property
+    def is_promised(self) -> bool:
+        """Whether its integrated time is there and signed; without a promise nobody vouches for it."""
+        return bool(self._inner.integrated_time) and self._inner.inclusion_promise is not None
+
+    def verify(self, keyring: RekorKeyring) -> None:
+        if not self.has_proof:
             self._verify_set(keyring)
+            return
+        self._verify(keyring)
+        # sigstore compares the root hash only; the tree's size decides which index a proof is for.
+        proof = self._inner.inclusion_proof
+        checkpoint = SignedCheckpoint.from_text(proof.checkpoint.envelope).checkpoint  # type: ignore[union-attr]
+        if checkpoint.log_size != proof.tree_size:
+            raise VerificationError("the proof is for a tree of another size than its checkpoint signs")
 
 
 class TimedBundle(Bundle):
@@ -223,26 +238,38 @@ class LenientVerifier(Verifier):
                 raise VerificationError("invalid log entry: this trust root has a log, and the bundle no entry of it")
             return
         try:
-            entry.verify(self._trusted_root)
+            entry.verify(self._trusted_root.rekor_keyring(KeyringPurpose.VERIFY))
         except VerificationError as error:
             raise VerificationError(f"invalid log entry: {error}") from error
 
-    def verify_known_log(self, entry: TransparencyLogEntry) -> None:
-        """The log must be one of the root's by its id, and its word counts only within its ``validFor``.
+    def verify_known_log(self, entry: AnyEntry, times: Sequence[TimestampVerificationResult]) -> None:
+        """The entry must be proven by the log that it names, within that log's ``validFor``.
 
-        sigstore tries every key for an unknown id, so the id that a bundle tells would prove nothing.
-        Entries without integrated time are dated elsewhere.
+        sigstore tries every key for an id that is not a plain hash of one (Rekor v2's are not), so that the name
+        would prove nothing. An integrated time counts when it is promised; else ``times``, the proven ones, do.
         """
         logs = [log for log in self._trusted_root._inner.tlogs if log.log_id.key_id == entry._inner.log_id.key_id]
         if not logs:
             raise VerificationError("invalid log entry: its log id is none of this trust root's")
-        seconds = entry._inner.integrated_time
-        if not seconds:
-            return
-        at = datetime.fromtimestamp(seconds, tz=UTC)
-        spans = [log.public_key.valid_for for log in logs]
-        if not any(span is None or (span.start <= at and (span.end is None or at <= span.end)) for span in spans):
-            raise VerificationError(f"invalid log entry: the log was not trusted at {at:%Y-%m-%d %H:%M:%S} UTC")
+        try:
+            entry.verify(RekorKeyring(Keyring([log.public_key for log in logs])))
+        except VerificationError as error:
+            raise VerificationError(f"invalid log entry: not by the log it names: {error}") from error
+        moments = [time.time for time in times]
+        if entry.is_promised:
+            moments = [datetime.fromtimestamp(entry._inner.integrated_time or 0, tz=UTC)]
+        if not any(_spans_all(log.public_key.valid_for, moments) for log in logs):
+            when = f"at {min(moments):%Y-%m-%d %H:%M:%S} UTC" if moments else "for ever, and no time is proven"
+            raise VerificationError(f"invalid log entry: the log was not trusted {when}")
+
+
+def _spans_all(span: TimeRange | None, moments: Sequence[datetime]) -> bool:
+    """Whether all moments lie within a span; when none is known, only a span without end can be said to hold."""
+    if span is None:
+        return True
+    if not moments:
+        return span.end is None
+    return all(span.start <= at and (span.end is None or at <= span.end) for at in moments)
 
 
 def verify_with_key(key: PublicKey, signature: bytes, message: bytes) -> None:

@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Self
 
-from cryptography.x509 import Certificate, Name
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import Certificate, DuplicateExtension, InvalidVersion, Name
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import TrustedRoot
 from sigstore_models.trustroot import v1 as trustroot_v1
@@ -20,6 +21,19 @@ from builds.domain.errors import MalformedInput
 from builds.domain.strict_json import load_object
 
 MAX_TRUST_ROOT_BYTES = 1024 * 1024
+
+
+# What sigstore's models and cryptography raise on certificates and keys that are none.
+_UNREADABLE: tuple[type[Exception], ...] = (
+    SigstoreError,
+    UnsupportedAlgorithm,
+    InvalidVersion,
+    DuplicateExtension,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
 
 
 class MalformedTrustRoot(MalformedInput):
@@ -60,7 +74,7 @@ class TrustRoot:
             root = cls(name, data, PreparedRoot(model))
             if not root.issuers:
                 raise MalformedTrustRoot("the trust root names no certificate authority", where=name)
-        except (SigstoreError, ValueError, TypeError) as error:
+        except _UNREADABLE as error:
             raise MalformedTrustRoot(f"the trust root cannot be read: {str(error)[:200]}", where=name) from error
         return root
 

@@ -165,9 +165,9 @@ def _signed_by_certificate(parts: BundleParts, root: TrustRoot, artifact: frozen
         key: PublicKey = certificate.public_key()  # type: ignore[assignment]  # public_der refuses other kinds
         public_der(key)
         digest = _verify_signature(parts, key, der, artifact)
-    if parts.entry is not None:
-        verifier.verify_known_log(parts.entry)
     times = parts.times or verifier.established_times(parts.as_foreign)
+    if parts.entry is not None:
+        verifier.verify_known_log(parts.entry, times)
     found = Proven(
         signer=signer_of(certificate),
         digest=digest,
@@ -273,7 +273,7 @@ def _root_of_log(parts: BundleParts, roots: Sequence[TrustRoot]) -> TrustRoot:
                 if not root.has_logs:
                     continue
                 root.verifier.verify_entry(parts.entry)
-                root.verifier.verify_known_log(parts.entry)
+                root.verifier.verify_known_log(parts.entry, root.verifier.established_times(parts.as_foreign))
             if parts.entry is not None or root.verifier.established_times(parts.as_foreign):
                 return root
         except _HOSTILE as error:

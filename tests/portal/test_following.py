@@ -193,6 +193,15 @@ def test_a_changed_asset_and_a_moved_tag_are_events_and_deny(forge: Forge) -> No
     assert "Changed since it was first seen" in files.sentence
 
 
+def test_a_release_that_vanishes_from_github_is_an_event_and_denies(forge: Forge) -> None:
+    followed = forge.synchronise(follow(forge))
+    forge.server.description = RepositoryDescription(REPOSITORY, 100001, 200002, [])
+    for _ in range(2):
+        forge.synchronise(followed)
+    (event,) = imported().events.filter(kind="changed-since-import")
+    assert event.detail["what"] == "GitHub does not list this release any more"
+
+
 def test_a_release_that_cannot_be_imported_is_listed_with_its_reason(forge: Forge, client: Client) -> None:
     next(forge.directory.glob("build-info*")).write_text("nonsense")
     forge.synchronise(follow(forge))

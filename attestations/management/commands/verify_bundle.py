@@ -5,8 +5,13 @@ Exit 0: verified. 1: rejected, or signed by somebody else. 2: unreadable. 3: usa
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 import sys
+import traceback
 from argparse import ArgumentParser
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +25,13 @@ from attestations.sigstore_verifier import (
     MAX_BUNDLE_BYTES,
     MAX_TRUST_ROOT_BYTES,
     BundleVerifier,
+    TrustedKey,
+    TrustRoot,
     read_public_key,
     read_trust_roots,
 )
 from attestations.vendored_roots import public_good
-from builds.domain.digest import Digest
+from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import PortalError
 from builds.domain.verdict import AttestationState
 from builds.pipeline.hashing import hash_file
@@ -78,6 +85,10 @@ class Command(BaseCommand):
         """As Django does, but usage errors exit 3: 1 and 2 say something about the bundle."""
         try:
             super().run_from_argv(argv)
+        except CommandError:
+            # With --traceback Django hands them on, and Python itself would exit 1.
+            traceback.print_exc()
+            sys.exit(USAGE)
         except SystemExit as stop:
             # argparse exits 2; this command itself leaves through sys.exit in ``handle``, with ``_Verdict``.
             if isinstance(stop, _Verdict) or not stop.code:
@@ -85,10 +96,12 @@ class Command(BaseCommand):
             sys.exit(USAGE)
 
     def handle(self, *_: object, **options: Any) -> None:
-        policy = _policy(options)
+        _refuse_empty(options)
         try:
+            keys = _keys(options)
+            policy = _with_keys(_policy(options), keys)
             artifact = _artifact(options)
-            verifier = _verifier(options)
+            verifier = BundleVerifier(_roots(options), keys)
             data = _read(options["bundle"], MAX_BUNDLE_BYTES)
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}", returncode=USAGE) from error
@@ -154,22 +167,46 @@ def _policy(options: dict[str, Any]) -> PublisherPolicy | None:
 def _artifact(options: dict[str, Any]) -> Artifact:
     if options["digest"]:
         return Artifact(frozenset({Digest.parse(options["digest"])}))
-    digests = hash_file(options["artifact"], check=_unstoppable, max_bytes=_MAX_ARTIFACT_BYTES)
-    return Artifact(frozenset({digests.sha256, digests.sha384}))
+    path = options["artifact"]
+    digests = hash_file(path, check=_unstoppable, max_bytes=_MAX_ARTIFACT_BYTES)
+    # npm names its packages by sha512 alone.
+    with path.open("rb") as file:
+        sha512 = Digest(Algorithm.SHA512, hashlib.file_digest(file, "sha512").hexdigest())
+    return Artifact(frozenset({digests.sha256, digests.sha384, sha512}))
 
 
-def _verifier(options: dict[str, Any]) -> BundleVerifier:
+def _refuse_empty(options: dict[str, Any]) -> None:
+    """An empty value is an unset variable of somebody's script: taken as not given, it would ask for less."""
+    empty = sorted(name for name, value in options.items() if value == "")
+    if empty:
+        raise CommandError(f"--{' and --'.join(empty)}: the value is empty", returncode=USAGE)
+
+
+def _with_keys(policy: PublisherPolicy | None, keys: list[TrustedKey]) -> PublisherPolicy | None:
+    """Whoever names a key expects it, alone or instead of the named publisher, and no stranger's certificate."""
+    if not keys:
+        return policy
+    alone = PublisherPolicy(runner_environment="", predicate_types=())
+    return replace(policy or alone, keys=tuple(key.fingerprint for key in keys))
+
+
+def _roots(options: dict[str, Any]) -> list[TrustRoot]:
     path = options["trusted_root"]
-    roots = read_trust_roots(path.name, _read(path, MAX_TRUST_ROOT_BYTES)) if path is not None else [public_good()]
-    key = options["key"]
-    keys = [read_public_key(_read(key, _MAX_KEY_BYTES))] if key is not None else []
-    return BundleVerifier(roots, keys)
+    return read_trust_roots(path.name, _read(path, MAX_TRUST_ROOT_BYTES)) if path is not None else [public_good()]
+
+
+def _keys(options: dict[str, Any]) -> list[TrustedKey]:
+    path = options["key"]
+    return [read_public_key(_read(path, _MAX_KEY_BYTES))] if path is not None else []
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The file, or one byte more than the limit, which its reader refuses."""
+    """The regular file, or one byte more than the limit, which its reader refuses; no pipe is waited on."""
     try:
-        with path.open("rb") as file:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise PortalError("it is not a regular file", where=str(path), todo="Name another.")
             return file.read(limit + 1)
     except OSError as error:
         raise PortalError(
