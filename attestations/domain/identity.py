@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 FULCIO_ARC = "1.3.6.1.4.1.57264.1"
 
@@ -57,6 +58,7 @@ class WorkflowReference:
     ref: str
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, uri: str) -> WorkflowReference | None:
         """Read ``https://host/owner/name/.github/workflows/file@ref``; None for anything else."""
         # The pattern looks at each place again for each start of a path: no forge's names are this long.

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from attestations.domain.identity import KeyIdentity, SignerIdentity, WorkflowReference, is_commit
@@ -159,6 +160,7 @@ class PublisherPolicy:
         return Clause(name, f"a workflow of {self.repository}", signer.signer_uri, _state(signer.signer_uri, same))
 
 
+@lru_cache(maxsize=1024)
 def matches(pattern: str, text: str) -> bool:
     """Whether ``*`` (anything but a slash) and ``**`` (anything) make the pattern the text.
 

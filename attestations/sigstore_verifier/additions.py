@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -30,21 +31,21 @@ from cryptography.x509 import (
     KeyUsage,
     UnsupportedGeneralNameType,
     load_der_x509_certificate,
-    load_pem_x509_certificate,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 from cryptography.x509.verification import VerificationError as X509VerificationError
-from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.sct import verify_sct
 from sigstore._internal.timestamp import TimestampSource, TimestampVerificationResult
-from sigstore._internal.trust import CertificateAuthority, CTKeyring, Keyring, KeyringPurpose, RekorKeyring
+from sigstore._internal.trust import CertificateAuthority, CTKeyring, Key, Keyring, KeyringPurpose, RekorKeyring
+from sigstore._utils import KeyID
 from sigstore.errors import CertValidationError, VerificationError
 from sigstore.models import Bundle, TransparencyLogEntry, TrustedRoot, VerificationMaterial
 from sigstore.verify import Verifier
 from sigstore_models.common.v1 import TimeRange
 from sigstore_models.rekor.v1 import InclusionProof
 from sigstore_models.rekor.v1 import TransparencyLogEntry as EntryModel
+from sigstore_models.trustroot.v1 import TransparencyLogInstance
 
 WRITTEN_FOR = "4.5.1"
 
@@ -98,15 +99,41 @@ class AnyEntry(TransparencyLogEntry):
         return bool(self._inner.integrated_time) and self._inner.inclusion_promise is not None
 
     def verify(self, keyring: RekorKeyring) -> None:
-        if not self.has_proof:
+        if self.has_proof:
+            self._verify(keyring)
+        else:
             self._verify_set(keyring)
-            return
-        self._verify(keyring)
+
+    def _verify(self, keyring: RekorKeyring) -> None:
+        super()._verify(keyring)
         # sigstore compares the root hash only; the tree's size decides which index a proof is for.
         proof = self._inner.inclusion_proof
-        checkpoint = SignedCheckpoint.from_text(proof.checkpoint.envelope).checkpoint  # type: ignore[union-attr]
-        if checkpoint.log_size != proof.tree_size:
+        signed_size = proof.checkpoint.envelope.split("\n", 2)[1]  # type: ignore[union-attr]  # the parent read it
+        if signed_size != str(proof.tree_size):
             raise VerificationError("the proof is for a tree of another size than its checkpoint signs")
+
+
+class NamedLogs(Keyring):
+    """The keys of a root's logs, each for its own log id only.
+
+    sigstore tries every key for an id that is not a plain hash of one (Rekor v2's are not), so that the id which a
+    bundle tells would prove nothing.
+    """
+
+    def __init__(self, logs: Sequence[TransparencyLogInstance]) -> None:
+        super().__init__([log.public_key for log in logs])
+        self._by_id: dict[bytes, list[Key]] = {}
+        for log in logs:
+            self._by_id.setdefault(log.log_id.key_id, []).extend(Keyring([log.public_key])._keyring.values())
+
+    def verify(self, *, key_id: KeyID, signature: bytes, data: bytes) -> None:
+        for key in self._by_id.get(bytes(key_id), ()):
+            try:
+                key.verify(signature, data)
+            except InvalidSignature:
+                continue
+            return
+        raise VerificationError("not signed by the log it names")
 
 
 class TimedBundle(Bundle):
@@ -137,7 +164,7 @@ class PreparedRoot(TrustedRoot):
 
     @cached_property
     def _rekor_keys(self) -> RekorKeyring:
-        return super().rekor_keyring(KeyringPurpose.VERIFY)
+        return RekorKeyring(NamedLogs(self._inner.tlogs))
 
     @cached_property
     def _ct_keys(self) -> CTKeyring:
@@ -243,18 +270,11 @@ class LenientVerifier(Verifier):
             raise VerificationError(f"invalid log entry: {error}") from error
 
     def verify_known_log(self, entry: AnyEntry, times: Sequence[TimestampVerificationResult]) -> None:
-        """The entry must be proven by the log that it names, within that log's ``validFor``.
+        """The log that the (verified) entry names must have been trusted then: its ``validFor`` holds.
 
-        sigstore tries every key for an id that is not a plain hash of one (Rekor v2's are not), so that the name
-        would prove nothing. An integrated time counts when it is promised; else ``times``, the proven ones, do.
+        An integrated time counts when it is promised; else ``times``, the proven ones, do.
         """
         logs = [log for log in self._trusted_root._inner.tlogs if log.log_id.key_id == entry._inner.log_id.key_id]
-        if not logs:
-            raise VerificationError("invalid log entry: its log id is none of this trust root's")
-        try:
-            entry.verify(RekorKeyring(Keyring([log.public_key for log in logs])))
-        except VerificationError as error:
-            raise VerificationError(f"invalid log entry: not by the log it names: {error}") from error
         moments = [time.time for time in times]
         if entry.is_promised:
             moments = [datetime.fromtimestamp(entry._inner.integrated_time or 0, tz=UTC)]
@@ -298,74 +318,6 @@ def verify_digest_with_key(key: PublicKey, signature: bytes, sha256: bytes) -> N
         key.verify(signature, sha256, ec.ECDSA(Prehashed(SHA256())))
     else:
         raise VerificationError("an Ed25519 key signs whole messages: its signature cannot be checked by digest")
-
-
-def verify_entry_body(entry: AnyEntry, sha256: bytes, signature: bytes, verifier: bytes) -> None:
-    """The logged body must speak of this signature, by this signer, over these bytes (CVE-2022-36056).
-
-    ``sha256`` is of the DSSE payload (of its PAE for hashedrekord), or of the message; ``verifier`` is the DER
-    of certificate or public key.
-    Body formats: rekor pkg/types, intoto 0.0.2, dsse 0.0.1, hashedrekord 0.0.1; rekor-tiles hashedrekord 0.0.2.
-    """
-    kind = (entry._inner.kind_version.kind, entry._inner.kind_version.version)
-    document = json.loads(entry._inner.canonicalized_body)
-    if (document["kind"], document["apiVersion"]) != kind:
-        raise VerificationError("transparency log entry is inconsistent with other materials: kind")
-    logged_hash, signatures = _logged(kind, document["spec"])
-    if logged_hash != sha256:
-        raise VerificationError("transparency log entry is inconsistent with other materials: hash")
-    if signatures != [(signature, verifier)]:
-        raise VerificationError("transparency log entry is inconsistent with other materials: signature or signer")
-
-
-def _logged(kind: tuple[str, str], spec: dict[str, dict[str, object]]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """The logged sha256 and the logged (signature, DER of the signer) pairs."""
-    body: dict = spec  # type: ignore[type-arg]  # foreign JSON: whatever is missing raises a LookupError or TypeError
-    match kind:
-        case ("intoto", "0.0.2"):
-            content = body["content"]
-            pairs = [
-                (_b64(_b64(entry["sig"])), _pem_to_der(_b64(entry["publicKey"])))
-                for entry in content["envelope"]["signatures"]
-            ]
-            return _sha256(content["payloadHash"]), pairs
-        case ("dsse", "0.0.1"):
-            pairs = [(_b64(entry["signature"]), _pem_to_der(_b64(entry["verifier"]))) for entry in body["signatures"]]
-            return _sha256(body["payloadHash"]), pairs
-        case ("hashedrekord", "0.0.1"):
-            logged = body["signature"]
-            pair = (_b64(logged["content"]), _pem_to_der(_b64(logged["publicKey"]["content"])))
-            return _sha256(body["data"]["hash"]), [pair]
-        case ("hashedrekord", "0.0.2"):
-            inner = body["hashedRekordV002"]
-            if inner["data"]["algorithm"] != "SHA2_256":
-                raise VerificationError("transparency log entry is inconsistent with other materials: algorithm")
-            verifier = inner["signature"]["verifier"]
-            der = verifier.get("publicKey", verifier.get("x509Certificate"))["rawBytes"]
-            return _b64(inner["data"]["digest"]), [(_b64(inner["signature"]["content"]), _b64(der))]
-        case _:
-            raise VerificationError(f"Unsupported log entry type: {kind[0]}/{kind[1]}")
-
-
-def hashes_pae(entry: AnyEntry) -> bool:
-    """Whether a DSSE envelope is logged by its PAE (as a hashedrekord) rather than by its payload."""
-    return bool(entry._inner.kind_version.kind == "hashedrekord")
-
-
-def _sha256(entry: dict[str, str]) -> bytes:
-    if entry["algorithm"] != "sha256":
-        raise VerificationError("transparency log entry is inconsistent with other materials: algorithm")
-    return bytes.fromhex(entry["value"])
-
-
-def _b64(text: str | bytes) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _pem_to_der(pem: bytes) -> bytes:
-    if b"-----BEGIN CERTIFICATE-----" in pem:
-        return load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
-    return public_der(serialization.load_pem_public_key(pem))
 
 
 def public_der(key: object) -> bytes:

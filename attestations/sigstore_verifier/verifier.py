@@ -27,12 +27,11 @@ from attestations.domain.statement import printable
 from attestations.sigstore_verifier.additions import (
     LenientVerifier,
     PublicKey,
-    hashes_pae,
     public_der,
     verify_digest_with_key,
-    verify_entry_body,
     verify_with_key,
 )
+from attestations.sigstore_verifier.entry_body import hashes_pae, verify_entry_body
 from attestations.sigstore_verifier.outcome import Proven, rejected, sentence_of, step_of, unreadable, verified
 from attestations.sigstore_verifier.parts import BundleParts, Unreadable, read_bundle, signer_of
 from attestations.sigstore_verifier.trust_root import TrustRoot

@@ -60,6 +60,7 @@ def cosign(work: Path) -> Path:
         package = store.verified(lock.packages[0].digest)
     except PortalError as error:
         raise PeerMissing(f"the archive gave no cosign: {error.what}", where="cosign") from error
+    work.mkdir(parents=True, exist_ok=True)
     done = run(["dpkg-deb", "-x", str(package), str(work / "cosign")], check=_never, timeout=_SECONDS, overrides={})
     if done.exit_code != 0 or not program.is_file():
         raise PeerMissing(f"its package holds no cosign: {done.stderr.strip()[:200]}", where="cosign")
