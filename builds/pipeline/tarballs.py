@@ -111,8 +111,8 @@ def read_tarball(path: Path, max_bytes: int, *, keep: Mapping[str, Path], check:
 
     The name is compared in lower case and without one leading directory, the path is the caller's and
     must not be there: of two members with one name only the first is written, and both are in the
-    result. Raises ``UnsafePath`` for any member that points outside, ``MalformedArchive`` when something
-    follows the last member or a name is no text, ``LimitExceeded``, ``DiskFull``, and the errors of
+    result. Raises ``UnsafePath`` for any member that points outside or whose name is no text, ``MalformedArchive``
+    when something follows the last member or a name is too long, ``LimitExceeded``, ``DiskFull``, and the errors of
     ``gunzip``.
     """
     where = path.name
@@ -122,8 +122,8 @@ def read_tarball(path: Path, max_bytes: int, *, keep: Mapping[str, Path], check:
     def visit(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
         if member.isdir() or not name:
             return
-        if len(os.fsencode(name)) > _MAX_NAME_BYTES or not _is_encodable(name):
-            raise MalformedArchive(f"the name {name[:100]!r} is too long or not UTF-8", where=where)
+        if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+            raise MalformedArchive(f"the name {name[:100]!r} is too long", where=where)
         place = PurePosixPath(name)
         if not member.isreg():
             members.append(TarMember(place, None))
@@ -189,11 +189,6 @@ def _tar_member_name(member: tarfile.TarInfo, where: str) -> str:
         if target.startswith("/") or ".." in target.split("/"):
             raise UnsafePath(f"the link {name[:100]!r} points outside the archive", where=where)
     return str(path)
-
-
-def _is_encodable(name: str) -> bool:
-    """Whether a name was UTF-8: tarfile puts half characters in place of other bytes."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 @dataclass(frozen=True, slots=True)
