@@ -9,8 +9,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from attestations.domain.policy import GITHUB_HOSTED, GITHUB_ISSUER, SLSA_PROVENANCE_V1
+from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState
 from builds.models import Project, Release
 from builds.models.base import SHA256_HEX, AppendOnly, choices, hex_or_empty
 

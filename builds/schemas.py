@@ -90,8 +90,11 @@ class ConditionOut(Schema):
 
 
 class VerdictOut(Schema):
+    """``attestation`` is the most alarming state of all components; null when there is none."""
+
     decision: str
     outcome: str | None
+    attestation: str | None
     sentence: str
     conditions: list[ConditionOut]
 
@@ -253,6 +256,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         verdict=VerdictOut(
             decision=verdict.decision.value,
             outcome=verdict.outcome.value if verdict.outcome is not None else None,
+            attestation=verdict.attestation.value if verdict.attestation is not None else None,
             sentence=verdict.sentence,
             conditions=[
                 ConditionOut(key=entry.key, state=entry.state.value, sentence=entry.sentence)

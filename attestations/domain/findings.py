@@ -15,7 +15,7 @@ from attestations.domain.identity import KeyIdentity, SignerIdentity
 from attestations.domain.policy import PREDICATE_CLAUSE, Clause, PublisherPolicy
 from attestations.domain.statement import Statement
 from builds.domain.digest import Digest
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 
 
 class CheckState(StrEnum):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from attestations.models import FindingRecord
 from attestations.services.standing import ComponentStanding, ReleaseStanding, deciding
+from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState
 from builds.models import Component, Release
 
 _GITHUB = "https://github.com/"

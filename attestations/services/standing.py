@@ -15,8 +15,8 @@ from attestations.models import FindingRecord, Inquiry, Sighting
 from attestations.services.publishers import Judge, judges_of
 from attestations.services.verification import artifact_of
 from builds.domain.errors import PortalError
+from builds.domain.evidence import AttestationState, AttestedComponent
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState, AttestedComponent
 from builds.models import Release
 from builds.services.evidence import ReleaseView, view_of
 

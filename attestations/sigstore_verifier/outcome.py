@@ -16,7 +16,7 @@ from attestations.domain.statement import PAYLOAD_TYPE, Statement, parse_stateme
 from attestations.sigstore_verifier.parts import BundleParts
 from builds.domain.digest import Digest
 from builds.domain.errors import MalformedInput, PortalError
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 
 VERIFIER = f"sigstore-python {sigstore.__version__}"
 

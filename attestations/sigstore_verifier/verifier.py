@@ -37,7 +37,7 @@ from attestations.sigstore_verifier.parts import BundleParts, Unreadable, read_b
 from attestations.sigstore_verifier.trust_root import TrustRoot
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput, PortalError
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 
 # What sigstore, its models, cryptography and the standard library raise on hostile bytes, seen by feeding them such.
 _HOSTILE: tuple[type[Exception], ...] = (

@@ -14,8 +14,8 @@ from attestations.services import trust_roots, verification
 from attestations.services.standing import standings_of
 from builds.domain.digest import Digest
 from builds.domain.errors import PortalError
+from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState
 from builds.models import Component, Project, Release
 
 BUNDLES_OF_A_RELEASE = (3, 3, 2, 2, 2)

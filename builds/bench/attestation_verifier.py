@@ -15,7 +15,7 @@ from attestations.local_sigstore import GitHubWorkflow
 from attestations.sigstore_verifier import BundleVerifier, TrustRoot
 from builds.domain.digest import Digest
 from builds.domain.errors import PortalError
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 
 
 def policy_for(workflow: GitHubWorkflow) -> PublisherPolicy:

@@ -11,8 +11,8 @@ from django.utils import timezone
 from attestations.services.standing import ReleaseStanding
 from builds.demo.story import CONTRADICTING, HONEST, IMPOSTOR, TAMPERED
 from builds.domain.comparison import RebuildOutcome
+from builds.domain.evidence import COVERABLE, AttestationState, MeasurementState
 from builds.domain.roles import Role
-from builds.domain.verdict import COVERABLE, AttestationState, MeasurementState
 from builds.services.evidence import ReleaseView
 
 type Judged = tuple[ReleaseView, ReleaseStanding]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from attestations.services.standing import ReleaseStanding
-from builds.domain.verdict import COVERABLE
+from builds.domain.evidence import COVERABLE
 from builds.services.evidence import ReleaseView
 
 

@@ -16,10 +16,7 @@ from builds.domain.comparison import (
     overall_outcome,
 )
 from builds.domain.digest import Digest, FileDigests
-from builds.domain.lifecycle import RunState
-from builds.domain.origins import OriginKind
-from builds.domain.roles import BootMode, Role
-from builds.domain.verdict import (
+from builds.domain.evidence import (
     COVERABLE,
     AttestedComponent,
     MeasurementEvidence,
@@ -27,9 +24,11 @@ from builds.domain.verdict import (
     OperatorResult,
     Policy,
     ReleaseEvidence,
-    ReleaseVerdict,
-    judge,
 )
+from builds.domain.lifecycle import RunState
+from builds.domain.origins import OriginKind
+from builds.domain.roles import BootMode, Role
+from builds.domain.verdict import ReleaseVerdict, judge
 from builds.models import (
     Component,
     LaunchConfiguration,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builds.domain.digest import Digest
+from builds.domain.evidence import OpaqueInput
 from builds.domain.origins import OriginKind
-from builds.domain.verdict import OpaqueInput
 from builds.models import Rebuild, Release
 from builds.pipeline.build_result import BASE_IMAGE
 

@@ -11,9 +11,9 @@ from django.db.models.functions import Length
 from django.http import Http404
 
 from builds.domain.comparison import RebuildOutcome, overall_outcome
+from builds.domain.evidence import AttestedComponent
 from builds.domain.lifecycle import RunState
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestedComponent
 from builds.models import Rebuild, Release
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 

@@ -7,8 +7,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from builds.domain.comparison import RebuildOutcome
+from builds.domain.conditions import ConditionState
+from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.lifecycle import RunState
-from builds.domain.verdict import AttestationState, ConditionState, Decision, MeasurementState
+from builds.domain.verdict import Decision, ReleaseVerdict
 from builds.models import RebuildStage
 from builds.services.evidence import ComponentRow
 
@@ -85,6 +87,12 @@ def condition_state(value: ConditionState) -> SafeString:
 @register.simple_tag
 def attestation_state(value: str) -> SafeString:
     return state(value, _ATTESTATION_TONE[AttestationState(value)])
+
+
+@register.simple_tag
+def attestation(verdict: ReleaseVerdict) -> SafeString:
+    """A whole release's: the most alarming state of its components."""
+    return attestation_state((verdict.attestation or AttestationState.UNCHECKED).value)
 
 
 @register.simple_tag

@@ -23,7 +23,7 @@ from attestations.domain.statement import printable
 from attestations.local_sigstore import Logging, TrustDomain
 from attestations.sigstore_verifier import BundleVerifier, MalformedTrustRoot, TrustRoot
 from builds.domain.digest import Digest
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 from tee_portal.env import BASE_DIR
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
 from tests.attestations.test_policy import open_clauses, signer

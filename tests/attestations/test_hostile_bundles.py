@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from attestations.domain.findings import Verification
 from attestations.local_sigstore import Logging, TrustDomain
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES, BundleVerifier
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 from tee_portal.env import BASE_DIR
 from tests.attestations.conftest import FILE, FILE_DIGEST, WORKFLOW
 

@@ -14,7 +14,7 @@ from attestations.domain.policy import PublisherPolicy
 from attestations.sigstore_verifier import BundleVerifier, TrustRoot
 from attestations.vendored_roots import public_good
 from builds.domain.digest import Digest
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 from tee_portal.env import BASE_DIR
 
 FOLDER = BASE_DIR.parent / "shared" / "data" / "sigstore"

@@ -29,7 +29,7 @@ from attestations.local_sigstore import Logging, TrustDomain
 from attestations.sigstore_verifier import BundleVerifier, TrustRoot, read_public_key
 from attestations.sigstore_verifier.additions import WRITTEN_FOR, AnyEntry
 from builds.domain.digest import Digest
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
 
 BUNDLE_V01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"

@@ -5,22 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.domain.comparison import RebuildOutcome, compare
+from builds.domain.conditions import ConditionState
 from builds.domain.digest import Digest
-from builds.domain.roles import BootMode, Role
-from builds.domain.verdict import (
+from builds.domain.evidence import (
     AttestationState,
     AttestedComponent,
-    ConditionState,
-    Decision,
     MeasurementEvidence,
     MeasurementState,
     OpaqueInput,
     OperatorResult,
     Policy,
     ReleaseEvidence,
-    judge,
     judge_measurement,
 )
+from builds.domain.roles import BootMode, Role
+from builds.domain.verdict import Decision, judge
 from tests.domain.test_comparison import file_digests, honest
 
 ALL = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
@@ -237,3 +236,14 @@ def test_nothing_signed_is_another_sentence_than_nothing_asked() -> None:
     assert "nothing signed shows who published it" in absent.sentence
     assert "nothing signed" not in unchecked.sentence
     assert absent.decision is unchecked.decision is Decision.DENY
+
+
+@given(evidences)
+def test_a_release_is_attested_only_as_well_as_its_worst_component(evidence: ReleaseEvidence) -> None:
+    attestation = judge(evidence).attestation
+    states = set(evidence.attestation_states.values())
+    assert (attestation is None) == (not states)
+    assert attestation is None or attestation in states
+    assert (attestation is AttestationState.VERIFIED) == (states == {AttestationState.VERIFIED})
+    if AttestationState.WRONG_IDENTITY in states:
+        assert attestation is AttestationState.WRONG_IDENTITY

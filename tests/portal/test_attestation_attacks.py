@@ -21,9 +21,9 @@ from attestations.services.collecting import collect_from_directory
 from attestations.services.standing import ReleaseStanding, judged_view
 from builds.domain.digest import Digest
 from builds.domain.errors import LimitExceeded
+from builds.domain.evidence import AttestationState
 from builds.domain.paths import file_name
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState
 from builds.models import Component, Project, Release, ReleaseEvent
 from builds.services.evidence import CHANGED_SINCE_IMPORT
 from tests.portal.conftest import COMMIT, digests

@@ -21,8 +21,8 @@ from attestations.services.collecting import collect_from_directory
 from attestations.services.standing import ReleaseStanding, judged_view, standings_of
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
 from builds.domain.digest import Digest
+from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
-from builds.domain.verdict import AttestationState
 from builds.models import Component, Rebuild, Release
 from builds.services.evidence import ReleaseView
 from tests.portal.conftest import COMMIT
@@ -97,6 +97,26 @@ def test_a_valid_signature_by_another_workflow_is_wrong_identity_and_called_host
     sentence = judged(release)[0].verdict.sentence
     assert "expected .github/workflows/release-tee.yml, found .github/workflows/pr.yml" in sentence
     assert "Treat as hostile until explained." in sentence
+
+
+def test_the_list_of_releases_names_the_most_alarming_state_of_any_component(
+    release: Release, domain: TrustDomain, client: Client
+) -> None:
+    def listed() -> tuple[str, bool]:
+        state = client.get("/api/v1/releases").json()["releases"][0]["verdict"]["attestation"]
+        return state, f">{state}</span>" in client.get("/").content.decode()
+
+    assert listed() == ("unchecked", True)
+    attest_all(release, domain)
+    assert listed() == ("verified", True)
+    Sighting.objects.filter(role=Role.INITRD).delete()
+    found_for(
+        release,
+        Role.INITRD,
+        domain.attest({"initrd": digest_of(Role.INITRD)}, replace(WORKFLOW, repository="stranger/enclave")),
+    )
+    verification.verify_release(release)
+    assert listed() == ("wrong-identity", True)
 
 
 def test_a_bundle_from_another_commit_is_wrong_identity(release: Release, domain: TrustDomain) -> None:

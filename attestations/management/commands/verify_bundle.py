@@ -33,7 +33,7 @@ from attestations.sigstore_verifier import (
 from attestations.vendored_roots import public_good
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import PortalError
-from builds.domain.verdict import AttestationState
+from builds.domain.evidence import AttestationState
 from builds.pipeline.hashing import hash_file
 
 USAGE = 3

@@ -1,0 +1,159 @@
+"""What a verdict is derived from: pure, frozen values, each axis with its own states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from builds.domain.comparison import ComponentComparison, PublishedComponent, RebuildOutcome
+from builds.domain.digest import Digest
+from builds.domain.roles import BootMode, Role
+
+
+class MeasurementState(StrEnum):
+    """Whether a launch measurement as published, recomputed and rebuilt is one and the same."""
+
+    MATCHES = "matches"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+
+
+class AttestationState(StrEnum):
+    """Who published a component, as far as signatures say."""
+
+    VERIFIED = "verified"
+    REJECTED = "rejected"
+    WRONG_IDENTITY = "wrong-identity"
+    ABSENT = "absent"
+    UNREADABLE = "unreadable"
+    UNCHECKED = "unchecked"
+
+
+_MOST_ALARMING_FIRST = (
+    AttestationState.WRONG_IDENTITY,
+    AttestationState.REJECTED,
+    AttestationState.UNREADABLE,
+    AttestationState.ABSENT,
+    AttestationState.UNCHECKED,
+    AttestationState.VERIFIED,
+)
+
+
+def worst_attestation(states: Iterable[AttestationState]) -> AttestationState | None:
+    """One state for several components: ``verified`` only when all are; None when there is none."""
+    return min(states, key=_MOST_ALARMING_FIRST.index, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class AttestedComponent:
+    """A component's attestation state, and the sentence that says why."""
+
+    state: AttestationState
+    sentence: str
+
+
+# What a launch measurement can bind, in the order of pages: three files and the command line.
+COVERABLE = ("ovmf", "kernel", "initrd", "cmdline")
+
+
+def judge_measurement(published: str | None, recomputed: str | None, rebuilt: str | None) -> MeasurementState:
+    """``matches`` only when all three are known and equal; two known unequal values already differ."""
+    known = {value for value in (published, recomputed, rebuilt) if value is not None}
+    if len(known) > 1:
+        return MeasurementState.DIFFERS
+    if None in (published, recomputed, rebuilt):
+        return MeasurementState.UNKNOWN
+    return MeasurementState.MATCHES
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementEvidence:
+    """One launch configuration's measurement, 96 hex characters each or None when not known."""
+
+    configuration: str
+    boot_mode: BootMode
+    published: str | None
+    recomputed: str | None
+    rebuilt: str | None
+    coverage: frozenset[str]
+    katana_inside_initrd: str | None
+    """Where in the reproduced initrd the reproduced binary lies; None when nothing has shown that."""
+
+    @property
+    def state(self) -> MeasurementState:
+        return judge_measurement(self.published, self.recomputed, self.rebuilt)
+
+    @property
+    def covers_what_it_boots(self) -> bool:
+        """Whether every part this configuration boots is bound by the measurement."""
+        needed = set(COVERABLE) if self.boot_mode is BootMode.DIRECT_KERNEL else {*COVERABLE, Role.DISK.value}
+        return needed <= self.coverage
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueInput:
+    """An input nobody rebuilt: where it is in the release, its digest and why it is opaque."""
+
+    place: str
+    digest: Digest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorResult:
+    """The newest succeeded rebuild of one operator; ``counts`` is False when the recipe used the network."""
+
+    operator: str
+    comparisons: tuple[ComponentComparison, ...]
+    outcome: RebuildOutcome | None
+    counts: bool
+    opaque: tuple[OpaqueInput, ...]
+
+    @property
+    def differing(self) -> list[str]:
+        """Each component that was not reproduced, with its outcome."""
+        return [f"{row.role} {row.outcome}" for row in self.comparisons if row.outcome is not RebuildOutcome.REPRODUCED]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the project asks for: ``k`` distinct operators, and opaque inputs accepted by digest."""
+
+    needed_operators: int
+    accepted_opaque: frozenset[Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseEvidence:
+    """Everything a verdict is derived from."""
+
+    commit: str
+    components: tuple[PublishedComponent, ...]
+    contradictions: tuple[str, ...]
+    absent: tuple[str, ...]
+    attestations: Mapping[Role, AttestedComponent]
+    results: tuple[OperatorResult, ...]
+    measurements: tuple[MeasurementEvidence, ...]
+    policy: Policy
+    unplaced: tuple[str, ...] = ()
+    """Sentences about published measurements of which nothing says what they were computed for."""
+    embedded: tuple[OpaqueInput, ...] = ()
+    """Published files that nobody can look into and no rebuild has made."""
+    changes: tuple[str, ...] = ()
+    """What was published differently after it was first seen; it denies until judged anew."""
+
+    @property
+    def counted(self) -> list[OperatorResult]:
+        """The results that say something about reproducing."""
+        return [result for result in self.results if result.counts and result.outcome is not None]
+
+    @property
+    def attestation_states(self) -> dict[Role, AttestationState]:
+        """The state of every published component; one that nobody looked at is unchecked."""
+        return {
+            component.role: found.state
+            if (found := self.attestations.get(component.role))
+            else AttestationState.UNCHECKED
+            for component in self.components
+        }
