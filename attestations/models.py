@@ -35,6 +35,8 @@ class TrustRootRecord(models.Model):
     """When TUF last confirmed the current version; null means never."""
     problem = models.JSONField(null=True)
     """Why the last refresh failed, as a named error; null when it did not."""
+    removed_at = models.DateTimeField(null=True)
+    """Since when it vouches for nobody; its versions stay, for the findings that name them."""
 
     def __str__(self) -> str:
         return self.name

@@ -44,7 +44,9 @@ def synchronise_due() -> None:
 def synchronise(following_id: int) -> None:
     """Synchronise one repository; returns at once when somebody else has it."""
     if following.take(following_id, timezone.now()):
-        following.synchronise(following_id)
+        problem = following.synchronise(following_id)
+        if problem is not None:
+            logger.warning("synchronising repository %s: %s", following_id, problem)
 
 
 @shared_task(expires=600)

@@ -53,5 +53,12 @@ def fetch_trust_root(url: str, bootstrap: bytes, state: Path) -> bytes:
         return Path(updater.download_target(info)).read_bytes()
     except (DownloadError, RepositoryError, ValueError, OSError) as error:
         # ValueError: an address or metadata that is none; OSError: the network, or the directory.
-        name = type(error).__name__
-        raise TrustRootNotRefreshed(f"TUF refused or failed: {name} {str(error)[:200]}", where=url) from error
+        raise TrustRootNotRefreshed(f"TUF refused or failed: {_told(error)}", where=url) from error
+
+
+def _told(error: BaseException) -> str:
+    """The first error of the chain that says something: tuf's own may be a bare name, and a wrong one."""
+    message = str(error).strip()
+    if not message and error.__cause__ is not None:
+        return _told(error.__cause__)
+    return message[:300] or type(error).__name__

@@ -39,6 +39,7 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
         "trust_roots": trust_roots.sentences(),
+        "logs": trust_roots.log_names(),
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),
     }
     return render(request, "builds/release.html", context)

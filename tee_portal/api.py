@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
 from ninja import NinjaAPI
 
 from attestations.api import router as attestations_router
@@ -27,10 +28,16 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    body = {
-        "code": "not-found",
-        "what": str(error) or "there is no such thing",
-        "where": request.path,
-        "todo": "Look at /api/v1/releases for what there is.",
-    }
-    return api.create_response(request, body, status=404)
+    return api.create_response(request, _absent(request, str(error) or "there is no such thing"), status=404)
+
+
+def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answers for addresses that lead nowhere: the API's as the API answers, others with the page."""
+    if request.path.startswith("/api/"):
+        return JsonResponse(_absent(request, "the API has no such address"), status=404)
+    return page_not_found(request, exception)
+
+
+def _absent(request: HttpRequest, what: str) -> dict[str, str]:
+    todo = "Look at /api/v1/releases for what there is, and at /api/v1/openapi.json for every address."
+    return {"code": "not-found", "what": what, "where": request.path, "todo": todo}

@@ -22,6 +22,8 @@ class TagConverter:
         return value
 
 
+handler404 = "tee_portal.api.no_such_address"
+
 register_converter(TagConverter, "tag")
 admin.autodiscover()
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from attestations.domain.identity import KeyIdentity, SignerIdentity
-from attestations.domain.policy import PREDICATE_CLAUSE, Clause, PublisherPolicy
+from attestations.domain.policy import COMMIT_CLAUSE, PREDICATE_CLAUSE, Clause, PublisherPolicy
 from attestations.domain.statement import Statement
 from builds.domain.digest import Digest
 from builds.domain.evidence import AttestationState
@@ -159,21 +159,31 @@ def _by_policy(
     policy: PublisherPolicy | None, clauses: tuple[Clause, ...], *, partial: bool
 ) -> tuple[AttestationState, str]:
     if policy is None:
-        return AttestationState.VERIFIED, "The signature is valid for this file; no expected publisher was given."
+        return AttestationState.VERIFIED, "The signature is valid for this file. Nobody in particular was expected."
     if policy.missing and not partial:
-        return (
-            AttestationState.UNCHECKED,
-            f"The project's policy does not say which {' and '.join(policy.missing)} it expects.",
-        )
+        unsaid = f"The project's policy does not say which {' and '.join(policy.missing)} it expects."
+        return AttestationState.UNCHECKED, f"{unsaid} An administrator says so under Expected publishers."
     open_clauses = [clause for clause in clauses if not clause.holds]
     if not open_clauses:
-        return AttestationState.VERIFIED, "The expected publisher signed this file."
+        return AttestationState.VERIFIED, _yes(policy)
     listed = "; ".join(
         f"{clause.name}: expected {clause.expected}, found {clause.found or 'nothing'}" for clause in open_clauses
     )
-    if all(clause.name == PREDICATE_CLAUSE for clause in open_clauses):
+    names = {clause.name for clause in open_clauses}
+    if names == {COMMIT_CLAUSE}:
+        why = f"The expected publisher signed this file, from another commit. {listed}."
+        return AttestationState.WRONG_IDENTITY, why
+    if names == {PREDICATE_CLAUSE}:
         return AttestationState.REJECTED, f"The expected publisher signed another kind of statement. {listed}."
     return AttestationState.WRONG_IDENTITY, f"The signature is valid, but the signer is not the expected one. {listed}."
+
+
+def _yes(policy: PublisherPolicy) -> str:
+    """A yes is worth what was asked: what a partial policy left open is named."""
+    open_to_any = [*policy.missing, *(() if policy.commit else (COMMIT_CLAUSE,))]
+    if not open_to_any:
+        return "The expected publisher signed this file."
+    return f"Signed as far as asked by the expected publisher. Not asked: {', '.join(open_to_any)}; any would do."
 
 
 # What a component is when no bundle verified: the most alarming of what was found.

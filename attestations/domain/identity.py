@@ -44,6 +44,9 @@ _WORKFLOW_URI = re.compile(
 )
 
 
+WORKFLOW_FOLDER = ".github/workflows/"
+
+
 def is_commit(text: str) -> bool:
     """Whether the text is a git commit's full name, as a reusable workflow may be called by."""
     return re.fullmatch(_COMMIT, text) is not None

@@ -35,7 +35,7 @@ class Repository:
     def parse(cls, text: str) -> Self:
         """Read ``owner/name``; ``MalformedInput`` for anything else, also for an address or a trailing ``.git``."""
         owner, separator, name = text.partition("/")
-        if not separator:
+        if not separator or ":" in owner:
             raise MalformedInput(f"{text[:200]!r} is not of the form owner/name", where="repository")
         return cls(owner, name)
 

@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from attestations.domain.github_errors import AssetChanged, GitHubError, RateLimited
+from attestations.domain.identity import WORKFLOW_FOLDER
 from attestations.domain.policy import GITHUB_HOSTED
 from attestations.domain.repository import Repository, checked_tag
 from attestations.domain.statement import printable
@@ -22,7 +23,7 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
 from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.models import Project, Release, ReleaseEvent
 from builds.pipeline.release_directory import is_document
 from builds.services.evidence import CHANGED_SINCE_IMPORT
@@ -53,6 +54,20 @@ class NoPublication(PortalError):
     default_todo: ClassVar[str] = "Nothing, if it is a release of something else."
 
 
+class WorkflowUnusable(MalformedInput):
+    """A path at which no workflow of GitHub's lies."""
+
+    code: ClassVar[str] = "workflow-unusable"
+    default_todo: ClassVar[str] = f"Give the workflow's path in its repository: {WORKFLOW_FOLDER}..."
+
+
+class NotFollowed(PortalError):
+    """Nobody follows this repository."""
+
+    code: ClassVar[str] = "not-followed"
+    default_todo: ClassVar[str] = "See the first page for what is followed; `manage.py follow` follows another."
+
+
 class AlreadyFollowed(PortalError):
     """The repository or the project is followed already."""
 
@@ -61,11 +76,18 @@ class AlreadyFollowed(PortalError):
 
 
 def follow(repository: Repository, *, source_url: str = "", workflow: str = "") -> Following:
-    """Follow a repository: a project, its expected publisher as far as the name tells, and nothing fetched yet."""
+    """Follow a repository: a project, its expected publisher as far as the name tells, and nothing fetched yet.
+
+    A repository that is followed already stays so: then ``workflow`` is what its publisher is expected to run from
+    now on. Raises ``AlreadyFollowed`` when nothing is to change, or when the project is another's.
+    """
+    if workflow and not workflow.startswith(WORKFLOW_FOLDER):
+        raise WorkflowUnusable(f"{workflow[:200]!r} is no workflow's path", where="--workflow")
     source = source_url or f"https://github.com/{repository}.git"
     with transaction.atomic():
-        if Following.objects.filter(repository__iexact=str(repository)).exists():
-            raise AlreadyFollowed(f"{repository} is followed already", where=str(repository))
+        known = Following.objects.filter(repository__iexact=str(repository)).select_related("project").first()
+        if known is not None:
+            return _follow_again(known, workflow)
         project, _ = Project.objects.get_or_create(name=_free_name(repository, source), defaults={"source_url": source})
         if project.source_url != source:
             # Names of two repositories can come out alike; one would publish as the other.
@@ -81,6 +103,23 @@ def follow(repository: Repository, *, source_url: str = "", workflow: str = "") 
             },
         )
         return Following.objects.create(project=project, repository=str(repository))
+
+
+def _follow_again(known: Following, workflow: str) -> Following:
+    expected = ExpectedPublisher.objects.filter(project=known.project).exclude(workflow=workflow)
+    changed = bool(workflow) and bool(expected.update(workflow=workflow))
+    if known.is_enabled and not changed:
+        raise AlreadyFollowed(f"{known.repository} is followed already", where=known.repository)
+    if not known.is_enabled:
+        known.is_enabled, known.next_sync_at = True, timezone.now()
+        known.save(update_fields=["is_enabled", "next_sync_at"])
+    return known
+
+
+def unfollow(repository: Repository) -> None:
+    """Stop asking about a repository; what was imported stays. Raises ``NotFollowed``."""
+    if not Following.objects.filter(repository__iexact=str(repository), is_enabled=True).update(is_enabled=False):
+        raise NotFollowed(f"{repository} is not followed", where=str(repository))
 
 
 def _free_name(repository: Repository, source: str) -> str:
@@ -120,8 +159,8 @@ def ask_soon(repository: Repository) -> int | None:
     return following.pk
 
 
-def synchronise(following_id: int, github: GitHub | None = None) -> None:
-    """List, import, watch and ask for attestations; a named error is kept with the project, never raised."""
+def synchronise(following_id: int, github: GitHub | None = None) -> PortalError | None:
+    """List, import, watch and ask for attestations; a named error is kept with the project and returned, not raised."""
     following = Following.objects.select_related("project").get(pk=following_id)
     client = github or open_github()
     problem: PortalError | None = None
@@ -129,7 +168,6 @@ def synchronise(following_id: int, github: GitHub | None = None) -> None:
         _synchronise(following, client)
     except PortalError as error:
         problem = error
-        logger.warning("synchronising %s: %s", following.repository, error)
     finally:
         if github is None:
             client.close()
@@ -142,6 +180,7 @@ def synchronise(following_id: int, github: GitHub | None = None) -> None:
     if isinstance(problem, RateLimited):
         changes["next_sync_at"] = problem.reset_at
     Following.objects.filter(pk=following.pk).update(**changes)
+    return problem
 
 
 def _synchronise(following: Following, github: GitHub) -> None:

@@ -11,7 +11,7 @@ _MOST = 50
 
 def not_imported() -> Sequence[FollowedRelease]:
     """The newest listed releases without evidence of their own, with the problem that keeps them away if any."""
-    rows = FollowedRelease.objects.filter(release=None).select_related("following__project")
+    rows = FollowedRelease.objects.filter(release=None, following__is_enabled=True).select_related("following__project")
     return list(rows[:_MOST])
 
 

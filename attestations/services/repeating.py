@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from attestations.models import FindingRecord
-from attestations.services.standing import ComponentStanding, ReleaseStanding, deciding
+from attestations.domain.policy import GITHUB_ISSUER
+from attestations.models import ExpectedPublisher, FindingRecord
+from attestations.services.standing import ReleaseStanding, deciding
 from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
 from builds.models import Component, Release
@@ -20,55 +21,86 @@ class RepeatCommands:
 
     role: Role
     lines: tuple[str, ...]
+    must_fail: bool
+    """Somebody else signed it: the verifying lines ask for the expected publisher, and refuse as this portal does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """Whom the commands ask for; ``signer`` is a workflow's address with its ref, or another subject name."""
+
+    repository: str
+    signer: str
+    commit: str
 
 
 def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> list[RepeatCommands]:
-    """Commands for each component with a verified bundle; ``portal`` is this portal's address, without a slash."""
+    """Commands for each component that a valid signature is about; ``portal`` is this address, without a slash."""
     files = {component.role: component for component in release.components.all()}
-    return [
-        RepeatCommands(entry.role, _lines(entry, files[entry.role], portal))
-        for entry in standing.components
-        if entry.state is AttestationState.VERIFIED
-    ]
+    found = []
+    for entry in standing.components:
+        bundle = deciding(entry.state, entry.bundles)
+        if bundle is None or bundle.finding is None or entry.state not in _SIGNED:
+            continue
+        wrong = entry.state is AttestationState.WRONG_IDENTITY
+        expected = _expected(release, bundle.finding) if wrong else _as_found(bundle.finding)
+        lines = _lines(bundle.sighting.bundle.sha256, bundle.finding, files[entry.role], portal, expected)
+        found.append(RepeatCommands(entry.role, lines, must_fail=wrong))
+    return found
 
 
-def _lines(entry: ComponentStanding, component: Component, portal: str) -> tuple[str, ...]:
-    bundle = deciding(AttestationState.VERIFIED, entry.bundles)
-    finding = bundle.finding if bundle is not None else None
-    if bundle is None or finding is None:
-        return ()
+_SIGNED = frozenset({AttestationState.VERIFIED, AttestationState.WRONG_IDENTITY})
+
+
+def _as_found(finding: FindingRecord) -> _Expected:
+    return _Expected(finding.repository, finding.signer, finding.commit)
+
+
+def _expected(release: Release, finding: FindingRecord) -> _Expected:
+    """The project's publisher, at the ref that the stranger's workflow ran from."""
+    publisher = ExpectedPublisher.objects.filter(project=release.project_id).first() or ExpectedPublisher()
+    ref = finding.signer.partition("@")[2]
+    workflow = publisher.build_signer or f"{publisher.repository}/{publisher.workflow}"
+    return _Expected(publisher.repository, publisher.san or f"{workflow.partition('@')[0]}@{ref}", release.commit)
+
+
+def _lines(
+    bundle_sha256: str, finding: FindingRecord, component: Component, portal: str, expected: _Expected
+) -> tuple[str, ...]:
     target = component.file_name or component.role
     # A file may be named like an option, such as --check-claims=false; a path cannot be.
     target = f"./{target}" if target.startswith("-") else target
     name = f"{target}.sigstore.json"
-    lines = [f"curl -fsS -o {_q(name)} {_q(f'{portal}/attestations/{bundle.sighting.bundle.sha256}/bundle.json')}"]
+    lines = [f"curl -fsS -o {_q(name)} {_q(f'{portal}/attestations/{bundle_sha256}/bundle.json')}"]
     if finding.trust_root:
         root = f"{portal}/trust-roots/{finding.trust_root_sha256}.json"
         lines.append(f"curl -fsS -o trusted_root.json {_q(root)}")
     if finding.repository.startswith(_GITHUB):
-        lines.append(_gh(finding, target, name))
+        lines.append(_gh(finding, expected, target, name))
     if finding.issuer:
-        lines.append(_cosign(finding, target, name))
+        lines.append(_cosign(finding, expected, target, name))
     return tuple(lines)
 
 
-def _gh(finding: FindingRecord, target: str, bundle: str) -> str:
-    repository = finding.repository.removeprefix(_GITHUB)
-    signer = finding.signer.removeprefix(_GITHUB).partition("@")[0]
+def _gh(finding: FindingRecord, expected: _Expected, target: str, bundle: str) -> str:
+    repository = expected.repository.removeprefix(_GITHUB)
+    signer = expected.signer.removeprefix(_GITHUB).partition("@")[0]
     return (
         f"gh attestation verify {_q(target)} --bundle {_q(bundle)} --custom-trusted-root trusted_root.json"
-        f" --repo {_q(repository)} --signer-workflow {_q(signer)} --source-digest {_q(finding.commit)}"
+        f" --repo {_q(repository)} --signer-workflow {_q(signer)} --source-digest {_q(expected.commit)}"
         f" --predicate-type {_q(finding.predicate_type)}"
     )
 
 
-def _cosign(finding: FindingRecord, target: str, bundle: str) -> str:
+def _cosign(finding: FindingRecord, expected: _Expected, target: str, bundle: str) -> str:
     command = "verify-blob-attestation" if finding.predicate_type else "verify-blob"
     kind = f" --type {_q(finding.predicate_type)}" if finding.predicate_type else ""
+    # Other issuers do not fill the claim that this option asks for.
+    commit = f" --certificate-github-workflow-sha {_q(expected.commit)}" if finding.issuer == GITHUB_ISSUER else ""
     return (
         f"cosign {command} --bundle {_q(bundle)} --trusted-root trusted_root.json"
-        f" --certificate-identity {_q(finding.signer)} --certificate-oidc-issuer {_q(finding.issuer)}"
-        f"{kind} {_q(target)}"
+        f" --certificate-identity {_q(expected.signer)} --certificate-oidc-issuer {_q(finding.issuer)}"
+        f"{commit}{kind} {_q(target)}"
     )
 
 

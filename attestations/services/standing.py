@@ -38,6 +38,11 @@ class JudgedBundle:
         return AttestationState.UNCHECKED if self.problem and state is AttestationState.VERIFIED else state
 
     @property
+    def is_from_another_commit(self) -> bool:
+        """Whether only the source commit speaks against it: another release of the same publisher has this file."""
+        return self.distance == (True, 1) and self.state is AttestationState.WRONG_IDENTITY
+
+    @property
     def distance(self) -> tuple[bool, int]:
         """How far from the expected publisher: another source commit first, then the clauses that do not hold."""
         clauses = self.finding.clauses if self.finding is not None else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,11 +27,30 @@ class UnknownTrustRoot(PortalError):
     default_todo: ClassVar[str] = "See `manage.py trust_root list`; add one with `manage.py trust_root add NAME FILE`."
 
 
+class TrustRootTaken(PortalError):
+    """The name belongs to a trust root already, with other content."""
+
+    code: ClassVar[str] = "trust-root-taken"
+    default_todo: ClassVar[str] = (
+        "Choose another name. With --replace every project that names this root is judged by the new one at once."
+    )
+
+
+class UnusableName(PortalError):
+    """A trust root's name that would be unreadable in lists and policies."""
+
+    code: ClassVar[str] = "unusable-name"
+    default_todo: ClassVar[str] = "Use lower-case letters, digits and dashes, at most 60."
+
+
 class NoTufRepository(PortalError):
     """A trust root that nobody said where to renew."""
 
     code: ClassVar[str] = "no-tuf-repository"
     default_todo: ClassVar[str] = "Add it again with --tuf-url and --tuf-root, or add a newer file by hand."
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,7 @@ def known() -> dict[str, KnownTrustRoot]:
         )
     }
     for record in TrustRootRecord.objects.prefetch_related("versions").order_by("name"):
-        versions = list(record.versions.all())
+        versions = list(record.versions.all()) if record.removed_at is None else []
         newest = versions[-1] if versions else None
         root = _parsed(record.name, bytes(newest.content)) if newest is not None else None
         if root is None and record.name == PUBLIC_GOOD:
@@ -81,8 +101,14 @@ def sentences() -> dict[str, str]:
     for name, entry in known().items():
         confirmed = f"{entry.refreshed_at:%Y-%m-%d %H:%M} UTC" if entry.refreshed_at is not None else "never"
         failed = f"; the last refresh failed: {entry.problem['what']}" if entry.problem is not None else ""
-        found[name] = f"from {entry.origin}; last confirmed by TUF: {confirmed}{failed}"
+        local = "; a local demo trust root, which vouches for nothing else" if entry.root.is_local else ""
+        found[name] = f"from {entry.origin}; last confirmed by TUF: {confirmed}{failed}{local}"
     return found
+
+
+def log_names() -> dict[str, str]:
+    """For pages: the address of every log that a known root names, by its id."""
+    return {log_id: address for entry in known().values() for log_id, address in entry.root.logs.items()}
 
 
 def named(names: Iterable[str], roots: Mapping[str, KnownTrustRoot]) -> list[TrustRoot]:
@@ -93,18 +119,45 @@ def named(names: Iterable[str], roots: Mapping[str, KnownTrustRoot]) -> list[Tru
     return [roots[name].root for name in names]
 
 
-def add(name: str, content: bytes, origin: str, *, tuf_url: str = "", tuf_root: bytes = b"") -> TrustRoot:
-    """Add a trust root, or a new version of it; the same bytes again change nothing."""
+def add(
+    name: str, content: bytes, origin: str, *, tuf_url: str = "", tuf_root: bytes = b"", replace: bool = False
+) -> TrustRoot:
+    """Add a trust root; the same bytes again change nothing.
+
+    Other bytes under a known name raise ``TrustRootTaken`` unless ``replace`` says that they are its new version.
+    """
+    if not _NAME.fullmatch(name):
+        raise UnusableName(f"{name[:100]!r} is no name for a trust root", where="trust roots")
     root = TrustRoot.read(name, content)
+    before = known().get(name)
+    if before is not None and before.root.ref != root.ref and not replace:
+        raise TrustRootTaken(
+            f"there is a trust root of this name, sha256:{before.root.ref.sha256} from {before.origin};"
+            f" this one is sha256:{root.ref.sha256}",
+            where=name,
+        )
     with transaction.atomic():
         record, _ = TrustRootRecord.objects.get_or_create(name=name)
+        newest = record.versions.last()
+        if newest is None or newest.sha256 != root.ref.sha256 or record.removed_at is not None:
+            TrustRootVersion(root=record, content=content, sha256=root.ref.sha256, origin=origin[:500]).save()
+        record.removed_at = None
         if tuf_url:
             record.tuf_url, record.tuf_root = tuf_url, tuf_root
-            record.save(update_fields=["tuf_url", "tuf_root"])
-        newest = record.versions.last()
-        if newest is None or newest.sha256 != root.ref.sha256:
-            TrustRootVersion(root=record, content=content, sha256=root.ref.sha256, origin=origin[:500]).save()
+        record.save(update_fields=["removed_at", "tuf_url", "tuf_root"])
     return root
+
+
+def remove(name: str) -> None:
+    """Let a trust root vouch for nobody from now on; of ``public-good`` only the added versions go.
+
+    Raises ``UnknownTrustRoot``.
+    """
+    gone = TrustRootRecord.objects.filter(name=name, removed_at=None).update(
+        removed_at=timezone.now(), tuf_url="", tuf_root=b"", refreshed_at=None, problem=None
+    )
+    if not gone:
+        raise UnknownTrustRoot(f"nobody added a trust root named {name}", where="trust roots")
 
 
 def refresh(name: str) -> TrustRoot:
@@ -122,7 +175,7 @@ def refresh(name: str) -> TrustRoot:
         raise NoTufRepository("this trust root is only a file", where=name)
     try:
         content = fetch_trust_root(url, bootstrap, settings.DATA_DIR / "tuf" / name)
-        root = add(name, content, f"TUF repository {url}", tuf_url=url, tuf_root=bootstrap)
+        root = add(name, content, f"TUF repository {url}", tuf_url=url, tuf_root=bootstrap, replace=True)
     except PortalError as error:
         TrustRootRecord.objects.get_or_create(name=name)
         TrustRootRecord.objects.filter(name=name).update(problem=error.as_dict())

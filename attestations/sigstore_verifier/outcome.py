@@ -42,6 +42,7 @@ _STEPS: tuple[tuple[str, Step], ...] = (
     ("an Ed25519 key signs whole messages", Step.SIGNATURE),
 )
 _SIGNED_STEPS = (Step.CERTIFICATE, Step.SCT, Step.TIME, Step.LOG, Step.SIGNATURE)
+_LATER_STEPS = (Step.STATEMENT, Step.SUBJECT)
 
 
 _SIGNATURE_HOLDS = Check(Step.SIGNATURE, CheckState.PASSED)
@@ -82,8 +83,9 @@ def verified(parts: BundleParts, found: Proven) -> Verification:
             statement = _statement(envelope.payload_type, envelope.payload)
         except MalformedInput as error:
             failed = Check(Step.STATEMENT, CheckState.FAILED, error.what)
+            every = (*checks, failed, *_not_reached([Step.SUBJECT]))
             return Verification(
-                AttestationState.REJECTED, sentence_of(error), (*checks, failed), VERIFIER, trust_root=found.trust_root
+                AttestationState.REJECTED, sentence_of(error), every, VERIFIER, trust_root=found.trust_root
             )
     detail = statement.predicate_type if statement is not None else "a signed message, no statement"
     last = Check(Step.STATEMENT, CheckState.PASSED if statement is not None else CheckState.NOT_USED, detail)
@@ -143,7 +145,7 @@ def sentence_of(error: Exception) -> str:
 
 def unreadable(error: Exception) -> Verification:
     reason = sentence_of(error)
-    checks = (Check(Step.READABLE, CheckState.FAILED, reason), *_not_reached(_SIGNED_STEPS))
+    checks = (Check(Step.READABLE, CheckState.FAILED, reason), *_not_reached([*_SIGNED_STEPS, *_LATER_STEPS]))
     return Verification(AttestationState.UNREADABLE, reason, checks, VERIFIER)
 
 
@@ -153,7 +155,7 @@ def rejected(step: Step, reason: str, trust_root: TrustRootRef | None) -> Verifi
     checks = (
         Check(Step.READABLE, CheckState.PASSED),
         Check(step, CheckState.FAILED, reason),
-        *_not_reached(others),
+        *_not_reached([*others, *_LATER_STEPS]),
     )
     return Verification(AttestationState.REJECTED, reason, checks, VERIFIER, trust_root=trust_root)
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Self
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import Certificate, DuplicateExtension, InvalidVersion, Name
+from pydantic import ValidationError
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import TrustedRoot
 from sigstore_models.trustroot import v1 as trustroot_v1
@@ -18,6 +20,7 @@ from sigstore_models.trustroot import v1 as trustroot_v1
 from attestations.domain.findings import TrustRootRef
 from attestations.sigstore_verifier.additions import LenientVerifier, PreparedRoot
 from builds.domain.errors import MalformedInput
+from builds.domain.frozen import first_problem
 from builds.domain.strict_json import load_object
 
 MAX_TRUST_ROOT_BYTES = 1024 * 1024
@@ -74,6 +77,8 @@ class TrustRoot:
             root = cls(name, data, PreparedRoot(model))
             if not root.issuers:
                 raise MalformedTrustRoot("the trust root names no certificate authority", where=name)
+        except ValidationError as error:
+            raise MalformedTrustRoot(f"this is no trust root: {first_problem(error)}", where=name) from error
         except _UNREADABLE as error:
             raise MalformedTrustRoot(f"the trust root cannot be read: {str(error)[:200]}", where=name) from error
         return root
@@ -95,6 +100,17 @@ class TrustRoot:
     @property
     def has_logs(self) -> bool:
         return bool(self.trusted_root._inner.tlogs)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its authorities bear names that nobody can own (RFC 2606): those of demos and tests do."""
+        addresses = (urlsplit(authority.name).hostname or "" for authority in self.authorities)
+        return any(address.endswith(".invalid") for address in addresses)
+
+    @property
+    def logs(self) -> dict[str, str]:
+        """Each transparency log's address by its id, the sha256 of its key in hex."""
+        return {log.log_id.key_id.hex(): log.base_url for log in self.trusted_root._inner.tlogs}
 
     @property
     def authorities(self) -> tuple[Authority, ...]:

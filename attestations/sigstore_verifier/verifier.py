@@ -128,7 +128,8 @@ class BundleVerifier:
         if result is not None and certificate.issuer in roots[0].issuers:
             return result
         named = printable(certificate.issuer.rfc4514_string())
-        reason = f"The certificate was issued by {named!r}, which is in no trust root used here."
+        used = ", ".join(root.name for root in self._roots)
+        reason = f"The certificate was issued by {named!r}, which is in no trust root used here ({used})."
         return rejected(Step.CERTIFICATE, reason, None)
 
     def _by_key(self, parts: BundleParts, artifact: frozenset[Digest]) -> Verification:

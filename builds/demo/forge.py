@@ -97,7 +97,7 @@ class Forge:
         The loopback GitHub ends with the demo, so nobody is to ask it afterwards.
         """
         root = (self.attestations / "trusted_root.json").read_bytes()
-        trust_roots.add(TRUST_ROOT, root, TRUST_ROOT_ORIGIN)
+        trust_roots.add(TRUST_ROOT, root, TRUST_ROOT_ORIGIN, replace=True)
         followed = Following.objects.filter(repository=str(REPOSITORY)).first() or following.follow(
             REPOSITORY, source_url=source_url, workflow=WORKFLOW
         )

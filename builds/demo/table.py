@@ -28,9 +28,9 @@ def verdict_table(judged: Iterable[tuple[ReleaseView, ReleaseStanding]]) -> Iter
         for measured in view.measurements:
             evidence = measured.evidence
             yield f"  launch measurement ({evidence.boot_mode}) {evidence.state}"
-            yield f"    published  {evidence.published}"
-            yield f"    recomputed {evidence.recomputed}"
-            yield f"    rebuilt    {evidence.rebuilt}"
+            yield f"    published  {evidence.published or 'nothing'}"
+            yield f"    recomputed {evidence.recomputed or 'could not be'}"
+            yield f"    rebuilt    {evidence.rebuilt or 'not yet'}"
             covered = [part for part in COVERABLE if part in evidence.coverage]
             yield f"    covers     {', '.join(covered)}"
         yield f"  {view.verdict.sentence}"

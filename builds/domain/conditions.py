@@ -109,8 +109,11 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...], unplaced:
     if not measurements:
         return Condition(key, ConditionState.UNKNOWN, " ".join(unplaced) or "No launch measurement was published.")
     for entry in measurements:
+        if not entry.coverage:
+            what = f"What the measurement of {entry.configuration} covers is unknown: it could not be recomputed."
+            return Condition(key, ConditionState.UNKNOWN, what)
         if not entry.covers_what_it_boots:
-            covered = ", ".join(sorted(entry.coverage)) or "nothing"
+            covered = ", ".join(sorted(entry.coverage))
             return Condition(
                 key, ConditionState.UNMET, f"The measurement of {entry.configuration} covers only: {covered}."
             )

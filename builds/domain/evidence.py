@@ -77,6 +77,7 @@ class MeasurementEvidence:
     recomputed: str | None
     rebuilt: str | None
     coverage: frozenset[str]
+    """What it binds; empty while nobody could recompute it, because no measurement binds nothing."""
     katana_inside_initrd: str | None
     """Where in the reproduced initrd the reproduced binary lies; None when nothing has shown that."""
 

@@ -80,6 +80,8 @@ def _listed(roles: Iterable[Role]) -> str:
 
 
 def _measurement_sentence(entry: MeasurementEvidence) -> str:
+    if not entry.coverage:
+        return f"The launch measurement of {entry.configuration} could not be recomputed from the published files."
     if entry.coverage <= _FIRMWARE_ONLY:
         return (
             f"The measurement of {entry.configuration} covers firmware only: another kernel, initrd or"

@@ -333,7 +333,11 @@ def measure_files(
     needed = (Role.OVMF, Role.KERNEL, Role.INITRD) if direct else (Role.OVMF,)
     for role in needed:
         if role not in paths:
-            return None, PortalError(f"there is no {role} to measure", where="launch measurement")
+            return None, PortalError(
+                f"there is no {role} to measure",
+                where="launch measurement",
+                todo="Without that file nobody can compute it.",
+            )
     inputs = MeasurementInputs(
         ovmf=paths[Role.OVMF],
         kernel=paths[Role.KERNEL] if direct else None,

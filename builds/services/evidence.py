@@ -97,6 +97,8 @@ class MeasurementRow:
     @property
     def coverage(self) -> list[tuple[str, str]]:
         """Every part with ``covered``, ``not covered`` or that this configuration does not use it."""
+        if not self.evidence.coverage:
+            return [(part, "unknown") for part in COVERABLE]
         rows = [(part, "covered" if part in self.evidence.coverage else "not covered") for part in COVERABLE]
         if Role.INITRD in self.evidence.coverage and self.evidence.katana_inside_initrd is not None:
             rows.append((Role.KATANA.value, f"covered inside the initrd as {self.evidence.katana_inside_initrd}"))

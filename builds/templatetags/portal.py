@@ -103,7 +103,7 @@ def check_state(value: str) -> SafeString:
 
 @register.simple_tag
 def coverage_state(word: str) -> SafeString:
-    tone = _GOOD if word.startswith("covered") else {"not covered": _BAD}.get(word, _PLAIN)
+    tone = _GOOD if word.startswith("covered") else {"not covered": _BAD, "unknown": _OPEN}.get(word, _PLAIN)
     return state(word, tone)
 
 

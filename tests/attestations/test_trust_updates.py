@@ -87,7 +87,7 @@ def test_the_current_root_is_fetched_and_an_older_one_is_not_played_back(
     assert fetch_trust_root(repository.url, bootstrap, tmp_path / "state") == b"second"
     for name, data in kept.items():
         (repository.folder / name).write_bytes(data)
-    with pytest.raises(TrustRootNotRefreshed, match="BadVersionNumber"):
+    with pytest.raises(TrustRootNotRefreshed, match="version 1 must be >= 2"):
         fetch_trust_root(repository.url, bootstrap, tmp_path / "state")
 
 

@@ -247,3 +247,12 @@ def test_a_release_is_attested_only_as_well_as_its_worst_component(evidence: Rel
     assert (attestation is AttestationState.VERIFIED) == (states == {AttestationState.VERIFIED})
     if AttestationState.WRONG_IDENTITY in states:
         assert attestation is AttestationState.WRONG_IDENTITY
+
+
+def test_a_measurement_that_nobody_could_recompute_is_unknown_and_not_firmware_only() -> None:
+    lost = measured(recomputed=None, coverage=frozenset())
+    verdict = judge(replace(perfect(), measurements=(lost,)))
+    assert "could not be recomputed" in verdict.sentence
+    assert "firmware only" not in verdict.sentence
+    states = {condition.key: condition.state for condition in verdict.conditions}
+    assert states["measurement-covers-what-boots"] is ConditionState.UNKNOWN

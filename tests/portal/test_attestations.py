@@ -172,7 +172,7 @@ def test_a_project_without_expected_publisher_verifies_nothing(
     stranger = make_release("v9")
     attest_all(stranger, domain)
     assert state_of(stranger) is AttestationState.REJECTED  # the local root is none of the default ones
-    trust_roots.add(ROOT_NAME, domain.trusted_root(), "test")
+    trust_roots.add(ROOT_NAME, domain.trusted_root(), "test", replace=True)
     ExpectedPublisher.objects.create(project=stranger.project, trust_roots=[ROOT_NAME])
     verification.verify_release(stranger)
     assert state_of(stranger) is AttestationState.UNCHECKED
@@ -188,7 +188,7 @@ def test_findings_are_made_anew_when_policy_or_root_changes_and_the_old_ones_sta
     publisher.save()
     assert verification.verify_all() == len(Role)
     assert state_of(release) is AttestationState.WRONG_IDENTITY
-    trust_roots.add(ROOT_NAME, TrustDomain("another").trusted_root(), "replaced")
+    trust_roots.add(ROOT_NAME, TrustDomain("another").trusted_root(), "replaced", replace=True)
     assert verification.verify_all() == len(Role)
     assert state_of(release) is AttestationState.REJECTED
     sighting = Sighting.objects.filter(release=release, role=Role.KATANA).get()
@@ -366,3 +366,69 @@ def test_trust_roots_are_listed_added_and_refused_by_command(
     for arguments in (("add", "bad", str(path)), ("add", "bad", str(path), "--line", "9"), ("refresh", "two")):
         with pytest.raises(CommandError):
             call_command("trust_root", *arguments)
+
+
+def test_a_trust_root_is_never_replaced_by_accident_and_the_vendored_one_can_be_had_back(
+    release: Release, domain: TrustDomain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vendored = trust_roots.known()["public-good"].root.ref
+    path = tmp_path / "root.json"
+    path.write_bytes(domain.trusted_root())
+    with pytest.raises(CommandError, match=rf"trust-root-taken.*sha256:{vendored.sha256}.*--replace"):
+        call_command("trust_root", "add", "public-good", str(path))
+    assert trust_roots.known()["public-good"].root.ref == vendored
+    call_command("trust_root", "add", "public-good", str(path), "--replace")
+    assert "a local demo trust root" in trust_roots.sentences()["public-good"]
+    call_command("trust_root", "remove", "public-good")
+    assert trust_roots.known()["public-good"].root.ref == vendored
+    assert "local demo" not in trust_roots.sentences()["public-good"]
+    with pytest.raises(CommandError, match="unknown-trust-root"):
+        call_command("trust_root", "remove", "public-good")
+
+
+@pytest.mark.parametrize("name", ["", "Public Good", "../x", "x" * 61, "é"])
+def test_a_trust_root_has_a_name_that_can_be_typed(domain: TrustDomain, name: str) -> None:
+    with pytest.raises(trust_roots.UnusableName):
+        trust_roots.add(name, domain.trusted_root(), "test")
+
+
+def test_what_a_removed_root_vouched_for_counts_no_longer_and_counts_again_when_it_is_added_again(
+    release: Release, domain: TrustDomain
+) -> None:
+    attest_all(release, domain)
+    assert state_of(release) is AttestationState.VERIFIED
+    trust_roots.remove(ROOT_NAME)
+    assert state_of(release) is AttestationState.UNCHECKED
+    trust_roots.add(ROOT_NAME, domain.trusted_root(), "test")
+    assert state_of(release) is AttestationState.VERIFIED
+
+
+def test_a_bundle_of_another_release_is_told_apart_from_a_strangers(
+    release: Release, domain: TrustDomain, client: Client
+) -> None:
+    attest_all(release, domain)
+    found_for(
+        release, Role.KATANA, domain.attest({"katana": digest_of(Role.KATANA)}, replace(WORKFLOW, commit="1" * 40))
+    )
+    verification.verify_release(release)
+    (other,) = (bundle for bundle in judged(release)[1].components[0].bundles if bundle.is_from_another_commit)
+    assert other.finding is not None
+    assert other.finding.reason.startswith("The expected publisher signed this file, from another commit.")
+    assert other.state is AttestationState.WRONG_IDENTITY
+    assert "(another commit)" in client.get(release.get_absolute_url()).content.decode()
+    assert state_of(release) is AttestationState.VERIFIED
+
+
+def test_a_strangers_release_comes_with_commands_that_ask_for_the_expected_publisher(
+    release: Release, domain: TrustDomain, client: Client
+) -> None:
+    attest_all(release, domain, replace(WORKFLOW, workflow=".github/workflows/nightly.yml"))
+    html = client.get(release.get_absolute_url()).content.decode()
+    assert "must fail, since somebody else signed it" in html
+    assert "--signer-workflow example/enclave/.github/workflows/release-tee.yml" in html
+    assert f"--source-digest {COMMIT}" in html
+
+
+def test_a_page_names_the_log_by_its_address(release: Release, domain: TrustDomain, client: Client) -> None:
+    attest_all(release, domain)
+    assert "https://log.local.invalid, log " in client.get(release.get_absolute_url()).content.decode()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from pydantic import SecretStr
@@ -274,3 +275,38 @@ def test_following_twice_is_refused_by_name(forge: Forge) -> None:
     follow(forge)
     with pytest.raises(following.AlreadyFollowed):
         following.follow(REPOSITORY)
+
+
+def test_following_again_names_the_workflow_and_changes_nothing_else(forge: Forge) -> None:
+    followed = follow(forge, workflow="")
+    with pytest.raises(following.AlreadyFollowed):
+        following.follow(REPOSITORY)
+    again = following.follow(REPOSITORY, workflow=".github/workflows/release-tee.yml")
+    assert again.pk == followed.pk
+    assert ExpectedPublisher.objects.get(project=followed.project).workflow == ".github/workflows/release-tee.yml"
+    with pytest.raises(following.WorkflowUnusable):
+        following.follow(REPOSITORY, workflow="release-tee.yml")
+
+
+def test_what_is_no_longer_followed_is_neither_due_nor_shown_and_can_be_followed_again(
+    forge: Forge, client: Client
+) -> None:
+    followed = forge.synchronise(follow(forge))
+    Following.objects.update(next_sync_at=timezone.now())
+    call_command("unfollow", str(REPOSITORY))
+    assert following.due(timezone.now()) == []
+    assert str(REPOSITORY) not in client.get("/").content.decode()
+    assert imported() is not None
+    with pytest.raises(CommandError, match="not-followed"):
+        call_command("unfollow", str(REPOSITORY))
+    assert following.follow(REPOSITORY).pk == followed.pk
+    assert following.due(timezone.now()) == [followed.pk]
+
+
+def test_a_first_synchronisation_that_fails_says_that_it_is_followed_and_when_it_is_asked_again(
+    settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"github_api_url": "http://127.0.0.1:9"})
+    with pytest.raises(CommandError, match="github"):
+        call_command("follow", str(REPOSITORY), "--workflow", ".github/workflows/x.yml")
+    assert "stays followed; the workers ask again" in capsys.readouterr().out

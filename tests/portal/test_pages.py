@@ -219,6 +219,9 @@ def test_what_does_not_exist_is_a_named_404(client: Client) -> None:
     assert answer.status_code == 404
     assert json.loads(answer.content)["code"] == "not-found"
     assert client.get("/rebuilds/00000000-0000-0000-0000-000000000000/").status_code == 404
+    nowhere = client.get("/api/v1/nothing-here")
+    assert nowhere.status_code == 404
+    assert nowhere.json()["where"] == "/api/v1/nothing-here"
 
 
 def test_the_api_describes_itself_without_foreign_script(client: Client) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from attestations.domain.identity import WORKFLOW_FOLDER
 from attestations.domain.repository import Repository
+from attestations.models import ExpectedPublisher
 from attestations.services import following
 from builds.domain.errors import PortalError
 
@@ -29,10 +31,10 @@ class Command(BaseCommand):
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
         self.stdout.write(f"following {repository} as project {followed.project}")
-        if not options["workflow"]:
+        if not ExpectedPublisher.objects.filter(project=followed.project).exclude(workflow="").exists():
             self.stdout.write(
-                "No workflow is expected yet, so attestations stay unchecked: name it with --workflow or on the"
-                " administration pages."
+                f"No workflow is expected yet, so attestations stay unchecked: `follow {repository} --workflow"
+                f" {WORKFLOW_FOLDER}FILE` names it."
             )
         if options["later"]:
             return

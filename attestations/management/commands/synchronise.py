@@ -30,10 +30,11 @@ class Command(BaseCommand):
             raise CommandError(f"{repository} is not followed; see `manage.py follow`")
         if not following.take(followed, timezone.now()):
             raise CommandError(f"{repository} is being synchronised by a worker")
-        following.synchronise(followed)
+        problem = following.synchronise(followed)
         for row in FollowedRelease.objects.filter(following=followed):
             why = f": {row.problem['what']} ({row.problem['where']})" if row.problem is not None else ""
             self.stdout.write(f"  {row.tag}: {'imported' if row.release_id else 'listed, not imported'}{why}")
-        problem = Following.objects.get(pk=followed).problem
         if problem is not None:
-            raise CommandError(f"{problem['code']}: {problem['what']}. {problem['todo']}")
+            again = Following.objects.get(pk=followed).next_sync_at
+            self.stdout.write(f"{repository} stays followed; the workers ask again {again:%Y-%m-%d %H:%M} UTC")
+            raise CommandError(f"{problem.code}: {problem}") from problem

@@ -1,4 +1,4 @@
-"""``manage.py trust_root list|add|refresh``: the trust roots this portal names, by hand."""
+"""``manage.py trust_root list|add|remove|refresh``: the trust roots this portal names, by hand."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ class Command(BaseCommand):
         add.add_argument("name")
         add.add_argument("file", type=Path, help="trusted_root.json, or a file with one root a line")
         add.add_argument("--line", type=int, help="which line of such a file, from 1")
+        add.add_argument("--replace", action="store_true", help="as the new version of the root of this name")
         add.add_argument("--tuf-url", default="", help="where its TUF repository lies")
         add.add_argument("--tuf-root", type=Path, help="the TUF root.json to begin with; you must trust it")
+        remove = actions.add_parser("remove", help="let a root vouch for nobody; public-good becomes the vendored one")
+        remove.add_argument("name")
         refresh = actions.add_parser("refresh", help="ask the root's TUF repository; uses the network")
         refresh.add_argument("name")
 
@@ -36,6 +39,10 @@ class Command(BaseCommand):
                     self._list()
                 case "add":
                     self._add(options)
+                case "remove":
+                    trust_roots.remove(options["name"])
+                    self.stdout.write(f"{options['name']} removed; what it vouched for no longer counts")
+                    self._verify_again()
                 case _:
                     root = trust_roots.refresh(options["name"])
                     self.stdout.write(f"{root.name} is current: sha256:{root.ref.sha256}")
@@ -60,9 +67,10 @@ class Command(BaseCommand):
             raise CommandError("--tuf-url and --tuf-root belong together")
         tuf_root = _read(options["tuf_root"]) if options["tuf_root"] else b""
         name, origin = options["name"], f"file {options['file'].name}"
-        root = trust_roots.add(name, content, origin, tuf_url=options["tuf_url"], tuf_root=tuf_root)
+        tuf = {"tuf_url": options["tuf_url"], "tuf_root": tuf_root}
+        root = trust_roots.add(name, content, origin, replace=options["replace"], **tuf)
         self.stdout.write(f"{root.name} added: sha256:{root.ref.sha256}")
-        self.stdout.write("It counts for a project once that project's expected publisher names it.")
+        self.stdout.write("It counts for the projects whose expected publisher names it, and for no other.")
         self._verify_again()
 
     def _verify_again(self) -> None:
@@ -74,8 +82,10 @@ def _chosen(content: bytes, line: int | None, where: str) -> bytes:
     if line is None:
         return content
     lines = content.splitlines()
+    if not lines or not all(text.startswith(b"{") and text.rstrip().endswith(b"}") for text in lines):
+        raise MalformedTrustRoot("the file does not hold one root a line: leave --line out", where=where)
     if not 1 <= line <= len(lines):
-        raise MalformedTrustRoot(f"the file has {len(lines)} lines, not {line}", where=where)
+        raise MalformedTrustRoot(f"the file has {len(lines)} lines: there is no line {line}", where=where)
     return lines[line - 1]
 
 

@@ -13,11 +13,12 @@ import traceback
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 
 from attestations.domain.findings import Artifact, CheckState, Finding, judge_bundle
+from attestations.domain.identity import WORKFLOW_FOLDER, is_commit
 from attestations.domain.policy import GITHUB_ISSUER, ClauseState, PublisherPolicy
 from attestations.domain.report import finding_document, signer_name
 from attestations.domain.repository import Repository
@@ -130,6 +131,13 @@ class Command(BaseCommand):
             )
 
 
+class UnreadableFile(PortalError):
+    """A path on the command line that leads to no readable regular file."""
+
+    code: ClassVar[str] = "unreadable-file"
+    default_todo: ClassVar[str] = "Name another file."
+
+
 class _Verdict(SystemExit):
     """The exit status that says something about the bundle."""
 
@@ -141,9 +149,10 @@ def _policy(options: dict[str, Any]) -> PublisherPolicy | None:
         raise CommandError("give --identity or --repository, not both", returncode=USAGE)
     if identity and not issuer:
         raise CommandError("--identity needs --issuer: a name means nothing without who vouched", returncode=USAGE)
+    _refuse_partial_names(options)
     narrowing = {name: options[name] for name in ("workflow", "signer", "commit") if options[name]}
     if narrowing and not repository and not identity:
-        raise CommandError(f"--{' and --'.join(narrowing)} need --repository or --identity", returncode=USAGE)
+        raise CommandError(f"--{' and --'.join(narrowing)}: give --repository or --identity too", returncode=USAGE)
     if issuer and not identity and not repository:
         raise CommandError("--issuer needs --identity or --repository", returncode=USAGE)
     if not identity and not repository:
@@ -162,6 +171,14 @@ def _policy(options: dict[str, Any]) -> PublisherPolicy | None:
         san=identity or "",
         commit=options["commit"] or "",
     )
+
+
+def _refuse_partial_names(options: dict[str, Any]) -> None:
+    """A short commit or a workflow without its folder would fit nothing, and look like a wrong signer."""
+    if options["commit"] and not is_commit(options["commit"]):
+        raise CommandError("--commit: give the whole commit id, in lower case", returncode=USAGE)
+    if options["workflow"] and not options["workflow"].startswith(WORKFLOW_FOLDER):
+        raise CommandError(f"--workflow: give its path in the repository, {WORKFLOW_FOLDER}...", returncode=USAGE)
 
 
 def _artifact(options: dict[str, Any]) -> Artifact:
@@ -206,12 +223,10 @@ def _read(path: Path, limit: int) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise PortalError("it is not a regular file", where=str(path), todo="Name another.")
+                raise UnreadableFile("it is not a regular file", where=str(path))
             return file.read(limit + 1)
     except OSError as error:
-        raise PortalError(
-            f"the file cannot be read: {error.strerror}", where=str(path), todo="Name another."
-        ) from error
+        raise UnreadableFile(f"it cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def _unstoppable() -> None:

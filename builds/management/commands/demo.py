@@ -46,7 +46,7 @@ class Command(BaseCommand):
         with ExitStack() as stack:
             chosen = processes.free_port(port)
             address = stack.enter_context(processes.web_server(BASE_DIR, root / "web.log", chosen))
-            self._say(f"pages at {address}")
+            self._say(f"pages at {address} while this runs")
             stack.enter_context(processes.worker(BASE_DIR, root / "worker.log"))
             imported = demo.import_releases(demo.publish())
             for tag in (story.HONEST, story.TAMPERED):
@@ -58,9 +58,10 @@ class Command(BaseCommand):
             problems = outcome.unexpected(judged)
             for problem in problems:
                 self._say(f"UNEXPECTED: {problem}")
-            self._say(f"\nverdicts in {root / 'verdicts.json'}, pages at {address}")
+            self._say(f"\nverdicts in {root / 'verdicts.json'}")
             if not problems and not stop:
-                self._say("serving until Ctrl-C")
+                self._say(f"serving {address} until Ctrl-C")
                 signal.pause()
+            self._say("the pages are served by: make serve")
         if problems:
             sys.exit(1)
