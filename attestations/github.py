@@ -25,6 +25,7 @@ from attestations.domain.github_errors import (
     GitHubError,
     NotFoundOnGitHub,
     NotProcessable,
+    TagWithoutCommit,
     UnexpectedAnswer,
 )
 from attestations.domain.github_payloads import (
@@ -142,7 +143,7 @@ class GitHub:
                 break
             target = self._tagged(repository, target.sha)
         if target.type != "commit":
-            raise UnexpectedAnswer(
+            raise TagWithoutCommit(
                 f"the tag leads to no commit within {MAX_TAG_DEPTH} steps", where=f"{repository} {tag}"
             )
         return target.sha

@@ -114,6 +114,8 @@ class FollowedRelease(models.Model):
     listed_at = models.DateTimeField(default=timezone.now)
     assets = models.JSONField(default=dict)
     """Name to digest, as GitHub said when the release was first seen; "" where it gave none."""
+    downloaded = models.JSONField(default=dict)
+    """Name to digest of the bytes that were imported, for those of which GitHub named none."""
     release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="followed")
     problem = models.JSONField(null=True)
     attempts = models.PositiveIntegerField(default=0)

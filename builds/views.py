@@ -38,6 +38,7 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "view": view,
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
+        "unwatched": listing.unwatched(found),
         "trust_roots": trust_roots.sentences(),
         "logs": trust_roots.log_names(),
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),

@@ -36,6 +36,13 @@ class ForeignAddress(UnexpectedAnswer):
     default_todo: ClassVar[str] = "Check the configured address; treat the answer as hostile until explained."
 
 
+class TagWithoutCommit(UnexpectedAnswer):
+    """A tag that names something else than a commit, or one behind more tags than are followed."""
+
+    code: ClassVar[str] = "github-tag-without-commit"
+    default_todo: ClassVar[str] = "Ask the publisher what the tag is for: a release is built from a commit."
+
+
 class AssetChanged(GitHubError):
     """Downloaded bytes that differ from the digest or size which the release names."""
 

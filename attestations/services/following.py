@@ -13,7 +13,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from attestations.domain.github_errors import AssetChanged, GitHubError, RateLimited
+from attestations.domain.github_errors import (
+    AssetChanged,
+    GitHubError,
+    NotFoundOnGitHub,
+    RateLimited,
+    UnexpectedAnswer,
+)
 from attestations.domain.identity import WORKFLOW_FOLDER
 from attestations.domain.policy import GITHUB_HOSTED
 from attestations.domain.repository import Repository, checked_tag
@@ -23,10 +29,11 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
 from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
+from attestations.services.watching import digests_of, imported, row_of, tell_change, watch_assets, watch_tag
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
-from builds.models import Project, Release, ReleaseEvent
+from builds.models import Project, Release
+from builds.pipeline.published_release import AmbiguousAssets
 from builds.pipeline.release_directory import is_document
-from builds.services.evidence import CHANGED_SINCE_IMPORT
 from builds.services.importing import import_release
 
 logger = logging.getLogger(__name__)
@@ -171,10 +178,9 @@ def synchronise(following_id: int, github: GitHub | None = None) -> PortalError 
     finally:
         if github is None:
             client.close()
-    changes: dict[str, object] = {
-        "problem": problem.as_dict() if problem is not None else None,
-        "running_until": None,
-    }
+        # Also after a fault of the portal's own: what is watched must not wait two hours for it.
+        Following.objects.filter(pk=following.pk).update(running_until=None)
+    changes: dict[str, object] = {"problem": problem.as_dict() if problem is not None else None}
     if problem is None:
         changes["synced_at"] = timezone.now()
     if isinstance(problem, RateLimited):
@@ -185,26 +191,62 @@ def synchronise(following_id: int, github: GitHub | None = None) -> PortalError 
 
 def _synchronise(following: Following, github: GitHub) -> None:
     repository = Repository.parse(following.repository)
-    _check_identity(following, github.repository(repository))
-    failure: PortalError | None = None
+    try:
+        _check_identity(following, github.repository(repository))
+    except RepositoryReplaced as error:
+        # Nobody watches its releases from here on, and others may be served under their names.
+        for _, release in imported(following):
+            tell_change(release, repository, error.what)
+        raise
+    entries, failure = _entries(following, repository, github)
     listed = []
-    for entry in list(github.releases(repository)):
+    for entry in entries:
         try:
             _list(following, entry)
             listed.append(entry)
         except PortalError as error:
             failure = failure or error
-    _tell_vanished(following, {entry.tag_name for entry in listed})
-    for entry in listed:
+    # What was judged comes first, and first what needs no question: importing uses up time, disk and the rate limit.
+    for step in (watch_assets, watch_tag, _attend):
+        for entry in listed:
+            try:
+                step(following, repository, entry, github)
+            except RateLimited:
+                raise
+            except PortalError as error:
+                # Whatever one release does: the others are still watched.
+                failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _entries(
+    following: Following, repository: Repository, github: GitHub
+) -> tuple[list[GitHubRelease], PortalError | None]:
+    """Every listed release, and each imported one that the listing lacks, asked for by its tag; the first failure.
+
+    Between two pages one can slip away, and a publisher's texts can make the listing longer than is read. A release
+    that GitHub does not have by its tag either was deleted, or taken back into a draft.
+    """
+    entries: list[GitHubRelease] = []
+    failure: PortalError | None = None
+    try:
+        entries.extend(github.releases(repository))
+    except (LimitExceeded, UnexpectedAnswer) as error:
+        failure = error
+    known = {entry.tag_name for entry in entries}
+    for row, release in imported(following):
+        if row.tag in known:
+            continue
         try:
-            _attend(following, repository, entry, github)
+            entries.append(github.release_by_tag(repository, row.tag))
+        except NotFoundOnGitHub:
+            tell_change(release, repository, "GitHub does not list this release any more")
         except RateLimited:
             raise
         except PortalError as error:
-            # Whatever one release does: the others are still watched.
             failure = failure or error
-    if failure is not None:
-        raise failure
+    return entries, failure
 
 
 def _check_identity(following: Following, found: RepositoryIdentity) -> None:
@@ -234,22 +276,19 @@ def _list(following: Following, entry: GitHubRelease) -> None:
     FollowedRelease.objects.get_or_create(
         following=following,
         tag=entry.tag_name,
-        defaults={"published_at": entry.published_at, "assets": _digests(entry)},
+        defaults={"published_at": entry.published_at, "assets": digests_of(entry)},
     )
 
 
-def _digests(entry: GitHubRelease) -> dict[str, str]:
-    return {printable(asset.name): str(asset.digest) if asset.digest is not None else "" for asset in entry.assets}
-
-
 def _attend(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
-    """One listed release: import it if that is still to do, else look whether it changed; then ask about it."""
-    row = FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
+    """One listed release: import it if that is still to do, then ask about it."""
+    row = row_of(following, entry)
     if row.release is None and row.attempts < MAX_ATTEMPTS:
         _import(following, entry, row, github)
+        # It may have been listed long before, and replaced since.
+        watch_assets(following, repository, entry, github)
+        watch_tag(following, repository, entry, github)
     if row.release is not None:
-        # Also just after its import: it may have been listed long before, and replaced since.
-        _watch(row, row.release, repository, entry, github)
         try:
             collect_from_github(row.release, repository, github)
         finally:
@@ -262,7 +301,7 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
     try:
         _check_publication(entry)
         row.commit = github.tag_commit(repository, entry.tag_name)
-        row.release = _download_and_import(following.project, entry, row.commit, github)
+        row.release, row.downloaded = _download_and_import(following.project, entry, row.commit, github)
         row.problem = None
     except GitHubError as error:
         row.attempts += isinstance(error, AssetChanged)
@@ -274,7 +313,7 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
         logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
     finally:
         # Another worker may have imported it meanwhile: what it wrote is not taken back.
-        done = {"release"} if row.release is not None else set()
+        done = {"release", "downloaded"} if row.release is not None else set()
         row.save(update_fields={"attempts", "commit", "problem", *done})
 
 
@@ -283,61 +322,27 @@ def _check_publication(entry: GitHubRelease) -> None:
     names = [asset.name for asset in entry.assets]
     if not any(is_document(name) for name in names):
         raise NoPublication("no asset of this release describes a VM image", where=entry.tag_name)
+    if len(set(names)) < len(names):
+        raise AmbiguousAssets("two assets of this release have one name", where=entry.tag_name)
 
 
-def _download_and_import(project: Project, entry: GitHubRelease, commit: str, github: GitHub) -> Release:
+def _download_and_import(
+    project: Project, entry: GitHubRelease, commit: str, github: GitHub
+) -> tuple[Release, dict[str, str]]:
+    """The imported release, and the digest of every asset of which GitHub named none."""
+    found: dict[str, str] = {}
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="download-") as work:
         directory = Path(work, "assets")
         directory.mkdir()
         for asset in entry.assets:
-            github.download(asset, directory / asset.name)
+            digest = github.download(asset, directory / asset.name)
+            if asset.digest is None:
+                found[printable(asset.name)] = str(digest)
         try:
             release = import_release(project, directory, tag=entry.tag_name, commit=commit)
         except IntegrityError:
             # Somebody else imported it meanwhile; now it is known, and what came here is compared with it.
             release = import_release(project, directory, tag=entry.tag_name, commit=commit)
         collect_from_directory(release, directory)
-    return release
-
-
-def _watch(
-    row: FollowedRelease, release: Release, repository: Repository, entry: GitHubRelease, github: GitHub
-) -> None:
-    """First-seen digests and commits are kept; what differs now is an event, told once for each new state."""
-    now = _digests(entry)
-    changes = [
-        f"asset {name} was {digest}, is {now[name] or 'without digest'}" if name in now else f"asset {name} is gone"
-        for name, digest in sorted(row.assets.items())
-        # A digest that GitHub did not give before cannot have changed; a new asset was never judged.
-        if digest and now.get(name) != digest
-    ]
-    commit = github.tag_commit(repository, entry.tag_name)
-    if commit != row.commit:
-        changes.append(f"the tag named commit {row.commit}, names {commit} now")
-    if changes:
-        _tell_change(release, repository, "; ".join(changes))
-
-
-def _tell_vanished(following: Following, listed: set[str]) -> None:
-    """An imported release that GitHub no longer lists was deleted, or taken back into a draft."""
-    for row in FollowedRelease.objects.filter(following=following).exclude(release=None).select_related("release"):
-        if row.release is not None and row.tag not in listed:
-            repository = Repository.parse(following.repository)
-            _tell_change(row.release, repository, "GitHub does not list this release any more")
-
-
-def _tell_change(release: Release, repository: Repository, what: str) -> None:
-    """An event, once for each new state."""
-    if not ReleaseEvent.objects.filter(release=release, kind=CHANGED_SINCE_IMPORT, detail__what=what).exists():
-        error = ChangedOnGitHub(what, where=str(repository))
-        ReleaseEvent(release=release, kind=CHANGED_SINCE_IMPORT, detail=error.as_dict()).save()
-
-
-class ChangedOnGitHub(PortalError):
-    """A published release is not what it was when it was first seen."""
-
-    code: ClassVar[str] = "changed-on-github"
-    default_todo: ClassVar[str] = (
-        "What was first seen is kept and judged. Ask the publisher why a published release changed."
-    )
+    return release, found

@@ -32,20 +32,30 @@ class _Expected:
     repository: str
     signer: str
     commit: str
+    issuer: str
 
 
 def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> list[RepeatCommands]:
-    """Commands for each component that a valid signature is about; ``portal`` is this address, without a slash."""
+    """Commands for each component that a valid signature is about; ``portal`` is this address, without a slash.
+
+    Where somebody else signed it, only those that ask for what is wrong: none asks for a repository's number.
+    """
     files = {component.role: component for component in release.components.all()}
     found = []
     for entry in standing.components:
         bundle = deciding(entry.state, entry.bundles)
         if bundle is None or bundle.finding is None or entry.state not in _SIGNED:
             continue
+        finding, target = bundle.finding, _target(files[entry.role])
+        checks = _checks(finding, _as_found(finding), target)
         wrong = entry.state is AttestationState.WRONG_IDENTITY
-        expected = _expected(release, bundle.finding) if wrong else _as_found(bundle.finding)
-        lines = _lines(bundle.sighting.bundle.sha256, bundle.finding, files[entry.role], portal, expected)
-        found.append(RepeatCommands(entry.role, lines, must_fail=wrong))
+        if wrong:
+            passing = {check.lower() for check in checks}  # GitHub does not tell upper from lower case
+            asked = _checks(finding, _expected(release, finding), target)
+            checks = [check for check in asked if check.lower() not in passing]
+        if checks:
+            downloads = _downloads(bundle.sighting.bundle.sha256, finding, target, portal)
+            found.append(RepeatCommands(entry.role, (*downloads, *checks), must_fail=wrong))
     return found
 
 
@@ -53,7 +63,7 @@ _SIGNED = frozenset({AttestationState.VERIFIED, AttestationState.WRONG_IDENTITY}
 
 
 def _as_found(finding: FindingRecord) -> _Expected:
-    return _Expected(finding.repository, finding.signer, finding.commit)
+    return _Expected(finding.repository, finding.signer, finding.commit, finding.issuer)
 
 
 def _expected(release: Release, finding: FindingRecord) -> _Expected:
@@ -61,34 +71,46 @@ def _expected(release: Release, finding: FindingRecord) -> _Expected:
     publisher = ExpectedPublisher.objects.filter(project=release.project_id).first() or ExpectedPublisher()
     ref = finding.signer.partition("@")[2]
     workflow = publisher.build_signer or f"{publisher.repository}/{publisher.workflow}"
-    return _Expected(publisher.repository, publisher.san or f"{workflow.partition('@')[0]}@{ref}", release.commit)
+    signer = publisher.san or f"{workflow.partition('@')[0]}@{ref}"
+    return _Expected(publisher.repository, signer, release.commit, publisher.issuer)
 
 
-def _lines(
-    bundle_sha256: str, finding: FindingRecord, component: Component, portal: str, expected: _Expected
-) -> tuple[str, ...]:
+def _target(component: Component) -> str:
+    """The file's name; one may be named like an option, such as --check-claims=false, and a path cannot be."""
     target = component.file_name or component.role
-    # A file may be named like an option, such as --check-claims=false; a path cannot be.
-    target = f"./{target}" if target.startswith("-") else target
-    name = f"{target}.sigstore.json"
-    lines = [f"curl -fsS -o {_q(name)} {_q(f'{portal}/attestations/{bundle_sha256}/bundle.json')}"]
+    return f"./{target}" if target.startswith("-") else target
+
+
+def _bundle_name(target: str) -> str:
+    return f"{target}.sigstore.json"
+
+
+def _downloads(bundle_sha256: str, finding: FindingRecord, target: str, portal: str) -> list[str]:
+    lines = [f"curl -fsS -o {_q(_bundle_name(target))} {_q(f'{portal}/attestations/{bundle_sha256}/bundle.json')}"]
     if finding.trust_root:
         root = f"{portal}/trust-roots/{finding.trust_root_sha256}.json"
         lines.append(f"curl -fsS -o trusted_root.json {_q(root)}")
+    return lines
+
+
+def _checks(finding: FindingRecord, expected: _Expected, target: str) -> list[str]:
+    lines = []
     if finding.repository.startswith(_GITHUB):
-        lines.append(_gh(finding, expected, target, name))
+        lines.append(_gh(finding, expected, target, _bundle_name(target)))
     if finding.issuer:
-        lines.append(_cosign(finding, expected, target, name))
-    return tuple(lines)
+        lines.append(_cosign(finding, expected, target, _bundle_name(target)))
+    return lines
 
 
 def _gh(finding: FindingRecord, expected: _Expected, target: str, bundle: str) -> str:
     repository = expected.repository.removeprefix(_GITHUB)
     signer = expected.signer.removeprefix(_GITHUB).partition("@")[0]
+    # Without this option gh expects GitHub's own; enterprises have others.
+    issuer = f" --cert-oidc-issuer {_q(expected.issuer)}" if expected.issuer != GITHUB_ISSUER else ""
     return (
         f"gh attestation verify {_q(target)} --bundle {_q(bundle)} --custom-trusted-root trusted_root.json"
         f" --repo {_q(repository)} --signer-workflow {_q(signer)} --source-digest {_q(expected.commit)}"
-        f" --predicate-type {_q(finding.predicate_type)}"
+        f" --predicate-type {_q(finding.predicate_type)}{issuer}"
     )
 
 
@@ -99,7 +121,7 @@ def _cosign(finding: FindingRecord, expected: _Expected, target: str, bundle: st
     commit = f" --certificate-github-workflow-sha {_q(expected.commit)}" if finding.issuer == GITHUB_ISSUER else ""
     return (
         f"cosign {command} --bundle {_q(bundle)} --trusted-root trusted_root.json"
-        f" --certificate-identity {_q(expected.signer)} --certificate-oidc-issuer {_q(finding.issuer)}"
+        f" --certificate-identity {_q(expected.signer)} --certificate-oidc-issuer {_q(expected.issuer)}"
         f"{commit}{kind} {_q(target)}"
     )
 

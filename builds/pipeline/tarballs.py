@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -111,7 +111,8 @@ def read_tarball(path: Path, max_bytes: int, *, keep: Mapping[str, Path], check:
 
     The name is compared in lower case and without one leading directory, the path is the caller's and
     must not be there: of two members with one name only the first is written, and both are in the
-    result. Raises ``UnsafePath`` for any member that points outside or whose name is no text, ``MalformedArchive``
+    result. Raises ``UnsafePath`` for any member that points outside, goes through a link or whose name is no text,
+    ``MalformedArchive``
     when something follows the last member or a name is too long, ``LimitExceeded``, ``DiskFull``, and the errors of
     ``gunzip``.
     """
@@ -148,11 +149,16 @@ def _walk(
     with TwoDigests() as container:
         content = _TarContent(gunzip(path, container, max_bytes, check=check), where)
         end = 0
+        links: set[PurePosixPath] = set()
         try:
             with tarfile.open(fileobj=content, mode="r|", bufsize=_CHUNK) as archive:  # type: ignore[call-overload]
                 for member, after in _members(archive, content, max_bytes, where):
                     end = after
-                    visit(archive, member, _tar_member_name(member, where))
+                    name = _tar_member_name(member, where)
+                    _refuse_through_links(name, links, where)
+                    if member.issym() or member.islnk():
+                        links.add(PurePosixPath(name))
+                    visit(archive, member, name)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             # ValueError: tarfile converts numbers of sparse headers without looking.
             raise MalformedArchive(f"the tarball is unreadable: {str(error)[:200]}", where=where) from error
@@ -177,6 +183,14 @@ def _members(
         end = member.offset_data + (-(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
         content.allowed = end + _MAX_TAR_HEADERS
         yield member, end
+
+
+def _refuse_through_links(name: str, links: Collection[PurePosixPath], where: str) -> None:
+    """tar writes such a member over another one: whoever unpacks it gets other bytes than were hashed here."""
+    path = PurePosixPath(name)
+    for place in (path, *path.parents):
+        if place in links:
+            raise UnsafePath(f"{name[:100]!r} goes through the link {str(place)[:100]!r}", where=where)
 
 
 def _tar_member_name(member: tarfile.TarInfo, where: str) -> str:

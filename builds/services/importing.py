@@ -113,6 +113,11 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
     now = f"{published.document_name} sha256:{digest} of commit {published.commit}"
     changed = _changed_files(known, published)
     if seen == now and not changed:
+        # The files are the same; what the importer was told about them this time may be something else.
+        told = {event.detail["sentence"] for event in known.events.filter(kind=CONTRADICTION)}
+        for sentence in published.contradictions:
+            if sentence not in told:
+                _record(known, CONTRADICTION, {"sentence": sentence})
         _place_measurement(known, published)
         return known
     what = f"{known.tag} was imported with {seen}; this one is {now}"

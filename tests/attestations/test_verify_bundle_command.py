@@ -24,6 +24,7 @@ from tests.attestations.conftest import COMMIT, FILE, FILE_DIGEST, WORKFLOW
 def files(tmp_path: Path, domain: TrustDomain, bundle: bytes) -> Path:
     (tmp_path / "bundle.json").write_bytes(bundle)
     (tmp_path / "root.json").write_bytes(domain.trusted_root())
+    (tmp_path / "root\udcff.json").write_bytes(domain.trusted_root())
     (tmp_path / "katana").write_bytes(FILE)
     (tmp_path / "other").write_bytes(b"another file")
     wrong = replace(WORKFLOW, repository="stranger/enclave")
@@ -56,6 +57,10 @@ PUBLISHER = ("--repository", "example/reference-enclave", "--workflow", ".github
 CASES = {
     "verified": (("bundle.json", *HERE, *PUBLISHER, "--commit", COMMIT), 0),
     "verified by digest": (("bundle.json", "--trusted-root", "root.json", "--digest", str(FILE_DIGEST)), 0),
+    "a root by a name that is no text": (
+        ("bundle.json", "--trusted-root", "root\udcff.json", "--artifact", "katana", "--json"),
+        0,
+    ),
     "another file": (("bundle.json", "--trusted-root", "root.json", "--artifact", "other"), 1),
     "another repository": (("wrong.json", *HERE, *PUBLISHER), 1),
     "another commit": (("bundle.json", *HERE, *PUBLISHER, "--commit", "0" * 40), 1),

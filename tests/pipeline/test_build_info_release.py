@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import tarfile
 from pathlib import Path
@@ -154,6 +155,21 @@ def test_a_decoy_in_a_deep_directory_is_not_the_component(directory: Path) -> No
     assert kernel.path is not None
     assert kernel.path.read_bytes() == KERNEL
     assert "a/b/vmlinuz" in {file.path for file in published.embedded}
+
+
+def test_a_readable_file_that_unpacks_over_a_component_makes_the_tarball_unsafe(directory: Path) -> None:
+    """tar follows the link that it has just written, and what lies three names deep is no component."""
+    release = VmRelease()
+    release.write(directory)
+    content = gzip.decompress((directory / TARBALL).read_bytes())
+    with tarfile.open(fileobj=(plain := io.BytesIO(content)), mode="a") as archive:
+        link, evil = tarfile.TarInfo("x"), tarfile.TarInfo("x/x/katana")
+        link.type, link.linkname, evil.size = tarfile.SYMTYPE, ".", 5
+        archive.addfile(link)
+        archive.addfile(evil, io.BytesIO(b"evil\n"))
+    (directory / TARBALL).write_bytes(gzip.compress(plain.getvalue()))
+    published = read(directory)
+    assert {problem(asset).code for asset in published.assets.values()} == {"unsafe-path"}
 
 
 def test_a_link_in_place_of_a_component_is_not_followed(directory: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 
 from attestations.domain.github_errors import RateLimited
 from attestations.domain.repository import Repository, checked_tag
@@ -246,3 +247,32 @@ def test_a_file_named_like_an_option_is_a_file_in_the_pasted_commands(release: R
     lines = repeating.commands_for(release, standing(release), "https://portal")[0].lines
     assert not any(word.startswith("--check-claims") for line in lines for word in line.split())
     assert lines[-1].endswith(" ./--check-claims=false")
+
+
+def test_two_assets_of_one_name_are_neither_imported_nor_hide_each_other(make_release: Callable[..., Release]) -> None:
+    """GitHub allows no such release; another server's answer may hold one, and one file would overwrite the other."""
+    followed = following.follow(REPOSITORY)
+    synchronised(followed, ScriptedGitHub(listed("v2", "a", "a")))
+    assert (FollowedRelease.objects.get().problem or {}).get("code") == "ambiguous-assets"
+    known = dict.fromkeys(("manifest.json", "a"), "sha256:" + "ab" * 32)
+    release = make_release("v1")
+    FollowedRelease.objects.create(following=followed, tag="v1", commit=COMMIT, release=release, assets=known)
+    synchronised(followed, ScriptedGitHub(listed("v1", "a", "a")))
+    assert "asset a was" in ReleaseEvent.objects.get(kind=CHANGED_SINCE_IMPORT).detail["what"]
+
+
+def test_a_new_release_that_breaks_the_portal_itself_does_not_blind_the_watch_over_others(
+    make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = following.follow(REPOSITORY)
+    known = {"a": "sha256:" + "00" * 32}
+    FollowedRelease.objects.create(
+        following=followed, tag="v1", commit=COMMIT, release=make_release("v1"), assets=known
+    )
+    monkeypatch.setattr(following, "import_release", importing(make_release("v2"), [RuntimeError("a fault")]))
+    assert following.take(followed.pk, timezone.now())
+    with pytest.raises(RuntimeError):
+        synchronised(followed, ScriptedGitHub(listed("v2", "a"), listed("v1", "a")))
+    assert ReleaseEvent.objects.get(kind=CHANGED_SINCE_IMPORT).release.tag == "v1"
+    followed.refresh_from_db()
+    assert followed.running_until is None

@@ -16,7 +16,7 @@ from django.test import Client
 
 from attestations.local_sigstore import GitHubWorkflow, TrustDomain
 from attestations.models import BundleRecord, ExpectedPublisher, FindingRecord, Inquiry, Sighting
-from attestations.services import trust_roots, verification
+from attestations.services import repeating, trust_roots, verification
 from attestations.services.collecting import collect_from_directory
 from attestations.services.standing import ReleaseStanding, judged_view, standings_of
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
@@ -427,6 +427,28 @@ def test_a_strangers_release_comes_with_commands_that_ask_for_the_expected_publi
     assert "must fail, since somebody else signed it" in html
     assert "--signer-workflow example/enclave/.github/workflows/release-tee.yml" in html
     assert f"--source-digest {COMMIT}" in html
+
+
+@pytest.mark.parametrize(
+    ("change", "tools"),
+    [
+        ({"workflow": ".github/workflows/nightly.yml"}, ["gh", "cosign"]),
+        ({"issuer": "https://token.actions.githubusercontent.com/acme"}, ["gh", "cosign"]),
+        ({"repository_id": "77"}, []),
+        ({"runner_environment": "self-hosted"}, []),
+        ({"ref": "refs/heads/release"}, []),
+        ({"repository": "https://github.com/Example/enclave", "owner_id": "77"}, []),
+    ],
+)
+def test_no_command_is_said_to_fail_that_would_pass(
+    release: Release, domain: TrustDomain, change: dict[str, str], tools: list[str]
+) -> None:
+    ExpectedPublisher.objects.filter(project=release.project).update(**change)
+    attest_all(release, domain)
+    assert state_of(release) is AttestationState.WRONG_IDENTITY
+    found = repeating.commands_for(release, judged(release)[1], "https://portal")
+    assert all(entry.must_fail for entry in found)
+    assert [line.split()[0] for entry in found[:1] for line in entry.lines if not line.startswith("curl")] == tools
 
 
 def test_a_page_names_the_log_by_its_address(release: Release, domain: TrustDomain, client: Client) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from django.utils import timezone
 from pydantic import SecretStr
 
 from attestations import tasks
+from attestations.domain.github_errors import RateLimited
 from attestations.domain.repository import Repository
 from attestations.github import GitHub, GitHubSettings
 from attestations.local_sigstore import GitHubWorkflow, TrustDomain
@@ -25,6 +26,7 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following, I
 from attestations.services import following, trust_roots
 from attestations.services.github_access import DatabaseETags
 from attestations.services.standing import judged_view
+from builds.demo.github_answers import Page
 from builds.demo.github_server import GitHubServer, PublishedRelease, RepositoryDescription, StoredBundle
 from builds.domain.digest import Digest
 from builds.domain.roles import Role
@@ -185,9 +187,9 @@ def test_a_changed_asset_and_a_moved_tag_are_events_and_deny(forge: Forge) -> No
     for _ in range(2):
         forge.synchronise(followed)
     release = imported()
-    (event,) = release.events.filter(kind="changed-since-import")
-    assert "the tag named commit" in event.detail["what"]
-    assert tarball.name in event.detail["what"]
+    assets, tag = release.events.filter(kind="changed-since-import")
+    assert tarball.name in assets.detail["what"]
+    assert tag.detail["what"].startswith("the tag named commit")
     view, _ = judged_view(Release.objects.with_evidence().get(pk=release.pk))
     (files,) = [entry for entry in view.verdict.conditions if entry.key == "files-match-manifest"]
     assert files.state.value == "unmet"
@@ -310,3 +312,132 @@ def test_a_first_synchronisation_that_fails_says_that_it_is_followed_and_when_it
     with pytest.raises(CommandError, match="github"):
         call_command("follow", str(REPOSITORY), "--workflow", ".github/workflows/x.yml")
     assert "stays followed; the workers ask again" in capsys.readouterr().out
+
+
+def republish(forge: Forge, **changes: Any) -> None:
+    """What GitHub lists from now on: the one release, changed."""
+    (published,) = forge.server.description.releases
+    forge.server.description = replace(forge.server.description, releases=[replace(published, **changes)])
+
+
+def tamper(forge: Forge) -> Path:
+    """Other bytes than were imported under the tarball's name."""
+    tarball = next(forge.directory.glob("*.tar.gz"))
+    tarball.write_bytes(tarball.read_bytes() + b"\x00")
+    return tarball
+
+
+def told(release: Release) -> str:
+    """Every change that was told of a release; each denies."""
+    return "; ".join(event.detail["what"] for event in release.events.filter(kind="changed-since-import"))
+
+
+def test_a_tag_that_leads_to_no_commit_any_more_hides_no_replaced_asset(forge: Forge) -> None:
+    """A publisher can move a tag onto a tree, or behind more tags than are followed: nothing may be silent then."""
+    followed = forge.synchronise(follow(forge))
+    tarball = tamper(forge)
+    tree = json.dumps({"ref": f"refs/tags/{TAG}", "object": {"type": "tree", "sha": "2" * 40}}).encode()
+    answers = forge.server.answers
+
+    class Moved:
+        def api(self, target: str, accept: str) -> Page:
+            return Page(200, {}, tree) if "/git/ref/" in target else answers().api(target, accept)
+
+        def stored(self, target: str) -> Path | bytes | None:
+            return answers().stored(target)
+
+    forge.server.answers = Moved  # type: ignore[assignment,method-assign]
+    forge.synchronise(followed)
+    assert f"asset {tarball.name} was" in told(imported())
+    assert "the tag" in told(imported())
+
+
+def test_a_replaced_asset_of_which_github_had_no_digest_is_told(forge: Forge) -> None:
+    """GitHub has none for what was uploaded before June 2025; a replacement has one, and it is of other bytes."""
+    republish(forge, digests=False)
+    followed = forge.synchronise(follow(forge))
+    assert imported() is not None
+    forge.synchronise(followed)
+    assert told(imported()) == ""
+    republish(forge, digests=True)
+    forge.synchronise(followed)
+    assert told(imported()) == ""
+    tarball = tamper(forge)
+    forge.synchronise(followed)
+    assert f"asset {tarball.name} was" in told(imported())
+
+
+def test_releases_of_a_repository_that_was_replaced_deny(forge: Forge) -> None:
+    """Nobody watches them any more, and a stranger may serve other files under their names."""
+    followed = forge.synchronise(follow(forge))
+    forge.server.description = replace(forge.server.description, repository_id=999)
+    forge.synchronise(followed)
+    assert "it is now repository 999" in told(imported())
+
+
+def test_a_listing_that_is_made_too_long_hides_no_replaced_asset(forge: Forge) -> None:
+    """A publisher writes descriptions as long as GitHub allows: then the known releases are asked for one by one."""
+    followed = forge.synchronise(follow(forge))
+    tarball = tamper(forge)
+    answers = forge.server.answers
+
+    class Long:
+        def api(self, target: str, accept: str) -> Page:
+            page = answers().api(target, accept)
+            return replace(page, body=b" " * 17_000_000 + page.body, headers={}) if "/releases?" in target else page
+
+        def stored(self, target: str) -> Path | bytes | None:
+            return answers().stored(target)
+
+    forge.server.answers = Long  # type: ignore[assignment,method-assign]
+    assert (forge.synchronise(followed).problem or {}).get("code") == "limit-exceeded"
+    assert f"asset {tarball.name} was" in told(imported())
+
+
+def test_known_releases_are_watched_before_new_ones_use_the_limit_up(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing costs many questions: a publisher could always have more releases than an hour has questions."""
+    followed = forge.synchronise(follow(forge))
+    tarball = tamper(forge)
+    (published,) = forge.server.description.releases
+    newer = replace(published, tag="v9.9.9", published_at=datetime(2026, 9, 9, tzinfo=UTC))
+    forge.server.description = replace(forge.server.description, releases=[published, newer])
+
+    def limited(*_: object) -> Digest:
+        raise RateLimited("GitHub's rate limit is used up", where="assets", reset_at=timezone.now())
+
+    monkeypatch.setattr(GitHub, "download", limited)
+    forge.synchronise(followed)
+    known = FollowedRelease.objects.select_related("release").get(tag=TAG).release
+    assert known is not None
+    assert f"asset {tarball.name} was" in told(known)
+
+
+def test_a_release_that_slipped_between_two_pages_has_not_vanished(forge: Forge) -> None:
+    """A newer one is deleted while the pages are asked for: what moves up a page is in none of them."""
+    followed = forge.synchronise(follow(forge))
+    answers = forge.server.answers
+
+    class Slipped:
+        def api(self, target: str, accept: str) -> Page:
+            return Page(200, {}, b"[]") if "/releases?" in target else answers().api(target, accept)
+
+        def stored(self, target: str) -> Path | bytes | None:
+            return answers().stored(target)
+
+    forge.server.answers = Slipped  # type: ignore[assignment,method-assign]
+    assert forge.synchronise(followed).problem is None
+    assert told(imported()) == ""
+
+
+def test_a_release_whose_repository_gives_no_answer_says_that_nobody_watches_it(forge: Forge, client: Client) -> None:
+    followed = forge.synchronise(follow(forge))
+    release = imported()
+    assert release is not None
+    assert "not watched" not in client.get(release.get_absolute_url()).content.decode()
+    forge.server.fail_next(404)
+    forge.synchronise(followed)
+    html = client.get(release.get_absolute_url()).content.decode()
+    assert "Whether this release changed on GitHub since" in html
+    assert "GitHub answered 404" in html

@@ -22,6 +22,7 @@ from attestations.domain.identity import WORKFLOW_FOLDER, is_commit
 from attestations.domain.policy import GITHUB_ISSUER, ClauseState, PublisherPolicy
 from attestations.domain.report import finding_document, signer_name
 from attestations.domain.repository import Repository
+from attestations.domain.statement import printable
 from attestations.sigstore_verifier import (
     MAX_BUNDLE_BYTES,
     MAX_TRUST_ROOT_BYTES,
@@ -209,7 +210,11 @@ def _with_keys(policy: PublisherPolicy | None, keys: list[TrustedKey]) -> Publis
 
 def _roots(options: dict[str, Any]) -> list[TrustRoot]:
     path = options["trusted_root"]
-    return read_trust_roots(path.name, _read(path, MAX_TRUST_ROOT_BYTES)) if path is not None else [public_good()]
+    return (
+        read_trust_roots(printable(path.name), _read(path, MAX_TRUST_ROOT_BYTES))
+        if path is not None
+        else [public_good()]
+    )
 
 
 def _keys(options: dict[str, Any]) -> list[TrustedKey]:
