@@ -116,6 +116,8 @@ class FollowedRelease(models.Model):
     """Name to digest, as GitHub said when the release was first seen; "" where it gave none."""
     downloaded = models.JSONField(default=dict)
     """Name to digest of the bytes that were imported, for those of which GitHub named none."""
+    watched_at = models.DateTimeField(null=True)
+    """When assets and tag were last seen to be those that were imported, or told to be others."""
     release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="followed")
     problem = models.JSONField(null=True)
     attempts = models.PositiveIntegerField(default=0)

@@ -40,7 +40,8 @@ def synchronise_due() -> None:
         hint(following_id)
 
 
-@shared_task
+# A server that drips its headers is cut off here: the client's own limits see bodies only.
+@shared_task(time_limit=int(following.LONGEST_SYNCHRONISATION.total_seconds()))
 def synchronise(following_id: int) -> None:
     """Synchronise one repository; returns at once when somebody else has it."""
     if following.take(following_id, timezone.now()):

@@ -25,7 +25,7 @@ def releases(
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> ReleaseListOut:
     """Releases, newest first; ``next`` is the value of ``before`` for the next page, or null."""
-    page = pages.release_page(attestations_of=standing.attestations_of, before=before, size=limit)
+    page = pages.release_page(publishers_of=standing.publishers_of, before=before, size=limit)
     return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
 
 

@@ -23,7 +23,7 @@ def releases(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     if before and not (before.isascii() and before.isdigit()):
         raise Http404("before is not a release number")
-    page = pages.release_page(attestations_of=standing.attestations_of, before=int(before[:18]) if before else None)
+    page = pages.release_page(publishers_of=standing.publishers_of, before=int(before[:18]) if before else None)
     context: dict[str, object] = {"views": page.views, "older": page.older}
     if not before:
         context |= {"waiting": listing.not_imported(), "followed": listing.followed()}
@@ -38,7 +38,6 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "view": view,
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
-        "unwatched": listing.unwatched(found),
         "trust_roots": trust_roots.sentences(),
         "logs": trust_roots.log_names(),
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),

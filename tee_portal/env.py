@@ -44,6 +44,8 @@ class Environment(BaseSettings):
     """What GitHub signs its webhooks with; without one every delivery is refused."""
     sync_seconds: int = Field(default=600, ge=10)
     """How often a followed repository is asked for news."""
+    watch_stale_seconds: int = Field(default=86400, ge=60)
+    """A followed release that nobody could look at for longer is denied until somebody can."""
 
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)
@@ -56,6 +58,8 @@ class Environment(BaseSettings):
     min_free_disk_bytes: int = Field(default=2 * GIB, ge=0)
     max_output_bytes: int = Field(default=4 * GIB, ge=1024)
     max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
+    max_release_bytes: int = Field(default=24 * GIB, ge=1024)
+    """All assets of one release on GitHub together."""
 
     @field_validator("data_dir", "material_store")
     @classmethod

@@ -324,6 +324,9 @@ def _check_publication(entry: GitHubRelease) -> None:
         raise NoPublication("no asset of this release describes a VM image", where=entry.tag_name)
     if len(set(names)) < len(names):
         raise AmbiguousAssets("two assets of this release have one name", where=entry.tag_name)
+    most = settings.ENVIRONMENT.max_release_bytes
+    if sum(asset.size for asset in entry.assets) > most:
+        raise LimitExceeded(f"its assets have more than {most} bytes together", where=entry.tag_name)
 
 
 def _download_and_import(

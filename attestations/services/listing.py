@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attestations.models import FollowedRelease, Following
-from builds.models import Release
 
 _MOST = 50
 
@@ -19,8 +18,3 @@ def not_imported() -> Sequence[FollowedRelease]:
 def followed() -> Sequence[Following]:
     """Followed repositories, with when they were last asked and why that failed."""
     return list(Following.objects.filter(is_enabled=True).select_related("project").order_by("repository")[:_MOST])
-
-
-def unwatched(release: Release) -> Following | None:
-    """The followed repository of a release when it gave no answer last: whether the release changed is not known."""
-    return Following.objects.filter(releases__release=release, is_enabled=True, problem__isnull=False).first()

@@ -46,7 +46,8 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
         bundle = deciding(entry.state, entry.bundles)
         if bundle is None or bundle.finding is None or entry.state not in _SIGNED:
             continue
-        finding, target = bundle.finding, _target(files[entry.role])
+        finding = bundle.finding
+        target, unpack = _target(files[entry.role], finding)
         checks = _checks(finding, _as_found(finding), target)
         wrong = entry.state is AttestationState.WRONG_IDENTITY
         if wrong:
@@ -55,7 +56,7 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
             checks = [check for check in asked if check.lower() not in passing]
         if checks:
             downloads = _downloads(bundle.sighting.bundle.sha256, finding, target, portal)
-            found.append(RepeatCommands(entry.role, (*downloads, *checks), must_fail=wrong))
+            found.append(RepeatCommands(entry.role, (*downloads, *unpack, *checks), must_fail=wrong))
     return found
 
 
@@ -75,10 +76,18 @@ def _expected(release: Release, finding: FindingRecord) -> _Expected:
     return _Expected(publisher.repository, signer, release.commit, publisher.issuer)
 
 
-def _target(component: Component) -> str:
-    """The file's name; one may be named like an option, such as --check-claims=false, and a path cannot be."""
-    target = component.file_name or component.role
-    return f"./{target}" if target.startswith("-") else target
+def _target(component: Component, finding: FindingRecord) -> tuple[str, list[str]]:
+    """The file that was signed, and what takes it out of its container where that was not signed itself."""
+    # A file may be named like an option, such as --check-claims=false; a path cannot be.
+    name = component.file_name or component.role
+    published = f"./{name}" if name.startswith("-") else name
+    if finding.through or not component.container_kind:
+        return published, []
+    inside = f"{component.role}.unpacked"
+    if component.container_kind == "gzip":
+        return inside, [f"gzip -dc {_q(published)} > {_q(inside)}"]
+    member = component.member or component.role
+    return inside, [f"tar -xzOf {_q(published)} --no-anchored {_q(member)} > {_q(inside)}"]
 
 
 def _bundle_name(target: str) -> str:

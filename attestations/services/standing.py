@@ -14,8 +14,9 @@ from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
 from attestations.models import FindingRecord, Inquiry, Sighting
 from attestations.services.publishers import Judge, judges_of
 from attestations.services.verification import artifact_of
+from attestations.services.watching import Watch, watches
 from builds.domain.errors import PortalError
-from builds.domain.evidence import AttestationState, AttestedComponent
+from builds.domain.evidence import AttestationState, AttestedComponent, PublisherEvidence
 from builds.domain.roles import Role
 from builds.models import Release
 from builds.services.evidence import ReleaseView, view_of
@@ -79,15 +80,20 @@ def deciding(state: AttestationState, bundles: Iterable[JudgedBundle]) -> Judged
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStanding:
-    """All components of a release, in the order of roles, and bundles that are about none of them."""
+    """All components of a release, in the order of roles, bundles that are about none of them, and who watches it."""
 
     components: tuple[ComponentStanding, ...]
     stray: tuple[JudgedBundle, ...]
+    watch: Watch | None = None
 
     @property
     def by_role(self) -> dict[Role, AttestedComponent]:
         """What the verdict is derived from."""
         return {entry.role: AttestedComponent(entry.state, entry.sentence) for entry in self.components}
+
+    @property
+    def evidence(self) -> PublisherEvidence:
+        return PublisherEvidence(self.by_role, self.watch.stale if self.watch is not None else "")
 
 
 def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
@@ -111,21 +117,27 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
     inquiries = defaultdict(list)
     for inquiry in Inquiry.objects.filter(release__in=releases):
         inquiries[inquiry.release_id].append(inquiry)
-    return {release.pk: _standing(release, sightings[release.pk], inquiries[release.pk]) for release in releases}
+    watched = watches(releases)
+    return {
+        release.pk: _standing(release, sightings[release.pk], inquiries[release.pk], watched.get(release.pk))
+        for release in releases
+    }
 
 
-def attestations_of(releases: Sequence[Release]) -> dict[int, dict[Role, AttestedComponent]]:
+def publishers_of(releases: Sequence[Release]) -> dict[int, PublisherEvidence]:
     """What verdicts are derived from, for each release by its primary key."""
-    return {key: standing.by_role for key, standing in standings_of(releases).items()}
+    return {key: standing.evidence for key, standing in standings_of(releases).items()}
 
 
 def judged_view(release: Release) -> tuple[ReleaseView, ReleaseStanding]:
     """A release's view with its attestations judged, from a release loaded ``with_evidence``."""
     standing = standings_of([release])[release.pk]
-    return view_of(release, standing.by_role), standing
+    return view_of(release, standing.evidence), standing
 
 
-def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry]) -> ReleaseStanding:
+def _standing(
+    release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry], watch: Watch | None
+) -> ReleaseStanding:
     roles = {component.role for component in release.components.all()}
     components = tuple(
         _component(
@@ -136,7 +148,8 @@ def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inqu
         for role in Role
         if role in roles
     )
-    return ReleaseStanding(components, tuple(entry for entry in judged if entry.sighting.role not in roles))
+    strays = tuple(entry for entry in judged if entry.sighting.role not in roles)
+    return ReleaseStanding(components, strays, watch)
 
 
 def _judged(sighting: Sighting, release: Release, judge: Judge | PortalError) -> JudgedBundle:

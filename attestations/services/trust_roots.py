@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from attestations.github_settings import is_loopback
 from attestations.models import TrustRootRecord, TrustRootVersion
 from attestations.sigstore_verifier import TrustRoot
 from attestations.trust_updates import PUBLIC_GOOD_TUF, fetch_trust_root
@@ -41,6 +43,13 @@ class UnusableName(PortalError):
 
     code: ClassVar[str] = "unusable-name"
     default_todo: ClassVar[str] = "Use lower-case letters, digits and dashes, at most 60."
+
+
+class UnusableTufAddress(PortalError):
+    """A TUF repository's address that would be read without encryption, or from this host's files."""
+
+    code: ClassVar[str] = "unusable-tuf-address"
+    default_todo: ClassVar[str] = "Give an https address; http is for loopback only."
 
 
 class NoTufRepository(PortalError):
@@ -128,6 +137,8 @@ def add(
     """
     if not _NAME.fullmatch(name):
         raise UnusableName(f"{name[:100]!r} is no name for a trust root", where="trust roots")
+    if tuf_url and not _is_safe_address(tuf_url):
+        raise UnusableTufAddress(f"{tuf_url[:200]!r} is no https address", where=name)
     root = TrustRoot.read(name, content)
     before = known().get(name)
     if before is not None and before.root.ref != root.ref and not replace:
@@ -146,6 +157,16 @@ def add(
             record.tuf_url, record.tuf_root = tuf_url, tuf_root
         record.save(update_fields=["removed_at", "tuf_url", "tuf_root"])
     return root
+
+
+def _is_safe_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    )
 
 
 def remove(name: str) -> None:

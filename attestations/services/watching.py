@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
+
+from django.conf import settings
+from django.utils import timezone
 
 from attestations.domain.github_errors import NotFoundOnGitHub, TagWithoutCommit
 from attestations.domain.repository import Repository
@@ -61,6 +66,7 @@ def watch_tag(following: Following, repository: Repository, entry: GitHubRelease
         commit, now = "", f"does not now: {error.what}"
     if commit != row.commit:
         tell_change(row.release, repository, f"the tag named commit {row.commit}, {now}")
+    FollowedRelease.objects.filter(pk=row.pk).update(watched_at=timezone.now())
 
 
 def _changed_assets(row: FollowedRelease, now: Mapping[str, str]) -> list[str]:
@@ -74,6 +80,31 @@ def _changed_assets(row: FollowedRelease, now: Mapping[str, str]) -> list[str]:
             # One of which GitHub named no digest is compared by its own bytes' digest, as soon as GitHub names one.
             changes.append(f"asset {name} was {before}, is {now[name] or 'without digest'}")
     return changes
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the watch over one release stands: the followed repository, and since when nobody could look."""
+
+    following: Following
+    stale: str
+    """A sentence once nobody has known for too long what the release is now; empty before."""
+
+
+def watches(releases: Collection[Release]) -> dict[int, Watch]:
+    """By primary key, the watch over each release that is followed, in one query."""
+    oldest = timezone.now() - timedelta(seconds=settings.ENVIRONMENT.watch_stale_seconds)
+    rows = FollowedRelease.objects.filter(release__in=releases, following__is_enabled=True).select_related("following")
+    found = {}
+    for row in rows:
+        seen = row.watched_at or row.listed_at
+        stale = (
+            f"Whether it changed on GitHub since {seen:%Y-%m-%d %H:%M} UTC is not known:"
+            f" {row.following.repository} gave no answer."
+        )
+        if row.release_id is not None:
+            found[row.release_id] = Watch(row.following, stale if seen < oldest else "")
+    return found
 
 
 def tell_change(release: Release, repository: Repository, what: str) -> None:

@@ -52,11 +52,21 @@ def _files_match_manifest(evidence: ReleaseEvidence) -> Condition:
     if evidence.changes:
         changed = "; ".join(evidence.changes)
         return Condition(key, ConditionState.UNMET, f"Changed since it was first seen: {changed}.")
-    if evidence.absent:
-        return Condition(key, ConditionState.UNKNOWN, " ".join(evidence.absent))
-    if not any(component.claimed is not None for component in evidence.components):
-        return Condition(key, ConditionState.UNKNOWN, "The manifest names no component.")
+    unknown = _unknown_of_files(evidence)
+    if unknown:
+        return Condition(key, ConditionState.UNKNOWN, " ".join(unknown))
     return Condition(key, ConditionState.MET, "Every published file hashes to its manifest.")
+
+
+def _unknown_of_files(evidence: ReleaseEvidence) -> list[str]:
+    """Why nobody can say that every published file is what its publisher named."""
+    unknown = [*evidence.absent, *filter(None, [evidence.unwatched])]
+    unnamed = [component.role.value for component in evidence.components if component.claimed is None]
+    if len(unnamed) == len(evidence.components):
+        unknown.append("The manifest names no component.")
+    elif unnamed:
+        unknown.append(f"The manifest does not name: {', '.join(unnamed)}.")
+    return unknown
 
 
 def _attested(evidence: ReleaseEvidence) -> Condition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from builds.domain.comparison import ComponentComparison, PublishedComponent, RebuildOutcome
@@ -93,6 +93,15 @@ class MeasurementEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class PublisherEvidence:
+    """What is known of a release's publication besides its files, told by who checks signatures and watches forges."""
+
+    attestations: Mapping[Role, AttestedComponent] = field(default_factory=dict)
+    unwatched: str = ""
+    """Since when nobody could tell whether the publication changed, as a sentence; empty while somebody can."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpaqueInput:
     """An input nobody rebuilt: where it is in the release, its digest and why it is opaque."""
 
@@ -143,6 +152,8 @@ class ReleaseEvidence:
     """Published files that nobody can look into and no rebuild has made."""
     changes: tuple[str, ...] = ()
     """What was published differently after it was first seen; it denies until judged anew."""
+    unwatched: str = ""
+    """As in ``PublisherEvidence``: whether it changed is unknown."""
 
     @property
     def counted(self) -> list[OperatorResult]:

@@ -21,6 +21,8 @@ def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Se
         parts.append("The published files contradict their own manifest. " + " ".join(evidence.contradictions))
     if evidence.changes:
         parts.append("What is published now is not what was first seen here, and what was first seen is judged.")
+    if evidence.unwatched:
+        parts.append(evidence.unwatched)
     parts.append(_rebuild_sentence(evidence, outcome))
     parts.extend(_attestation_sentences(evidence))
     parts.extend(_measurement_sentence(entry) for entry in evidence.measurements)

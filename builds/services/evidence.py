@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -18,11 +18,11 @@ from builds.domain.comparison import (
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import (
     COVERABLE,
-    AttestedComponent,
     MeasurementEvidence,
     OpaqueInput,
     OperatorResult,
     Policy,
+    PublisherEvidence,
     ReleaseEvidence,
 )
 from builds.domain.lifecycle import RunState
@@ -46,6 +46,7 @@ MATERIALS_STORED = "materials-stored"
 MATERIALS_FAILED = "materials-failed"
 REUSED_FROM = "reused-from"
 MEASUREMENT_UNPLACED = "measurement-unplaced"
+NOTHING_ASKED = PublisherEvidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +171,10 @@ class ReleaseView:
         return _reused(self.release)
 
 
-def view_of(release: Release, attestations: Mapping[Role, AttestedComponent] | None = None) -> ReleaseView:
+def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> ReleaseView:
     """Build the view from a release loaded ``with_evidence``; makes no further query.
 
-    Without ``attestations`` every component's stay unchecked, which denies.
+    Without ``publisher`` every component's attestations stay unchecked, which denies.
     """
     published = [published_component(component) for component in release.components.all()]
     newest_results = _newest_per_operator(release)
@@ -190,7 +191,8 @@ def view_of(release: Release, attestations: Mapping[Role, AttestedComponent] | N
         components=tuple(published),
         contradictions=_contradictions(release),
         absent=_absences(release),
-        attestations=attestations or {},
+        attestations=publisher.attestations,
+        unwatched=publisher.unwatched,
         results=results,
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),

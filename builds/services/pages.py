@@ -11,9 +11,8 @@ from django.db.models.functions import Length
 from django.http import Http404
 
 from builds.domain.comparison import RebuildOutcome, overall_outcome
-from builds.domain.evidence import AttestedComponent
+from builds.domain.evidence import PublisherEvidence
 from builds.domain.lifecycle import RunState
-from builds.domain.roles import Role
 from builds.models import Rebuild, Release
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 
@@ -43,19 +42,19 @@ class ReleasePage:
     older: int | None
 
 
-type AttestationsOf = Callable[[Sequence[Release]], Mapping[int, Mapping[Role, AttestedComponent]]]
-"""Tells the attestations of releases by primary key; given from above, because builds does not know who checks them."""
+type PublishersOf = Callable[[Sequence[Release]], Mapping[int, PublisherEvidence]]
+"""Tells what is known of publications by primary key; given from above: builds does not know who checks them."""
 
 
-def release_page(*, attestations_of: AttestationsOf, before: int | None = None, size: int = PAGE_SIZE) -> ReleasePage:
+def release_page(*, publishers_of: PublishersOf, before: int | None = None, size: int = PAGE_SIZE) -> ReleasePage:
     """Releases imported before the one numbered ``before``, by descending number."""
     found = Release.objects.with_evidence().order_by("-pk")
     if before is not None:
         found = found.filter(pk__lt=before)
     rows = list(found[: size + 1])
     older = rows[size - 1].pk if len(rows) > size else None
-    attestations = attestations_of(rows[:size])
-    return ReleasePage(tuple(view_of(row, attestations[row.pk]) for row in rows[:size]), older)
+    publishers = publishers_of(rows[:size])
+    return ReleasePage(tuple(view_of(row, publishers[row.pk]) for row in rows[:size]), older)
 
 
 def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:

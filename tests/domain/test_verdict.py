@@ -256,3 +256,19 @@ def test_a_measurement_that_nobody_could_recompute_is_unknown_and_not_firmware_o
     assert "firmware only" not in verdict.sentence
     states = {condition.key: condition.state for condition in verdict.conditions}
     assert states["measurement-covers-what-boots"] is ConditionState.UNKNOWN
+
+
+@pytest.mark.parametrize("stale", ["Whether it changed on GitHub since yesterday is not known."])
+def test_a_release_that_nobody_can_watch_is_denied_until_somebody_can(stale: str) -> None:
+    verdict = judge(replace(perfect(), unwatched=stale))
+    assert verdict.decision is Decision.DENY
+    assert stale in verdict.sentence
+    assert [(entry.key, entry.state) for entry in verdict.unmet] == [("files-match-manifest", ConditionState.UNKNOWN)]
+
+
+def test_a_component_that_the_manifest_does_not_name_leaves_its_files_unknown() -> None:
+    disk = replace(honest(Role.DISK), claimed=None)
+    verdict = judge(replace(perfect(), components=(*(honest(role) for role in Role if role is not Role.DISK), disk)))
+    (entry,) = verdict.unmet
+    assert (entry.key, entry.state) == ("files-match-manifest", ConditionState.UNKNOWN)
+    assert entry.sentence == "The manifest does not name: disk."

@@ -18,6 +18,7 @@ from attestations.local_sigstore import GitHubWorkflow, TrustDomain
 from attestations.models import BundleRecord, ExpectedPublisher, FindingRecord, Inquiry, Sighting
 from attestations.services import repeating, trust_roots, verification
 from attestations.services.collecting import collect_from_directory
+from attestations.services.repeating import commands_for
 from attestations.services.standing import ReleaseStanding, judged_view, standings_of
 from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
 from builds.domain.digest import Digest
@@ -454,3 +455,31 @@ def test_no_command_is_said_to_fail_that_would_pass(
 def test_a_page_names_the_log_by_its_address(release: Release, domain: TrustDomain, client: Client) -> None:
     attest_all(release, domain)
     assert "https://log.local.invalid, log " in client.get(release.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("address", ["http://tuf.example", "file:///etc", "https://", "ftp://127.0.0.1", "http://["])
+def test_a_trust_root_is_renewed_over_https_only(domain: TrustDomain, address: str) -> None:
+    with pytest.raises(trust_roots.UnusableTufAddress):
+        trust_roots.add("new", domain.trusted_root(), "test", tuf_url=address, tuf_root=b"{}")
+    assert "new" not in trust_roots.known()
+
+
+@pytest.mark.parametrize(
+    ("kind", "unpack"),
+    [
+        ("gzip", "gzip -dc katana.img > katana.unpacked"),
+        ("tar.gz", "tar -xzOf katana.img --no-anchored katana > katana.unpacked"),
+    ],
+)
+def test_the_commands_take_a_file_out_of_its_container_where_the_file_itself_was_signed(
+    release: Release, domain: TrustDomain, kind: str, unpack: str
+) -> None:
+    Component.objects.filter(release=release, role=Role.KATANA).update(
+        container_kind=kind, container_size=1, container_sha256="a" * 64, container_sha384="a" * 96
+    )
+    attest_all(release, domain)
+    commands = commands_for(release, judged(release)[1], "https://portal.example")
+    lines = {entry.role: entry.lines for entry in commands}
+    assert unpack in lines[Role.KATANA]
+    assert any(line.endswith(" katana.unpacked") for line in lines[Role.KATANA])
+    assert not any("unpacked" in line for line in lines[Role.KERNEL])

@@ -441,3 +441,36 @@ def test_a_release_whose_repository_gives_no_answer_says_that_nobody_watches_it(
     html = client.get(release.get_absolute_url()).content.decode()
     assert "Whether this release changed on GitHub since" in html
     assert "GitHub answered 404" in html
+
+
+def test_a_release_that_github_says_nothing_of_for_a_day_is_denied_and_well_again_after_an_answer(
+    forge: Forge, client: Client
+) -> None:
+    followed = forge.synchronise(follow(forge))
+
+    def files() -> tuple[str, str]:
+        view, _ = judged_view(Release.objects.with_evidence().get(pk=imported().pk))
+        entry = next(entry for entry in view.verdict.conditions if entry.key == "files-match-manifest")
+        return entry.state.value, entry.sentence
+
+    well = files()
+    assert "is not known" not in well[1]
+    FollowedRelease.objects.update(watched_at=timezone.now() - timedelta(days=1, minutes=1))
+    state, sentence = files()
+    assert state == "unknown"
+    assert "Whether it changed on GitHub since" in sentence
+    assert sentence.split("Whether", 1)[1].split(":")[0] in client.get(imported().get_absolute_url()).content.decode()
+    forge.synchronise(followed)
+    assert files() == well
+    FollowedRelease.objects.update(watched_at=timezone.now() - timedelta(days=2))
+    call_command("unfollow", str(REPOSITORY))
+    assert files() == well
+
+
+def test_a_release_too_large_to_download_is_listed_with_that_reason(forge: Forge, settings: Any) -> None:
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"max_release_bytes": 1024})
+    forge.synchronise(follow(forge))
+    row = FollowedRelease.objects.get()
+    assert row.problem is not None
+    assert row.problem["code"] == "limit-exceeded"
+    assert not any("assets" in request.path for request in forge.server.requests)
