@@ -10,6 +10,7 @@ from ninja import Query, Router
 
 from attestations.models import BundleRecord, FindingRecord
 from attestations.schemas import BundleDetailOut, ClaimedOut, ClaimFilter, SightingOut, finding_out, raw_address
+from attestations.services.standing import states_today
 
 router = Router()
 
@@ -25,15 +26,18 @@ def attestations(
     """Findings whose verified claims are these, newest first: who signed what, for which release."""
     found = FindingRecord.objects.filter(**claims.model_dump(exclude_none=True)).exclude(signer="")
     rows = found.select_related("sighting__bundle", "sighting__release__project").order_by("-found_at", "-pk")
+    page = list(rows.defer("sighting__bundle__content")[:limit])
+    today = states_today({row.sighting_id for row in page})
     return [
         ClaimedOut(
             project=row.sighting.release.project.name,
             tag=row.sighting.release.tag,
             role=row.sighting.role,
             bundle=row.sighting.bundle.sha256,
+            state_today=today[row.sighting_id].value,
             finding=finding_out(row),
         )
-        for row in rows.defer("sighting__bundle__content")[:limit]
+        for row in page
     ]
 
 
@@ -41,7 +45,8 @@ def attestations(
 def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
     """One bundle by the sha256 of its bytes: everywhere it was found, and every finding made, newest last."""
     bundle = stored_bundle(sha256)
-    sightings = bundle.sightings.select_related("release__project").prefetch_related("findings")
+    sightings = list(bundle.sightings.select_related("release__project").prefetch_related("findings"))
+    today = states_today({sighting.pk for sighting in sightings})
     return BundleDetailOut(
         sha256=bundle.sha256,
         received_at=bundle.received_at,
@@ -53,6 +58,7 @@ def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
                 role=sighting.role,
                 source=sighting.source,
                 seen_at=sighting.seen_at,
+                state_today=today[sighting.pk].value,
                 findings=[finding_out(finding) for finding in sighting.findings.all()],
             )
             for sighting in sightings

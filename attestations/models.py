@@ -113,9 +113,9 @@ class FollowedRelease(models.Model):
     published_at = models.DateTimeField(null=True)
     listed_at = models.DateTimeField(default=timezone.now)
     assets = models.JSONField(default=dict)
-    """Name to digest, as GitHub said when the release was first seen; "" where it gave none."""
+    """Name to digest as GitHub first said, or to the asset's number where it gave none."""
     downloaded = models.JSONField(default=dict)
-    """Name to digest of the bytes that were imported, for those of which GitHub named none."""
+    """Name to digest of the imported bytes, for those of which GitHub named none."""
     watched_at = models.DateTimeField(null=True)
     """When assets and tag were last seen to be those that were imported, or told to be others."""
     release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="followed")

@@ -59,23 +59,28 @@ class ClaimFilter(Schema):
 
 
 class ClaimedOut(Schema):
-    """A finding that claims were verified for, and what it was found for; ``bundle`` is the sha256 of its bytes."""
+    """A finding that claims were verified for, and what it was found for; ``bundle`` is the sha256 of its bytes.
+
+    ``finding`` says what was found then, ``state_today`` what is left of it under today's policy, roots and file.
+    """
 
     project: str
     tag: str
     role: str
     bundle: str
+    state_today: str
     finding: FindingOut
 
 
 class SightingOut(Schema):
-    """Where a bundle was found, and for what."""
+    """Where a bundle was found, for what, and what it counts for there today, whatever the findings once said."""
 
     project: str
     tag: str
     role: str
     source: str
     seen_at: datetime
+    state_today: str
     findings: list[FindingOut]
 
 
@@ -121,9 +126,19 @@ def bundle_out(judged: JudgedBundle) -> BundleOut:
         source=judged.sighting.source,
         seen_at=judged.sighting.seen_at,
         raw=raw_address(sha256),
-        finding=finding_out(judged.finding) if judged.finding is not None else None,
+        finding=_finding_today(judged),
         earlier_findings=len(judged.earlier),
     )
+
+
+def _finding_today(judged: JudgedBundle) -> FindingOut | None:
+    """The newest finding, in the state that it counts for today."""
+    if judged.finding is None:
+        return None
+    finding = finding_out(judged.finding)
+    if judged.state.value == finding.state:
+        return finding
+    return finding.model_copy(update={"state": judged.state.value, "reason": judged.problem})
 
 
 def raw_address(sha256: str) -> str:

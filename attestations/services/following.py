@@ -29,7 +29,7 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
 from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
-from attestations.services.watching import digests_of, imported, row_of, tell_change, watch_assets, watch_tag
+from attestations.services.watching import identities_of, imported, row_of, tell_change, watch_assets, watch_tag
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.models import Project, Release
 from builds.pipeline.published_release import AmbiguousAssets
@@ -276,7 +276,7 @@ def _list(following: Following, entry: GitHubRelease) -> None:
     FollowedRelease.objects.get_or_create(
         following=following,
         tag=entry.tag_name,
-        defaults={"published_at": entry.published_at, "assets": digests_of(entry)},
+        defaults={"published_at": entry.published_at, "assets": identities_of(entry)},
     )
 
 
@@ -300,8 +300,11 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
     repository = Repository.parse(following.repository)
     try:
         _check_publication(entry)
-        row.commit = github.tag_commit(repository, entry.tag_name)
-        row.release, row.downloaded = _download_and_import(following.project, entry, row.commit, github)
+        commit = github.tag_commit(repository, entry.tag_name)
+        row.commit = row.commit or commit
+        row.release, row.downloaded = _download_and_import(following.project, entry, commit, github)
+        # Publishers upload after GitHub lists a release: what came since is first seen now.
+        row.assets = identities_of(entry) | row.assets
         row.problem = None
     except GitHubError as error:
         row.attempts += isinstance(error, AssetChanged)
@@ -313,7 +316,7 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
         logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
     finally:
         # Another worker may have imported it meanwhile: what it wrote is not taken back.
-        done = {"release", "downloaded"} if row.release is not None else set()
+        done = {"assets", "downloaded", "release"} if row.release is not None else set()
         row.save(update_fields={"attempts", "commit", "problem", *done})
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Prefetch
 
@@ -101,12 +102,11 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
 
     The releases must come with their components.
     """
-    findings = Prefetch("findings", FindingRecord.objects.order_by("found_at", "pk"))
     rows = list(
         Sighting.objects.filter(release__in=releases)
         .select_related("bundle")
         .defer("bundle__content")
-        .prefetch_related(findings)
+        .prefetch_related(_findings_in_order())
     )
     judges = judges_of({release.project_id for release in releases}) if rows else {}
     known = {release.pk: release for release in releases}
@@ -122,6 +122,24 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
         release.pk: _standing(release, sightings[release.pk], inquiries[release.pk], watched.get(release.pk))
         for release in releases
     }
+
+
+def states_today(sightings: Collection[int]) -> dict[int, AttestationState]:
+    """What bundles count for under today's policies, roots and files, by the sighting's primary key.
+
+    A stored finding says what was found once; in a constant number of queries this says what is left of it.
+    """
+    rows = list(
+        Sighting.objects.filter(pk__in=sightings)
+        .select_related("release__project")
+        .prefetch_related("release__components", _findings_in_order())
+    )
+    judges = judges_of({row.release.project_id for row in rows}) if rows else {}
+    return {row.pk: _judged(row, row.release, judges[row.release.project_id]).state for row in rows}
+
+
+def _findings_in_order() -> Prefetch[str, Any, str]:
+    return Prefetch("findings", FindingRecord.objects.order_by("found_at", "pk"))
 
 
 def publishers_of(releases: Sequence[Release]) -> dict[int, PublisherEvidence]:

@@ -152,10 +152,12 @@ def add(
         newest = record.versions.last()
         if newest is None or newest.sha256 != root.ref.sha256 or record.removed_at is not None:
             TrustRootVersion(root=record, content=content, sha256=root.ref.sha256, origin=origin[:500]).save()
+            # Whatever TUF confirmed or refused was about other bytes.
+            record.refreshed_at, record.problem = None, None
         record.removed_at = None
         if tuf_url:
             record.tuf_url, record.tuf_root = tuf_url, tuf_root
-        record.save(update_fields=["removed_at", "tuf_url", "tuf_root"])
+        record.save(update_fields=["removed_at", "tuf_url", "tuf_root", "refreshed_at", "problem"])
     return root
 
 

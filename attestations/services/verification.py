@@ -74,8 +74,8 @@ def _create[Row: (BundleRecord, Sighting)](row: Row) -> Row:
 
 
 def artifact_of(component: Component | None) -> Artifact:
-    """What is known of a published component; nothing of none."""
-    if component is None:
+    """What is known of a published component; nothing of none, and nothing of one that its container does not hold."""
+    if component is None or not component.sha256:
         return Artifact(frozenset())
     return Artifact(
         content=_digests(component.sha256, component.sha384),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -13,10 +13,11 @@ from django.utils import timezone
 from attestations.domain.github_errors import NotFoundOnGitHub, TagWithoutCommit
 from attestations.domain.repository import Repository
 from attestations.domain.statement import printable
-from attestations.github import GitHub, GitHubRelease
+from attestations.github import GitHub, GitHubAsset, GitHubRelease
 from attestations.models import FollowedRelease, Following
 from builds.domain.errors import PortalError
 from builds.models import Release, ReleaseEvent
+from builds.pipeline.release_directory import is_part
 from builds.services.evidence import CHANGED_SINCE_IMPORT
 
 
@@ -38,20 +39,33 @@ def row_of(following: Following, entry: GitHubRelease) -> FollowedRelease:
     return FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
 
 
-def digests_of(entry: GitHubRelease) -> dict[str, str]:
-    """Digests by name, "" where GitHub gives none; of two assets with one name neither hides the other."""
-    found: dict[str, list[str]] = {}
+def identities_of(entry: GitHubRelease) -> dict[str, str]:
+    """What tells each asset from another of its name; of two with one name neither hides the other."""
+    return {name: " and ".join(sorted(map(_identity, assets))) for name, assets in _by_name(entry).items()}
+
+
+def _by_name(entry: GitHubRelease) -> dict[str, list[GitHubAsset]]:
+    found: dict[str, list[GitHubAsset]] = {}
     for asset in entry.assets:
-        found.setdefault(printable(asset.name), []).append(str(asset.digest) if asset.digest is not None else "")
-    return {name: " and ".join(sorted(digests)) for name, digests in found.items()}
+        found.setdefault(printable(asset.name), []).append(asset)
+    return found
+
+
+def _identity(asset: GitHubAsset) -> str:
+    """The digest, or the number of an asset that has none: GitHub gives a replaced one another number."""
+    return str(asset.digest) if asset.digest is not None else _number(asset)
+
+
+def _number(asset: GitHubAsset) -> str:
+    return f"asset number {asset.id}"
 
 
 def watch_assets(following: Following, repository: Repository, entry: GitHubRelease, _github: GitHub) -> None:
     """First-seen digests are kept; what differs now is an event, told once for each new state."""
     row = row_of(following, entry)
-    changes = _changed_assets(row, digests_of(entry))
+    changes = "; ".join(_changed_assets(row, entry))
     if row.release is not None and changes:
-        tell_change(row.release, repository, "; ".join(changes))
+        tell_change(row.release, repository, changes)
 
 
 def watch_tag(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
@@ -61,25 +75,29 @@ def watch_tag(following: Following, repository: Repository, entry: GitHubRelease
         return
     try:
         commit = github.tag_commit(repository, entry.tag_name)
-        now = f"names {commit} now"
-    except (NotFoundOnGitHub, TagWithoutCommit) as error:
-        commit, now = "", f"does not now: {error.what}"
+    except (NotFoundOnGitHub, TagWithoutCommit):
+        commit = ""
     if commit != row.commit:
-        tell_change(row.release, repository, f"the tag named commit {row.commit}, {now}")
+        tell_change(row.release, repository, f"the tag named commit {row.commit}, names {commit or 'none'} now")
     FollowedRelease.objects.filter(pk=row.pk).update(watched_at=timezone.now())
 
 
-def _changed_assets(row: FollowedRelease, now: Mapping[str, str]) -> list[str]:
-    """First-seen assets that are gone or others now; a new asset was never judged."""
-    changes = []
-    for name, named in sorted(row.assets.items()):
-        before = named or row.downloaded.get(name, "")
-        if before and name not in now:
-            changes.append(f"asset {name} is gone")
-        elif before and now[name] != before and (named or now[name]):
-            # One of which GitHub named no digest is compared by its own bytes' digest, as soon as GitHub names one.
-            changes.append(f"asset {name} was {before}, is {now[name] or 'without digest'}")
-    return changes
+def _changed_assets(row: FollowedRelease, entry: GitHubRelease) -> Iterator[str]:
+    """What is another asset now, is gone, or came later under a name that would have been judged."""
+    found, now = _by_name(entry), identities_of(entry)
+    for name, before in sorted(row.assets.items()):
+        if name not in now:
+            yield f"asset {name} is gone"
+        elif now[name] != before and not _has_got_a_digest(found[name], before, row.downloaded.get(name)):
+            yield f"asset {name} was {before}, is {now[name]}"
+    for name in sorted(now.keys() - row.assets.keys()):
+        if is_part(name):
+            yield f"asset {name} was not there"
+
+
+def _has_got_a_digest(assets: Sequence[GitHubAsset], before: str, downloaded: str | None) -> bool:
+    """Whether it is still the one asset of that number, and the digest that GitHub gives now is of the bytes we had."""
+    return len(assets) == 1 and _number(assets[0]) == before and downloaded in {None, str(assets[0].digest)}
 
 
 @dataclass(frozen=True, slots=True)

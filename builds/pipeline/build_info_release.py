@@ -79,6 +79,11 @@ def documents(files: Mapping[str, Path]) -> list[Path]:
     return _matching(files, _BUILD_INFO)
 
 
+def is_part(name: str) -> bool:
+    """Whether a file of this name is read as one of this format's documents or as its tarball."""
+    return any(pattern.fullmatch(name) for pattern in (_BUILD_INFO, _TARBALL, _MEASUREMENT))
+
+
 def read(
     files: Mapping[str, Path], max_asset_bytes: int, outside: Outside, work: Path, *, check: Callable[[], None]
 ) -> PublishedRelease:

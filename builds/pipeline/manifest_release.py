@@ -56,6 +56,12 @@ _ASSETS = (
 )
 
 
+def is_part(name: str) -> bool:
+    """Whether a file of this name is read as one of this format's documents or components."""
+    documents = {MANIFEST_FILE, MEASUREMENT_FILE, MEASUREMENT_TEXT_FILE}
+    return name in documents or any(entry.pattern.fullmatch(name) for entry in _ASSETS)
+
+
 def read(
     files: Mapping[str, Path], max_asset_bytes: int, outside: Outside, *, check: Callable[[], None]
 ) -> PublishedRelease:

@@ -36,3 +36,8 @@ def read_release_directory(
 def is_document(name: str) -> bool:
     """Whether a file of this name describes a release in a format known here."""
     return name == MANIFEST_FILE or bool(build_info_release.documents({name: Path(name)}))
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is read as a document or a component in a format known here."""
+    return manifest_release.is_part(name) or build_info_release.is_part(name)

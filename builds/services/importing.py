@@ -15,7 +15,7 @@ from builds.domain.errors import PortalError
 from builds.domain.manifest import MANIFEST_FILE
 from builds.domain.recipe import RecipeOrigin
 from builds.domain.roles import Role
-from builds.models import Component, EmbeddedFile, Project, Release, ReleaseEvent
+from builds.models import Component, EmbeddedFile, Measurement, Project, Release, ReleaseEvent
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
 from builds.pipeline.release_directory import read_release_directory
@@ -40,14 +40,22 @@ class ReleaseChanged(PortalError):
     )
 
 
+class ReleaseMisnamed(PortalError):
+    """Files that are given out under one tag and say that they are another release, which is known."""
+
+    code: ClassVar[str] = "release-misnamed"
+    default_todo: ClassVar[str] = "Ask the publisher which release this is; the known one says nothing of it."
+
+
 def import_release(project: Project, directory: Path, *, tag: str | None = None, commit: str | None = None) -> Release:
     """Import a release directory. Importing the same document again changes nothing.
 
     ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
     that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
     asked of the source when it is not given. Raises the named errors of ``read_release_directory``, of the
-    source for the commit, and ``ReleaseChanged``; then nothing is imported. A source or materials that
-    cannot be had are recorded as an event instead: the release stays visible, and a rebuild says the same.
+    source for the commit, ``ReleaseChanged`` and ``ReleaseMisnamed``; then nothing is imported. A source or
+    materials that cannot be had are recorded as an event instead: the release stays visible, and a rebuild says
+    the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
@@ -56,6 +64,8 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
         published = read_release_directory(directory, most, outside=outside, work=Path(work), check=unstoppable)
         known = Release.objects.filter(project=project, tag=published.tag).first()
         if known is not None:
+            if tag is not None and tag != known.tag:
+                raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {known.tag}", where=tag)
             return _seen_before(known, published)
         facts, problem = source_facts(project, published.commit, published.tag)
         measured = measure_published(published, facts)
@@ -112,16 +122,14 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
     digest = hashlib.sha256(published.document_bytes).hexdigest()
     now = f"{published.document_name} sha256:{digest} of commit {published.commit}"
     changed = _changed_files(known, published)
-    if seen == now and not changed:
-        # The files are the same; what the importer was told about them this time may be something else.
-        told = {event.detail["sentence"] for event in known.events.filter(kind=CONTRADICTION)}
-        for sentence in published.contradictions:
-            if sentence not in told:
-                _record(known, CONTRADICTION, {"sentence": sentence})
+    said = _new_sentences(known, published)
+    if seen == now and not changed and not said:
         _place_measurement(known, published)
         return known
     what = f"{known.tag} was imported with {seen}; this one is {now}"
-    if seen == now:
+    if seen == now and said:
+        what = f"{known.tag} says something else than when it was imported: {' '.join(said)}"
+    if seen == now and changed:
         what = f"files of {known.tag} are others than when it was imported: {', '.join(changed)}"
     error = ReleaseChanged(what, where=str(known))
     _record(known, CHANGED_SINCE_IMPORT, error.as_dict())
@@ -129,8 +137,12 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
 
 
 def _changed_files(known: Release, published: PublishedRelease) -> list[str]:
-    """Published files whose digest was known before and is another one now; one that was not known cannot change."""
-    changed = []
+    """Components whose digest was known before and is another one now, and those that were not published before.
+
+    A digest that was not known cannot change.
+    """
+    before = {Role(component.role) for component in known.components.all()}
+    changed = [role.value for role, asset in published.assets.items() if role not in before]
     for component in known.components.all():
         asset = published.assets.get(Role(component.role))
         if asset is None:
@@ -142,6 +154,20 @@ def _changed_files(known: Release, published: PublishedRelease) -> list[str]:
         if any(before and found is not None and found.sha256.hex != before for before, found in pairs):
             changed.append(component.role)
     return changed
+
+
+def _new_sentences(known: Release, published: PublishedRelease) -> list[str]:
+    """Contradictions that were none at the import, and another published measurement."""
+    events = known.events.filter(kind=CONTRADICTION)
+    told = {event.detail["sentence"] for event in events}
+    found = [sentence for sentence in published.contradictions if sentence not in told]
+    before = set(
+        Measurement.objects.filter(launch_configuration__release=known).values_list("published", flat=True)
+    ) - {""}
+    stated = published.measurement
+    if before and stated is not None and stated.value not in before:
+        found.append(f"The published launch measurement was {', '.join(sorted(before))}, is {stated.value}.")
+    return found
 
 
 def _place_measurement(known: Release, published: PublishedRelease) -> None:

@@ -136,13 +136,13 @@ def test_a_flood_of_attestations_of_one_release_does_not_blind_the_watch_over_ot
 ) -> None:
     followed = following.follow(REPOSITORY)
     for tag in ("v2", "v1"):
-        assets = {"a": "sha256:" + "ab" * 32}
+        assets = dict.fromkeys(("manifest.json", "a"), "sha256:" + "ab" * 32)
         release = make_release(tag)
         FollowedRelease.objects.create(following=followed, tag=tag, commit=COMMIT, release=release, assets=assets)
     github = ScriptedGitHub(listed("v2", "a"), listed("v1", "a", digest="cd" * 32))
     github.is_flooded = True
     assert synchronised(followed, github).problem is not None
-    assert ReleaseEvent.objects.get(kind=CHANGED_SINCE_IMPORT).release.tag == "v1"
+    assert {event.release.tag for event in ReleaseEvent.objects.filter(kind=CHANGED_SINCE_IMPORT)} == {"v1"}
 
 
 def importing(release: Release, failures: Iterable[Exception] = ()) -> Callable[..., Release]:

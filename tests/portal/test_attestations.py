@@ -483,3 +483,17 @@ def test_the_commands_take_a_file_out_of_its_container_where_the_file_itself_was
     assert unpack in lines[Role.KATANA]
     assert any(line.endswith(" katana.unpacked") for line in lines[Role.KATANA])
     assert not any("unpacked" in line for line in lines[Role.KERNEL])
+
+
+def test_a_stored_yes_that_no_longer_counts_says_so_wherever_it_is_shown(
+    release: Release, publisher: ExpectedPublisher, domain: TrustDomain, client: Client
+) -> None:
+    attest_all(release, domain)
+    (claimed, *_) = client.get("/api/v1/attestations", {"commit": COMMIT}).json()
+    assert (claimed["state_today"], claimed["finding"]["state"]) == ("verified", "verified")
+    publisher.workflow = ".github/workflows/other.yml"
+    publisher.save()
+    (claimed, *_) = client.get("/api/v1/attestations", {"commit": COMMIT}).json()
+    assert (claimed["state_today"], claimed["finding"]["state"]) == ("unchecked", "verified")
+    (sighting,) = client.get(f"/api/v1/attestations/{claimed['bundle']}").json()["sightings"]
+    assert (sighting["state_today"], sighting["findings"][-1]["state"]) == ("unchecked", "verified")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from builds.models import Project, Release
-from builds.services.evidence import CONTRADICTION, view_of
-from builds.services.importing import import_release
-from tests.domain.test_manifest import document
+from builds.services.evidence import view_of
+from builds.services.importing import ReleaseChanged, ReleaseMisnamed, import_release
+from tests.domain.test_manifest import document, measurement
 
 pytestmark = pytest.mark.django_db
 
@@ -45,15 +45,46 @@ def test_a_source_that_cannot_be_reached_is_an_event_and_the_release_is_still_th
     assert all(component.problem["code"] == "missing-file" for component in release.components.all())
 
 
-@pytest.mark.parametrize("outside", [{"commit": "d" * 40}, {"tag": "v9"}])
-def test_a_release_imported_again_as_something_else_contradicts_itself(
-    project: Project, tmp_path: Path, outside: dict[str, str]
-) -> None:
-    """Imported from a directory first, followed later: GitHub's tag may name another commit than the manifest."""
-    (tmp_path / "manifest.json").write_text(json.dumps(document()))
-    release = import_release(project, tmp_path)
-    assert not view_of(Release.objects.with_evidence().get(pk=release.pk)).contradicts
-    for _ in range(2):
-        assert import_release(project, tmp_path, **outside) == release
-    (event,) = release.events.filter(kind=CONTRADICTION)
-    assert event.detail["sentence"].startswith("The release was imported as ")
+def published(directory: Path, **measured: object) -> Path:
+    """A kernel with its manifest, and a measurement's document."""
+    (directory / "vmlinuz").write_bytes(b"kernel")
+    components = {"kernel_sha256": hashlib.sha256(b"kernel").hexdigest()}
+    (directory / "manifest.json").write_text(json.dumps(document(components=components)))
+    (directory / "expected-measurement.json").write_text(json.dumps(measurement(**measured)))
+    return directory
+
+
+def contradictions(release: Release) -> list[str]:
+    return [event.detail["sentence"] for event in release.events.filter(kind="contradiction")]
+
+
+def test_a_known_releases_files_under_another_tag_are_not_that_release(project: Project, tmp_path: Path) -> None:
+    first = import_release(project, published(tmp_path))
+    with pytest.raises(ReleaseMisnamed):
+        import_release(project, tmp_path, tag="v9.9.9")
+    assert Release.objects.get() == first
+    assert not first.events.filter(kind="changed-since-import").exists()
+
+
+def test_a_known_release_whose_tag_names_another_commit_now_is_a_change(project: Project, tmp_path: Path) -> None:
+    first = import_release(project, published(tmp_path))
+    assert contradictions(first) == []
+    with pytest.raises(ReleaseChanged):
+        import_release(project, tmp_path, commit="1" * 40)
+    assert "1" * 40 in first.events.get(kind="changed-since-import").detail["what"]
+
+
+def test_a_component_that_was_not_there_at_first_is_a_change(project: Project, tmp_path: Path) -> None:
+    first = import_release(project, published(tmp_path))
+    (tmp_path / "disk.raw").write_bytes(b"a disk that nobody judged")
+    with pytest.raises(ReleaseChanged, match="disk"):
+        import_release(project, tmp_path)
+    assert first.events.filter(kind="changed-since-import").count() == 1
+
+
+def test_another_published_measurement_beside_the_same_manifest_is_a_change(project: Project, tmp_path: Path) -> None:
+    first = import_release(project, published(tmp_path))
+    published(tmp_path, measurement="7" * 96)
+    with pytest.raises(ReleaseChanged):
+        import_release(project, tmp_path)
+    assert first.events.filter(kind="changed-since-import").count() == 1
