@@ -18,7 +18,7 @@ from attestations.models import FollowedRelease, Following
 from builds.domain.errors import PortalError
 from builds.models import Release, ReleaseEvent
 from builds.pipeline.release_directory import is_part
-from builds.services.evidence import CHANGED_SINCE_IMPORT
+from builds.services.release_events import CHANGED_SINCE_IMPORT
 
 
 class ChangedOnGitHub(PortalError):

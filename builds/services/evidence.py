@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Self
 
 from builds.domain.comparison import (
     ComponentComparison,
@@ -36,16 +34,17 @@ from builds.models import (
     Rebuild,
     RebuiltComponent,
     Release,
-    ReleaseEvent,
 )
 from builds.services.opaque_inputs import opaque_inputs_of, untraced_files
+from builds.services.release_events import (
+    CONTRADICTION,
+    MEASUREMENT_UNPLACED,
+    REUSED_FROM,
+    Notice,
+    notices_of,
+    open_changes,
+)
 
-CONTRADICTION = "contradiction"
-CHANGED_SINCE_IMPORT = "changed-since-import"
-MATERIALS_STORED = "materials-stored"
-MATERIALS_FAILED = "materials-failed"
-REUSED_FROM = "reused-from"
-MEASUREMENT_UNPLACED = "measurement-unplaced"
 NOTHING_ASKED = PublisherEvidence()
 
 
@@ -110,23 +109,6 @@ class MeasurementRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """Something wrong with a release: its kind, when it was found, the sentence, and what to do ("" if nothing)."""
-
-    kind: str
-    at: datetime
-    sentence: str
-    todo: str
-
-    @classmethod
-    def of(cls, event: ReleaseEvent) -> Self:
-        """A contradiction carries its sentence; a named error its what, where and todo."""
-        detail = event.detail
-        sentence = detail.get("sentence") or f"{detail['what']} ({detail['where']})."
-        return cls(event.kind, event.at, sentence, detail.get("todo", ""))
-
-
-@dataclass(frozen=True, slots=True)
 class ReusedPart:
     """What the publisher says was taken over from an earlier release: the document's key and value."""
 
@@ -156,15 +138,7 @@ class ReleaseView:
     @property
     def notices(self) -> list[Notice]:
         """Contradictions, later changes, and problems that no later success has ended."""
-        events = list(self.release.events.all())
-        stored = [event for event in events if event.kind == MATERIALS_STORED]
-        return [
-            Notice.of(event)
-            for event in events
-            if event.kind in {CONTRADICTION, CHANGED_SINCE_IMPORT}
-            or (event.kind == MEASUREMENT_UNPLACED and not self.measurements)
-            or (event.kind == MATERIALS_FAILED and not any(good.at > event.at for good in stored))
-        ]
+        return notices_of(list(self.release.events.all()), placed=bool(self.measurements))
 
     @property
     def reused(self) -> list[ReusedPart]:
@@ -197,9 +171,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
-        changes=tuple(
-            str(event.detail["what"]) for event in release.events.all() if event.kind == CHANGED_SINCE_IMPORT
-        ),
+        changes=tuple(str(event.detail["what"]) for event in open_changes(release.events.all())),
         policy=Policy(
             needed_operators=release.project.needed_operators,
             accepted_opaque=frozenset(

@@ -19,9 +19,9 @@ from builds.models import Component, EmbeddedFile, Measurement, Project, Release
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
 from builds.pipeline.release_directory import read_release_directory
-from builds.services.evidence import CHANGED_SINCE_IMPORT, CONTRADICTION, MEASUREMENT_UNPLACED, REUSED_FROM
 from builds.services.material_records import record_materials
 from builds.services.measuring import Measured, MeasurementUnplaced, measure_published
+from builds.services.release_events import CHANGED_SINCE_IMPORT, CONTRADICTION, MEASUREMENT_UNPLACED, REUSED_FROM
 from builds.services.source_facts import (
     SourceFacts,
     build_info_of,

@@ -15,7 +15,7 @@ from builds.domain.materials import MaterialsLock
 from builds.models import Material, Release, ReleaseEvent
 from builds.pipeline.archive_evidence import authenticate
 from builds.services import workshop
-from builds.services.evidence import MATERIALS_FAILED, MATERIALS_STORED
+from builds.services.release_events import MATERIALS_FAILED, MATERIALS_STORED
 from builds.services.source_facts import SourceFacts, unstoppable
 
 

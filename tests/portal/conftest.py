@@ -24,8 +24,8 @@ from builds.models import (
     ReleaseEvent,
 )
 from builds.services import rebuilding
-from builds.services.evidence import CONTRADICTION
 from builds.services.projects import keep_recipe
+from builds.services.release_events import CONTRADICTION
 from tests.support.sources import make_bare_repository
 from tests.support.vm_release import TAG, VmRelease
 from tests.support.vm_world import EXAMPLE, World, expected

@@ -26,7 +26,7 @@ from builds.domain.evidence import AttestationState
 from builds.domain.paths import file_name
 from builds.domain.roles import Role
 from builds.models import Component, Project, Release, ReleaseEvent
-from builds.services.evidence import CHANGED_SINCE_IMPORT
+from builds.services.release_events import CHANGED_SINCE_IMPORT
 from tests.portal.conftest import COMMIT, digests
 
 pytestmark = pytest.mark.django_db

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
 
 from builds.models import Project, Release
 from builds.services.evidence import view_of
@@ -88,3 +90,32 @@ def test_another_published_measurement_beside_the_same_manifest_is_a_change(proj
     with pytest.raises(ReleaseChanged):
         import_release(project, tmp_path)
     assert first.events.filter(kind="changed-since-import").count() == 1
+
+
+def test_a_change_denies_until_it_is_explained_and_another_one_denies_again(
+    project: Project, tmp_path: Path, client: Client
+) -> None:
+    release = import_release(project, published(tmp_path))
+
+    def said() -> str:
+        view = view_of(Release.objects.with_evidence().get(pk=release.pk))
+        return next(entry.sentence for entry in view.verdict.conditions if entry.key == "files-match-manifest")
+
+    well = said()
+    with pytest.raises(CommandError, match="nothing-to-explain"):
+        call_command("explain_changes", release.tag, "--reason", "x", "--by", "Ada")
+    published(tmp_path, measurement="7" * 96)
+    with pytest.raises(ReleaseChanged):
+        import_release(project, tmp_path)
+    assert said().startswith("Changed since it was first seen")
+    with pytest.raises(CommandError, match="reason-missing"):
+        call_command("explain_changes", release.tag, "--reason", " ", "--by", "Ada")
+    call_command("explain_changes", release.tag, "--reason", "a <b>typing</b> mistake", "--by", "Ada")
+    assert said() == well
+    html = client.get(release.get_absolute_url()).content.decode()
+    assert "Ada explained the changes before this: a &lt;b&gt;typing&lt;/b&gt; mistake" in html
+    assert "changed-since-import" in html
+    published(tmp_path, measurement="8" * 96)
+    with pytest.raises(ReleaseChanged):
+        import_release(project, tmp_path)
+    assert said().startswith("Changed since it was first seen")

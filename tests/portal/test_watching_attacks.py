@@ -20,8 +20,8 @@ from builds.domain.errors import PortalError
 from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
 from builds.models import Component, Release, ReleaseEvent
-from builds.services.evidence import CHANGED_SINCE_IMPORT
 from builds.services.importing import ReleaseChanged
+from builds.services.release_events import CHANGED_SINCE_IMPORT
 from tests.portal.conftest import COMMIT, digests
 from tests.portal.test_attestation_attacks import (
     REPOSITORY,
