@@ -1,0 +1,316 @@
+"""What a rebuilder signs: an in-toto Statement v1 with SLSA Provenance v1 about the components it made.
+
+It says what was done, never whether it matches: digests are compared by whoever reads it. The buildType's
+specification is docs/predicates/rebuild-v1.md; the format is closed, so that nothing signed goes unread.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from builds.domain.digest import Digest, FileDigests
+from builds.domain.errors import MalformedInput
+from builds.domain.frozen import Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
+from builds.domain.manifest import Tag
+from builds.domain.origins import OriginKind
+from builds.domain.roles import BootMode, Role
+from builds.domain.strict_json import load_object
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
+REBUILD_BUILD_TYPE = "https://tee-portal.org/rebuild/v1"
+MAX_STATEMENT_BYTES = 4 * 1024 * 1024
+MAX_MATERIALS = 5000
+MAX_FILES = 20_000
+
+_MAX_SIZE = 2**53
+
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$", max_length=1000)]
+"""One printable line: it is shown on pages and terminals."""
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
+Size = Annotated[int, Field(ge=0, le=_MAX_SIZE)]
+KeyName = Annotated[str, StringConstraints(pattern=r"^ni:///sha-256;[A-Za-z0-9_-]{43}$")]
+"""A public key named by the SHA-256 of its SubjectPublicKeyInfo (RFC 6920)."""
+Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+
+class MalformedRebuildStatement(MalformedInput):
+    """A signed payload that is no statement of a rebuild in the format this portal reads."""
+
+    code: ClassVar[str] = "malformed-rebuild-statement"
+    default_todo: ClassVar[str] = "Rebuild with a current tee-portal-rebuilder; docs/predicates has the format."
+
+
+class _Part(Frozen):
+    """JSON names are camel case, as SLSA writes them; text is text, and times are RFC 3339."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel, validate_by_name=True)
+
+
+class Sha256(_Part):
+    sha256: Sha256Hex
+
+
+class BothDigests(_Part):
+    sha256: Sha256Hex
+    sha384: Sha384Hex
+
+
+class Container(_Part):
+    """The file around a component: its size in bytes and digests."""
+
+    size: Size
+    sha256: Sha256Hex
+    sha384: Sha384Hex
+
+
+class SubjectNotes(_Part):
+    """Size in bytes, where the bytes come from, and the container around them if any."""
+
+    size: Size
+    origin_kind: OriginKind
+    origin: Line
+    container: Container | None = None
+
+
+class RebuiltSubject(_Part):
+    """One rebuilt component, named by its role."""
+
+    name: Role
+    digest: BothDigests
+    annotations: SubjectNotes
+
+    @property
+    def content(self) -> FileDigests:
+        return FileDigests(self.annotations.size, Digest.sha256(self.digest.sha256), Digest.sha384(self.digest.sha384))
+
+
+class SourceReference(_Part):
+    """The commit that was built, and where it was fetched from."""
+
+    uri: Line
+    commit: GitCommit
+
+
+class RecipeReference(_Part):
+    """What was built by: a recipe of the source tree, or one that the portal keeps."""
+
+    origin: Line
+    sha256: Sha256Hex
+
+
+class ExternalParameters(_Part):
+    """What decides the outcome; ``launch_values`` fill placeholders of command lines and reach nothing else."""
+
+    project: Line
+    tag: Tag
+    source: SourceReference
+    source_date_epoch: Size
+    recipe: RecipeReference
+    launch_values: dict[Line, Line] = Field(default={}, max_length=200)
+
+
+class InternalParameters(_Part):
+    """``asks_for_network``: a stage of the recipe had the network, so that nobody can say what it fetched."""
+
+    asks_for_network: bool
+
+
+class GitCommitDigest(_Part):
+    git_commit: GitCommit
+
+
+class SourceDependency(_Part):
+    uri: Line
+    digest: GitCommitDigest
+
+
+class MaterialDependency(_Part):
+    """A locked package: ``name version (architecture)`` and its digest."""
+
+    name: Line
+    digest: Sha256
+
+
+class BuildDefinition(_Part):
+    build_type: Literal["https://tee-portal.org/rebuild/v1"]
+    external_parameters: ExternalParameters
+    internal_parameters: InternalParameters
+    resolved_dependencies: tuple[SourceDependency | MaterialDependency, ...] = Field(
+        min_length=1, max_length=MAX_MATERIALS + 1
+    )
+
+
+class Builder(_Part):
+    """Who rebuilt: the key that signs, and versions of the program that did."""
+
+    id: KeyName
+    version: dict[Line, Line] = Field(default={}, max_length=20)
+
+
+class Metadata(_Part):
+    """``invocation_id`` is unlike any other's, so that one run is one result however often it is handed in."""
+
+    invocation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$")]
+    started_on: Utc
+    finished_on: Utc
+
+
+class Log(_Part):
+    name: Literal["log"] = "log"
+    digest: Sha256
+
+
+class Environment(_Part):
+    """Engine version, kernel, CPU, base image and the like, as words: shown beside those of others."""
+
+    name: Literal["environment"] = "environment"
+    annotations: dict[Line, Line | int] = Field(max_length=50)
+
+
+class RebuiltFile(_Part):
+    """A file inside a rebuilt component and where its bytes come from."""
+
+    role: Role
+    path: Line
+    size: Size
+    sha256: Sha256Hex
+    origin_kind: OriginKind
+    origin: Line
+
+
+class FileList(_Part):
+    entries: tuple[RebuiltFile, ...] = Field(max_length=MAX_FILES)
+
+
+class Files(_Part):
+    name: Literal["files"] = "files"
+    annotations: FileList
+
+
+class RebuiltMeasurement(_Part):
+    """The launch measurement of one configuration, or the reason why there is none (then ``value`` is empty)."""
+
+    name: Line
+    boot_mode: BootMode
+    vcpus: Size
+    vcpu_type: Line
+    guest_features: Annotated[int, Field(ge=0, lt=2**64)]
+    vmm: Line
+    command_line: Text
+    value: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{96})?$")]
+    problem: dict[Line, Line] | None = None
+
+
+class MeasurementList(_Part):
+    entries: tuple[RebuiltMeasurement, ...] = Field(max_length=100)
+
+
+class Measurements(_Part):
+    name: Literal["launch-measurements"] = "launch-measurements"
+    annotations: MeasurementList
+
+
+class RunDetails(_Part):
+    builder: Builder
+    metadata: Metadata
+    byproducts: tuple[Log, Environment, Files, Measurements]
+
+
+class Predicate(_Part):
+    build_definition: BuildDefinition
+    run_details: RunDetails
+
+
+class RebuildStatement(_Part):
+    """The whole statement. ``parse`` and ``encode`` are each other's inverse for what this portal signs."""
+
+    type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: tuple[RebuiltSubject, ...] = Field(min_length=1, max_length=len(Role))
+    predicate_type: Literal["https://slsa.dev/provenance/v1"]
+    predicate: Predicate
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [entry.name for entry in self.subject]
+        if len(set(names)) != len(names):
+            raise ValueError("a component is a subject twice")
+        definition, metadata = self.predicate.build_definition, self.predicate.run_details.metadata
+        sources = [entry for entry in definition.resolved_dependencies if isinstance(entry, SourceDependency)]
+        if [entry.digest.git_commit for entry in sources] != [definition.external_parameters.source.commit]:
+            raise ValueError("the source commit is not exactly one of the resolved dependencies")
+        if metadata.finished_on < metadata.started_on:
+            raise ValueError("the rebuild ended before it began")
+        return self
+
+    @property
+    def parameters(self) -> ExternalParameters:
+        return self.predicate.build_definition.external_parameters
+
+    @property
+    def materials(self) -> frozenset[str]:
+        """SHA-256 of every material, in hex; the source commit is not among them."""
+        found = self.predicate.build_definition.resolved_dependencies
+        return frozenset(entry.digest.sha256 for entry in found if isinstance(entry, MaterialDependency))
+
+    @property
+    def builder_id(self) -> str:
+        return self.predicate.run_details.builder.id
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.predicate.run_details.metadata
+
+    @property
+    def log_sha256(self) -> str:
+        return self.predicate.run_details.byproducts[0].digest.sha256
+
+    @property
+    def environment(self) -> dict[str, str | int]:
+        return dict(self.predicate.run_details.byproducts[1].annotations)
+
+    @property
+    def files(self) -> tuple[RebuiltFile, ...]:
+        return self.predicate.run_details.byproducts[2].annotations.entries
+
+    @property
+    def measurements(self) -> tuple[RebuiltMeasurement, ...]:
+        return self.predicate.run_details.byproducts[3].annotations.entries
+
+    @property
+    def asks_for_network(self) -> bool:
+        return self.predicate.build_definition.internal_parameters.asks_for_network
+
+    @property
+    def components(self) -> dict[Role, FileDigests]:
+        return {entry.name: entry.content for entry in self.subject}
+
+    def encode(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def parse_rebuild_statement(payload: bytes, *, where: str = "payload") -> RebuildStatement:
+    """Read a signed payload; ``MalformedRebuildStatement`` names the first thing that is wrong."""
+    # Read once by the strict reader: duplicate names would let two readers see two statements.
+    load_object(payload, max_bytes=MAX_STATEMENT_BYTES, where=where, error_type=MalformedRebuildStatement)
+    try:
+        return RebuildStatement.model_validate_json(payload)
+    except ValidationError as error:
+        raise MalformedRebuildStatement(first_problem(error)[:400], where=where) from error
+
+
+def now() -> datetime:
+    """The present, in whole seconds: what a statement says of time need not be finer."""
+    return datetime.now(UTC).replace(microsecond=0)
