@@ -6,26 +6,43 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import Case, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
+from django.db.models.functions import Coalesce, RowNumber
 
 from builds.domain.lifecycle import RunState
+from builds.domain.queue import PASSING_FAILURES, Capability, Priority
 
 if TYPE_CHECKING:
-    from builds.models import Rebuild, Release  # noqa: F401 - names the rows of each query set
+    from builds.models import Rebuild, Rebuilder, Release  # noqa: F401 - names the rows of each query set
+
+SHOWN_ATTEMPTS = 25
+
+# What the signed statement and the portal's own records say against counting a result, whoever the operator is.
+COUNTABLE = (
+    Q(state=RunState.SUCCEEDED, used_network=False, other_materials=False)
+    & Q(statement__isnull=False, set_aside__isnull=True)
+    & (Q(statement__key__revoked_at__isnull=True) | Q(statement__received_at__lt=F("statement__key__revoked_at")))
+)
 
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
     def with_evidence(self) -> ReleaseQuerySet:
-        """Everything a verdict is derived from, in a constant number of queries."""
+        """Everything a verdict is derived from, in a constant number of queries.
+
+        ``results`` holds the newest of each operator's results of each kind, ``attempts`` the newest runs to show.
+        """
+        from builds.models import Rebuild as Rebuilds  # noqa: PLC0415 - models import this module
+
+        rebuilds = Rebuilds.objects
         return self.select_related("project").prefetch_related(
             "components",
             "embedded_files",
             "events",
             "project__accepted_opaque_inputs",
+            "project__affiliations",
             "launch_configurations__measurement",
-            "rebuilds__rebuilder",
-            "rebuilds__components",
-            "rebuilds__files",
-            "rebuilds__measurements",
+            Prefetch("rebuilds", rebuilds.newest_per_operator(), to_attr="results"),
+            Prefetch("rebuilds", rebuilds.newest_attempts(), to_attr="attempts"),
         )
 
 
@@ -33,6 +50,80 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
     def waiting(self) -> RebuildQuerySet:
         return self.filter(state=RunState.QUEUED, cancel_requested_at__isnull=True)
 
+    def claimable(self, rebuilder: Rebuilder, now: datetime) -> RebuildQuerySet:
+        """What a rebuilder may claim, first come first: open places, and those that are wanted from it.
+
+        A place for a new release is for an operator that has not tried it; a release that the rebuilder is
+        rebuilding already is no place for it.
+        """
+        own = self.model.objects.filter(release=OuterRef("release"))
+        tried = own.filter(rebuilder__operator=rebuilder.operator_id).filter(
+            Q(state__in=[RunState.RUNNING, RunState.SUCCEEDED])
+            | Q(state=RunState.FAILED) & ~Q(failure__code__in=sorted(PASSING_FAILURES))
+        )
+        running = own.filter(rebuilder=rebuilder, state=RunState.RUNNING)
+        return (
+            self.waiting()
+            .filter(Q(wanted_from__isnull=True) | Q(wanted_from=rebuilder), next_retry__lte=now)
+            .filter(~Q(priority=Priority.NEW_RELEASE) | ~Exists(tried))
+            .filter(~Exists(running))
+            .order_by("priority", "turn", "queued_at")
+        )
+
+    def fitting(self, machine: Capability) -> RebuildQuerySet:
+        """Of these, what a machine can do; as ``builds.domain.queue.Needs.met_by``."""
+        found = self.filter(
+            release__recipe_format__in=machine.recipe_formats,
+            release__needs_memory_bytes__lte=machine.memory_bytes,
+            release__needs_disk_bytes__lte=machine.disk_bytes,
+        )
+        if not machine.network:
+            found = found.filter(release__needs_network=False)
+        return found if machine.registry else found.filter(release__needs_registry=False)
+
     def lapsed(self, now: datetime) -> RebuildQuerySet:
         """Running, but the worker has not renewed its lease."""
         return self.filter(state=RunState.RUNNING, lease_expires_at__lt=now)
+
+    def attempts(self) -> RebuildQuerySet:
+        """Runs that somebody has, had or is to have; a place that is open to anybody is none."""
+        return self.filter(Q(rebuilder__isnull=False) | Q(wanted_from__isnull=False))
+
+    def newest_per_operator(self) -> RebuildQuerySet:
+        """For each release and operator: the newest result that may count, the newest that may not, and the
+        newest failure; with everything that is read of them.
+
+        Results are ordered by when the rebuild ended as signed, so that an old one handed in late stays old.
+        """
+        kind = Case(
+            When(COUNTABLE, then=Value(2)),
+            When(state=RunState.SUCCEEDED, then=Value(1)),
+            default=Value(0),
+            output_field=models.PositiveSmallIntegerField(),
+        )
+        moment = Coalesce("statement__finished_on", "finished_at")
+        rank = Window(
+            RowNumber(),
+            partition_by=[F("release"), F("rebuilder__operator"), F("kind")],
+            order_by=[F("moment").desc(), F("queued_at").desc()],
+        )
+        return (
+            self.attempts()
+            .filter(state__in=[RunState.SUCCEEDED, RunState.FAILED])
+            .annotate(kind=kind, moment=moment, rank=rank)
+            .filter(rank=1)
+            .select_related("rebuilder__operator", "statement__key", "set_aside")
+            .defer("statement__content", "statement__key__enrolment")
+            .prefetch_related("components", "files", "measurements")
+        )
+
+    def newest_attempts(self) -> RebuildQuerySet:
+        """The newest runs of each release, for lists."""
+        rank = Window(RowNumber(), partition_by=[F("release")], order_by=[F("queued_at").desc(), F("pk").desc()])
+        return (
+            self.attempts()
+            .annotate(rank=rank)
+            .filter(rank__lte=SHOWN_ATTEMPTS)
+            .select_related("rebuilder__operator", "wanted_from__operator")
+            .order_by("-queued_at")
+        )

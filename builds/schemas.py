@@ -325,7 +325,7 @@ def comparison_out(row: ComponentComparison) -> ComparisonOut:
 def _summary(rebuild: Rebuild) -> RebuildSummaryOut:
     return RebuildSummaryOut(
         id=rebuild.pk,
-        operator=rebuild.rebuilder.operator,
+        operator=rebuild.operator_name,
         state=rebuild.state,
         queued_at=rebuild.queued_at,
         finished_at=rebuild.finished_at,

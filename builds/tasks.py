@@ -7,9 +7,11 @@ import socket
 import uuid
 
 from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from builds.services import reaping, rebuilding, running
+from builds.services import queueing, reaping, rebuilding, running
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +32,20 @@ def hint(rebuild_id: uuid.UUID) -> bool:
 @shared_task
 def run_rebuild(rebuild_id: str) -> None:
     """Claim and run one rebuild; returns at once when somebody else has it."""
-    claim = rebuilding.claim(uuid.UUID(rebuild_id), worker=socket.gethostname())
+    claim = rebuilding.claim(uuid.UUID(rebuild_id), running.local_rebuilder(), worker=socket.gethostname())
     if claim is not None:
         running.run_claimed(claim)
 
 
 @shared_task(expires=60)
 def sweep() -> None:
-    """End lapsed rebuilds, queue them again once, reap leftovers, and hint at what still waits."""
-    rebuilding.mark_lost()
+    """End lapsed rebuilds and open their places again, reap leftovers, open the places that are missing or due,
+    and hint at what the portal's own worker may take.
+    """
+    queueing.mark_lost()
     reaping.reap()
-    for rebuild_id in rebuilding.waiting_ids():
-        hint(rebuild_id)
+    queueing.open_missing_places()
+    queueing.open_due_rechecks(timezone.now())
+    if settings.ENVIRONMENT.local_rebuilds:
+        for rebuild_id in queueing.waiting_ids(running.local_rebuilder()):
+            hint(rebuild_id)

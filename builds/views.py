@@ -15,7 +15,7 @@ from attestations.services import listing, repeating, standing, trust_roots
 from builds import tasks
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
-from builds.services import pages, rebuilding
+from builds.services import pages, queueing, rebuilding, running
 
 
 @require_GET
@@ -72,7 +72,7 @@ def _log_text(stored: Rebuild) -> Iterator[str]:
 def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     wanted = _release(project, tag)
     try:
-        queued = rebuilding.request_rebuild(wanted, rebuilding.local_rebuilder())
+        queued = queueing.request_rebuild(wanted, running.local_rebuilder())
     except PortalError as error:
         messages.error(request, str(error))
         return redirect(wanted)

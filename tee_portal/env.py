@@ -47,6 +47,10 @@ class Environment(BaseSettings):
     watch_stale_seconds: int = Field(default=86400, ge=60)
     """A followed release that nobody could look at for longer is denied until somebody can."""
 
+    local_rebuilds: bool = True
+    """Whether the portal's own worker takes places that are open to anybody."""
+    recheck_days: int = Field(default=90, ge=0)
+    """A release whose newest rebuild is older is rebuilt again; 0 asks for no such rebuild."""
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)

@@ -18,7 +18,7 @@ from builds.pipeline.hashing import hash_file, hash_gzip
 from builds.pipeline.rebuild import StageInputs
 from builds.pipeline.recipes import read_recipe_and_lock
 from builds.pipeline.source import GitSource
-from builds.services import rebuilding, workshop
+from builds.services import queueing, running, workshop
 from tee_portal.env import BASE_DIR
 
 PAIRS = 5
@@ -97,7 +97,7 @@ class BareBuild:
 
 def rebuild_through_the_worker(release: Release) -> float:
     """Seconds from asking for a rebuild to its stored result."""
-    rebuild = rebuilding.request_rebuild(release, rebuilding.local_rebuilder())
+    rebuild = queueing.request_rebuild(release, running.local_rebuilder())
     tasks.hint(rebuild.pk)
     while not Rebuild.objects.get(pk=rebuild.pk).run_state.is_final:
         time.sleep(0.1)

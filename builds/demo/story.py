@@ -20,7 +20,7 @@ from builds.models import Rebuild, Release
 from builds.pipeline.rebuild import BuildPlan
 from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
-from builds.services import rebuilding, workshop
+from builds.services import queueing, running, workshop
 from builds.services.evidence import view_of
 from tee_portal.env import BASE_DIR
 
@@ -118,7 +118,7 @@ class Demo:
             return done
         rebuild = release.rebuilds.filter(state__in=[RunState.QUEUED, RunState.RUNNING]).first()
         if rebuild is None:
-            rebuild = rebuilding.request_rebuild(release, rebuilding.local_rebuilder())
+            rebuild = queueing.request_rebuild(release, running.local_rebuilder())
         tasks.hint(rebuild.pk)
         self.say(f"rebuilding {release.tag} from commit {release.commit}")
         return self._follow(rebuild)

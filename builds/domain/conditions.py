@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from builds.domain.comparison import RebuildOutcome
-from builds.domain.evidence import (
-    AttestationState,
-    MeasurementEvidence,
-    MeasurementState,
-    OperatorResult,
-    Policy,
-    ReleaseEvidence,
-)
+from builds.domain.consensus import contradicting, tally_of
+from builds.domain.evidence import AttestationState, MeasurementEvidence, MeasurementState, ReleaseEvidence
 
 
 class ConditionState(StrEnum):
@@ -38,7 +31,7 @@ def conditions_of(evidence: ReleaseEvidence) -> tuple[Condition, ...]:
     return (
         _files_match_manifest(evidence),
         _attested(evidence),
-        _reproduced(evidence.counted, evidence.policy),
+        _reproduced(evidence),
         _measurements_match(evidence.measurements, evidence.unplaced),
         _measurements_cover(evidence.measurements, evidence.unplaced),
         _opaque_accepted(evidence),
@@ -83,18 +76,16 @@ def _attested(evidence: ReleaseEvidence) -> Condition:
     return Condition(key, state, f"Attestations: {listed}.")
 
 
-def _reproduced(counted: list[OperatorResult], policy: Policy) -> Condition:
+def _reproduced(evidence: ReleaseEvidence) -> Condition:
     key = "reproduced-by-enough-operators"
-    contradicting = [result for result in counted if result.outcome is not RebuildOutcome.REPRODUCED]
-    agreeing = len(counted) - len(contradicting)
-    if contradicting:
-        named = "; ".join(f"{result.operator}: {', '.join(result.differing)}" for result in contradicting)
-        return Condition(
-            key, ConditionState.UNMET, f"{len(contradicting)} of {len(counted)} operators contradict ({named})."
-        )
-    count = f"{agreeing} of {policy.needed_operators} needed operators reproduced every component."
-    state = ConditionState.MET if agreeing >= policy.needed_operators else ConditionState.UNKNOWN
-    return Condition(key, state, count)
+    tally = tally_of(evidence)
+    against = contradicting(evidence.counted)
+    if against:
+        named = "; ".join(f"{result.operator}: {', '.join(result.differing)}" for result in against)
+        word = "Disputed" if tally.reproduced else "Contradicted"
+        return Condition(key, ConditionState.UNMET, f"{word}: {tally.words} ({named}).")
+    state = ConditionState.MET if tally.reproduced >= tally.needed else ConditionState.UNKNOWN
+    return Condition(key, state, f"{tally.words}; {tally.needed} operators are needed.")
 
 
 def _measurements_match(measurements: tuple[MeasurementEvidence, ...], unplaced: tuple[str, ...]) -> Condition:
@@ -139,13 +130,13 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...], unplaced:
 def _opaque_accepted(evidence: ReleaseEvidence) -> Condition:
     """Opaque files that came with the publication count before any rebuild has looked for origins."""
     key = "opaque-inputs-accepted"
-    found = [*evidence.embedded, *(entry for result in evidence.results for entry in result.opaque)]
+    found = [*evidence.embedded, *(entry for result in evidence.counted for entry in result.opaque)]
     open_inputs = {
         (entry.place, str(entry.digest)) for entry in found if entry.digest not in evidence.policy.accepted_opaque
     }
     if open_inputs:
         listed = "; ".join(f"{place} ({digest})" for place, digest in sorted(open_inputs))
         return Condition(key, ConditionState.UNMET, f"Opaque inputs nobody rebuilt from source: {listed}.")
-    if not evidence.results:
+    if not evidence.counted:
         return Condition(key, ConditionState.UNKNOWN, "Origins are known only after a rebuild.")
     return Condition(key, ConditionState.MET, "No opaque input remains unaccepted.")

@@ -112,13 +112,18 @@ class OpaqueInput:
 
 @dataclass(frozen=True, slots=True)
 class OperatorResult:
-    """The newest succeeded rebuild of one operator; ``counts`` is False when the recipe used the network."""
+    """The newest result of one operator, and why it is no evidence ("" when it is)."""
 
     operator: str
     comparisons: tuple[ComponentComparison, ...]
     outcome: RebuildOutcome | None
-    counts: bool
     opaque: tuple[OpaqueInput, ...]
+    not_counted: str = ""
+    environment: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> bool:
+        return not self.not_counted
 
     @property
     def differing(self) -> list[str]:
@@ -154,6 +159,8 @@ class ReleaseEvidence:
     """What was published differently after it was first seen; it denies until judged anew."""
     unwatched: str = ""
     """As in ``PublisherEvidence``: whether it changed is unknown."""
+    failed: int = 0
+    """Operators whose newest attempt failed and who have no result."""
 
     @property
     def counted(self) -> list[OperatorResult]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
 
 from builds.domain.errors import PortalError
 from builds.domain.paths import relative_path
@@ -14,6 +16,12 @@ class Frozen(BaseModel):
     """A value read from a foreign document."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CamelCase(Frozen):
+    """A value of a document whose JSON names are camel case, as SLSA and in-toto write them."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
 
 def inside_root(text: str) -> str:
@@ -28,6 +36,10 @@ TreePath = Annotated[str, AfterValidator(inside_root)]
 """A normalised relative path that stays inside its root."""
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Sha384Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
+KeyName = Annotated[str, StringConstraints(pattern=r"^ni:///sha-256;[A-Za-z0-9_-]{43}$")]
+"""A public key named by the SHA-256 of its SubjectPublicKeyInfo (RFC 6920)."""
+Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A moment with its zone, in UTC; RFC 3339 in JSON."""
 GitCommit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 

@@ -7,6 +7,7 @@ evidence, never believed: see ``builds.pipeline.archive_evidence.authenticate``.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Collection, Hashable, Iterable
 from datetime import UTC, datetime
@@ -169,6 +170,19 @@ class MaterialsLock(Frozen):
         """The names of all groups that any package belongs to."""
         return frozenset(group for package in self.packages for group in package.groups)
 
+    @property
+    def materials(self) -> tuple[tuple[str, str], ...]:
+        """Everything the lock names, as label and SHA-256 in hex; sorted."""
+        packages = ((entry.label, entry.sha256) for entry in self.packages)
+        downloads = ((entry.name, entry.sha256) for entry in self.downloads)
+        images = ((image.name, image.digest.removeprefix("sha256:")) for image in self.images)
+        return tuple(sorted({*packages, *downloads, *images}))
+
+    @property
+    def material_digests(self) -> frozenset[str]:
+        """SHA-256 of everything the lock names, in hex."""
+        return frozenset(sha256 for _, sha256 in self.materials)
+
     def group(self, name: str) -> tuple[LockedPackage, ...]:
         """The packages of a group, by name; ``MalformedLock`` when it has none."""
         found = (package for package in self.packages if name in package.groups)
@@ -187,6 +201,11 @@ class MaterialsLock(Frozen):
     @cached_property
     def _by_sha256(self) -> dict[str, LockedPackage]:
         return {package.sha256: package for package in self.packages}
+
+
+def lock_digest(digests: Iterable[str]) -> str:
+    """One SHA-256 for a set of materials, in hex: over their sorted hex digests, a line each."""
+    return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(set(digests))).encode()).hexdigest()
 
 
 def _unique(kind: str, keys: Iterable[Hashable]) -> None:

@@ -7,43 +7,30 @@ specification is docs/predicates/rebuild-v1.md; the format is closed, so that no
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import MalformedInput
-from builds.domain.frozen import Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
+from builds.domain.frozen import CamelCase, GitCommit, KeyName, Sha256Hex, Sha384Hex, Utc, first_problem
 from builds.domain.manifest import Tag
 from builds.domain.origins import OriginKind
+from builds.domain.printable import Line
 from builds.domain.roles import BootMode, Role
 from builds.domain.strict_json import load_object
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
-REBUILD_BUILD_TYPE = "https://tee-portal.org/rebuild/v1"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+REBUILD_BUILD_TYPE: Final = "https://tee-portal.org/rebuild/v1"
 MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 MAX_MATERIALS = 5000
 MAX_FILES = 20_000
 
 _MAX_SIZE = 2**53
 
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$", max_length=1000)]
-"""One printable line: it is shown on pages and terminals."""
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
 Size = Annotated[int, Field(ge=0, le=_MAX_SIZE)]
-KeyName = Annotated[str, StringConstraints(pattern=r"^ni:///sha-256;[A-Za-z0-9_-]{43}$")]
-"""A public key named by the SHA-256 of its SubjectPublicKeyInfo (RFC 6920)."""
-Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 
 class MalformedRebuildStatement(MalformedInput):
@@ -53,22 +40,16 @@ class MalformedRebuildStatement(MalformedInput):
     default_todo: ClassVar[str] = "Rebuild with a current tee-portal-rebuilder; docs/predicates has the format."
 
 
-class _Part(Frozen):
-    """JSON names are camel case, as SLSA writes them; text is text, and times are RFC 3339."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel, validate_by_name=True)
-
-
-class Sha256(_Part):
+class Sha256(CamelCase):
     sha256: Sha256Hex
 
 
-class BothDigests(_Part):
+class BothDigests(CamelCase):
     sha256: Sha256Hex
     sha384: Sha384Hex
 
 
-class Container(_Part):
+class Container(CamelCase):
     """The file around a component: its size in bytes and digests."""
 
     size: Size
@@ -76,7 +57,7 @@ class Container(_Part):
     sha384: Sha384Hex
 
 
-class SubjectNotes(_Part):
+class SubjectNotes(CamelCase):
     """Size in bytes, where the bytes come from, and the container around them if any."""
 
     size: Size
@@ -85,7 +66,7 @@ class SubjectNotes(_Part):
     container: Container | None = None
 
 
-class RebuiltSubject(_Part):
+class RebuiltSubject(CamelCase):
     """One rebuilt component, named by its role."""
 
     name: Role
@@ -97,21 +78,21 @@ class RebuiltSubject(_Part):
         return FileDigests(self.annotations.size, Digest.sha256(self.digest.sha256), Digest.sha384(self.digest.sha384))
 
 
-class SourceReference(_Part):
+class SourceReference(CamelCase):
     """The commit that was built, and where it was fetched from."""
 
     uri: Line
     commit: GitCommit
 
 
-class RecipeReference(_Part):
+class RecipeReference(CamelCase):
     """What was built by: a recipe of the source tree, or one that the portal keeps."""
 
     origin: Line
     sha256: Sha256Hex
 
 
-class ExternalParameters(_Part):
+class ExternalParameters(CamelCase):
     """What decides the outcome; ``launch_values`` fill placeholders of command lines and reach nothing else."""
 
     project: Line
@@ -122,29 +103,29 @@ class ExternalParameters(_Part):
     launch_values: dict[Line, Line] = Field(default={}, max_length=200)
 
 
-class InternalParameters(_Part):
+class InternalParameters(CamelCase):
     """``asks_for_network``: a stage of the recipe had the network, so that nobody can say what it fetched."""
 
     asks_for_network: bool
 
 
-class GitCommitDigest(_Part):
+class GitCommitDigest(CamelCase):
     git_commit: GitCommit
 
 
-class SourceDependency(_Part):
+class SourceDependency(CamelCase):
     uri: Line
     digest: GitCommitDigest
 
 
-class MaterialDependency(_Part):
+class MaterialDependency(CamelCase):
     """A locked package: ``name version (architecture)`` and its digest."""
 
     name: Line
     digest: Sha256
 
 
-class BuildDefinition(_Part):
+class BuildDefinition(CamelCase):
     build_type: Literal["https://tee-portal.org/rebuild/v1"]
     external_parameters: ExternalParameters
     internal_parameters: InternalParameters
@@ -153,14 +134,14 @@ class BuildDefinition(_Part):
     )
 
 
-class Builder(_Part):
+class Builder(CamelCase):
     """Who rebuilt: the key that signs, and versions of the program that did."""
 
     id: KeyName
     version: dict[Line, Line] = Field(default={}, max_length=20)
 
 
-class Metadata(_Part):
+class Metadata(CamelCase):
     """``invocation_id`` is unlike any other's, so that one run is one result however often it is handed in."""
 
     invocation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$")]
@@ -168,19 +149,19 @@ class Metadata(_Part):
     finished_on: Utc
 
 
-class Log(_Part):
+class Log(CamelCase):
     name: Literal["log"] = "log"
     digest: Sha256
 
 
-class Environment(_Part):
+class Environment(CamelCase):
     """Engine version, kernel, CPU, base image and the like, as words: shown beside those of others."""
 
     name: Literal["environment"] = "environment"
     annotations: dict[Line, Line | int] = Field(max_length=50)
 
 
-class RebuiltFile(_Part):
+class RebuiltFile(CamelCase):
     """A file inside a rebuilt component and where its bytes come from."""
 
     role: Role
@@ -191,16 +172,16 @@ class RebuiltFile(_Part):
     origin: Line
 
 
-class FileList(_Part):
+class FileList(CamelCase):
     entries: tuple[RebuiltFile, ...] = Field(max_length=MAX_FILES)
 
 
-class Files(_Part):
+class Files(CamelCase):
     name: Literal["files"] = "files"
     annotations: FileList
 
 
-class RebuiltMeasurement(_Part):
+class RebuiltMeasurement(CamelCase):
     """The launch measurement of one configuration, or the reason why there is none (then ``value`` is empty)."""
 
     name: Line
@@ -214,27 +195,27 @@ class RebuiltMeasurement(_Part):
     problem: dict[Line, Line] | None = None
 
 
-class MeasurementList(_Part):
+class MeasurementList(CamelCase):
     entries: tuple[RebuiltMeasurement, ...] = Field(max_length=100)
 
 
-class Measurements(_Part):
+class Measurements(CamelCase):
     name: Literal["launch-measurements"] = "launch-measurements"
     annotations: MeasurementList
 
 
-class RunDetails(_Part):
+class RunDetails(CamelCase):
     builder: Builder
     metadata: Metadata
     byproducts: tuple[Log, Environment, Files, Measurements]
 
 
-class Predicate(_Part):
+class Predicate(CamelCase):
     build_definition: BuildDefinition
     run_details: RunDetails
 
 
-class RebuildStatement(_Part):
+class RebuildStatement(CamelCase):
     """The whole statement. ``parse`` and ``encode`` are each other's inverse for what this portal signs."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")

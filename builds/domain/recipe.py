@@ -23,6 +23,7 @@ from pydantic import (
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import Frozen, TreePath, first_problem, inside_root
 from builds.domain.paths import file_name
+from builds.domain.queue import Needs
 from builds.domain.roles import BootMode, Role
 
 RECIPE_FILE = "tee-portal.toml"
@@ -30,6 +31,7 @@ MAX_RECIPE_BYTES = 256 * 1024
 
 MAX_COMMAND_LINE_BYTES = 4096
 
+_MIB = 1024 * 1024
 _ABSOLUTE = "/"
 _PLACEHOLDER = re.compile(r"\{([A-Z][A-Z0-9_]{0,79})\}", re.ASCII)
 _COMMAND_LINE = re.compile(rf"([ -z|~]|{_PLACEHOLDER.pattern})*", re.ASCII)
@@ -191,6 +193,13 @@ class PublicationRecipe(Frozen):
         return self
 
 
+class MachineNeeds(Frozen):
+    """What a rebuilder's machine must have for this recipe, in MiB; zero where the publisher names nothing."""
+
+    memory_mib: int = Field(default=0, ge=0, le=2**32)
+    disk_mib: int = Field(default=0, ge=0, le=2**32)
+
+
 class Recipe(Frozen):
     """A whole recipe; ``parse_recipe`` is the way in."""
 
@@ -199,6 +208,7 @@ class Recipe(Frozen):
     name: Name
     materials: Materials
     base: Base
+    needs: MachineNeeds = MachineNeeds()
     stages: list[Stage] = Field(min_length=1, max_length=16)
     components: dict[Annotated[Role, Field(strict=False)], ComponentSource] = Field(min_length=1)
     launch_configurations: list[LaunchConfigurationSpec] = Field(default=[])
@@ -231,6 +241,17 @@ class Recipe(Frozen):
     def asks_for_network(self) -> tuple[str, ...]:
         """Names of the stages that ask for the network; such a rebuild counts as no evidence."""
         return tuple(stage.name for stage in self.stages if stage.network)
+
+    @property
+    def needs_of_a_machine(self) -> Needs:
+        """What the queue holds against a rebuilder's capability."""
+        return Needs(
+            recipe_format=self.format,
+            memory_bytes=self.needs.memory_mib * _MIB,
+            disk_bytes=self.needs.disk_mib * _MIB,
+            network=bool(self.asks_for_network),
+            registry=self.base.image is not None,
+        )
 
 
 def _unique(kind: str, names: Iterable[str]) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from builds.domain.comparison import RebuildOutcome
-from builds.domain.evidence import COVERABLE, AttestationState, MeasurementEvidence, MeasurementState, ReleaseEvidence
+from builds.domain.consensus import agreed_digests, contradicting, environment_difference, tally_of
+from builds.domain.evidence import (
+    COVERABLE,
+    AttestationState,
+    MeasurementEvidence,
+    MeasurementState,
+    OperatorResult,
+    ReleaseEvidence,
+)
 from builds.domain.roles import Role
 
 _FIRMWARE_ONLY = frozenset({"ovmf"})
@@ -32,27 +40,53 @@ def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Se
 
 def _rebuild_sentence(evidence: ReleaseEvidence, outcome: RebuildOutcome | None) -> str:
     counted = evidence.counted
-    needed = evidence.policy.needed_operators
+    tally = tally_of(evidence)
     match outcome:
         case None:
-            return f"Not rebuilt yet: 0 of {needed} needed operators."
+            tried = f" {tally.failed} tried and failed, which is no mismatch." if tally.failed else ""
+            return f"Not rebuilt yet: 0 of {tally.needed} needed operators.{tried}"
         case RebuildOutcome.REPRODUCED:
             return (
-                f"{len(counted)} of {len(counted)} operators ({needed} needed) rebuilt every component"
-                f" from commit {evidence.commit} with the same bytes."
+                f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) rebuilt every"
+                f" component from commit {evidence.commit} with the same bytes."
             )
+        case _ if tally.reproduced:
+            return _dispute(evidence)
         case _:
-            differing = sorted({text for result in counted for text in result.differing})
-            same = sorted(
-                set.intersection(
-                    *(
-                        {row.role.value for row in result.comparisons if row.outcome is RebuildOutcome.REPRODUCED}
-                        for result in counted
-                    )
-                )
-            )
-            same_text = f"Reproduced: {', '.join(same)}. " if same else ""
-            return f"{same_text}Not reproduced from commit {evidence.commit}: {', '.join(differing)}."
+            return f"{_reproduced_by_all(counted)}{_not_reproduced(counted, evidence.commit)}"
+
+
+def _dispute(evidence: ReleaseEvidence) -> str:
+    """Who got other bytes than those who reproduced it, of what, and how their machines differ."""
+    against = contradicting(evidence.counted)
+    agreeing = [result for result in evidence.counted if result.outcome is RebuildOutcome.REPRODUCED]
+    named = "; ".join(f"{result.operator}: {', '.join(result.differing)}" for result in against)
+    apart = environment_difference(against[0].environment, agreeing[0].environment)
+    differ = "; ".join(apart) if apart else "in nothing that they name"
+    return (
+        f"Disputed: {tally_of(evidence).words} ({named}). The environments of {against[0].operator} and"
+        f" {agreeing[0].operator} differ: {differ}."
+    )
+
+
+def _reproduced_by_all(counted: Sequence[OperatorResult]) -> str:
+    same = set.intersection(
+        *({row.role for row in result.comparisons if row.outcome is RebuildOutcome.REPRODUCED} for result in counted)
+    )
+    return f"Reproduced: {_listed(role for role in Role if role in same)}. " if same else ""
+
+
+def _not_reproduced(counted: Sequence[OperatorResult], commit: str) -> str:
+    """What nobody reproduced, and whether those who tried agree with each other against the publisher."""
+    differing = sorted({text for result in counted for text in result.differing})
+    sentence = f"Not reproduced from commit {commit}: {', '.join(differing)}."
+    if len(counted) == 1:
+        return sentence
+    agreed = agreed_digests(counted)
+    unlike = [row.role for result in counted for row in result.comparisons if agreed[row.role] is None]
+    if not unlike:
+        return f"{sentence} {len(counted)} of {len(counted)} operators agree with each other, not with the publisher."
+    return f"{sentence} The operators do not agree with each other either ({_listed(dict.fromkeys(unlike))})."
 
 
 def _attestation_sentences(evidence: ReleaseEvidence) -> list[str]:

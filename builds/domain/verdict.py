@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import Condition, ConditionState, conditions_of
+from builds.domain.consensus import Tally, tally_of
 from builds.domain.evidence import AttestationState, OperatorResult, ReleaseEvidence, worst_attestation
 from builds.domain.sentence import compose
 
@@ -26,6 +27,7 @@ class ReleaseVerdict:
 
     decision: Decision
     outcome: RebuildOutcome | None
+    tally: Tally
     attestation: AttestationState | None
     """The most alarming state of all components; None when there is none."""
     conditions: tuple[Condition, ...]
@@ -44,6 +46,7 @@ def judge(evidence: ReleaseEvidence) -> ReleaseVerdict:
     return ReleaseVerdict(
         decision=Decision.DENY if unmet else Decision.ALLOW,
         outcome=outcome,
+        tally=tally_of(evidence),
         attestation=worst_attestation(evidence.attestation_states.values()),
         conditions=conditions,
         sentence=compose(evidence, outcome, unmet),

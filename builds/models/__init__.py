@@ -1,15 +1,7 @@
 """What the portal stores. Rules live in ``builds.domain``; constraints here hold what the code assumes."""
 
-from builds.models.rebuild import (
-    LogChunk,
-    Rebuild,
-    Rebuilder,
-    RebuildEvent,
-    RebuildStage,
-    RebuiltComponent,
-    RebuiltFile,
-    RebuiltMeasurement,
-)
+from builds.models.operator import Affiliation, Operator, Rebuilder, RebuilderKey
+from builds.models.rebuild import LogChunk, Rebuild, RebuildEvent, RebuildStage
 from builds.models.release import (
     AcceptedOpaqueInput,
     Component,
@@ -21,23 +13,29 @@ from builds.models.release import (
     Release,
     ReleaseEvent,
 )
+from builds.models.results import RebuiltComponent, RebuiltFile, RebuiltMeasurement, ResultSetAside, StoredStatement
 
 __all__ = [
     "AcceptedOpaqueInput",
+    "Affiliation",
     "Component",
     "EmbeddedFile",
     "LaunchConfiguration",
     "LogChunk",
     "Material",
     "Measurement",
+    "Operator",
     "Project",
     "Rebuild",
     "RebuildEvent",
     "RebuildStage",
     "Rebuilder",
+    "RebuilderKey",
     "RebuiltComponent",
     "RebuiltFile",
     "RebuiltMeasurement",
     "Release",
     "ReleaseEvent",
+    "ResultSetAside",
+    "StoredStatement",
 ]

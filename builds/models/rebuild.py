@@ -1,4 +1,4 @@
-"""What rebuilds made of it: runs, stages, logs, and the components, files and measurements they give."""
+"""Rebuild runs: the queue, what happened to each run, its stages and its log."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ from django.urls import reverse
 from django.utils import timezone
 
 from builds.domain.lifecycle import LIVE_STATES, RunState, StageState
-from builds.domain.origins import OriginKind
-from builds.domain.roles import Role
-from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
-from builds.models.release import LaunchConfiguration, Release
+from builds.domain.queue import Priority
+from builds.models.base import SHA256_HEX, AppendOnly, choices, hex_or_empty
+from builds.models.operator import Rebuilder
+from builds.models.release import Release
 from builds.querysets import RebuildQuerySet
 
-
-class Rebuilder(models.Model):
-    """Who rebuilds: an operator; one operator counts once however many rebuilders it runs."""
-
-    name = models.SlugField(max_length=80, unique=True)
-    operator = models.CharField(max_length=200)
-    is_local = models.BooleanField(default=False)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    def __str__(self) -> str:
-        return self.name
+_QUEUED = Q(state=RunState.QUEUED)
 
 
 class Rebuild(models.Model):
-    """One attempt by one rebuilder to reproduce one release. The row is the queue."""
+    """One attempt by one rebuilder to reproduce one release. The row is the queue: open until somebody claims it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     release = models.ForeignKey(Release, models.PROTECT, related_name="rebuilds")
-    rebuilder = models.ForeignKey(Rebuilder, models.PROTECT, related_name="rebuilds")
+    rebuilder = models.ForeignKey(Rebuilder, models.PROTECT, null=True, related_name="rebuilds")
+    """Who claimed it or handed it in; None while the place is open."""
+    wanted_from = models.ForeignKey(Rebuilder, models.PROTECT, null=True, related_name="wanted")
+    """The one rebuilder that may claim it; None when anybody may."""
+    priority = models.PositiveSmallIntegerField(choices=[(p.value, p.words) for p in Priority], default=Priority.USER)
+    turn = models.PositiveBigIntegerField(default=0)
+    """Its place among those of the same priority, given so that projects take turns."""
+    attempt = models.PositiveSmallIntegerField(default=1)
+    next_retry = models.DateTimeField(default=timezone.now)
+    """Nobody may claim it earlier; grows with every attempt that was lost."""
     state = models.CharField(max_length=20, choices=choices(RunState), default=RunState.QUEUED)
     retry_of = models.OneToOneField("self", models.PROTECT, null=True, related_name="retried_by")
     queued_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    claim_token = models.UUIDField(null=True)
+    claim_sha256 = models.CharField(max_length=64, blank=True)
+    """SHA-256 of the token that only the claimant knows; empty when it was never claimed."""
     worker = models.CharField(max_length=200, blank=True)
     lease_expires_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     used_network = models.BooleanField(default=False)
+    other_materials = models.BooleanField(default=False)
+    """Whether it was built from other materials than the release's lock names."""
+    log_complete = models.BooleanField(null=True)
+    """Whether the log kept here is the one that was signed; None when none was handed in."""
     environment = models.JSONField(default=dict)
     failure = models.JSONField(null=True)
 
@@ -53,15 +57,31 @@ class Rebuild(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-queued_at"]
-        indexes: ClassVar = [models.Index(fields=["state", "lease_expires_at"], name="rebuild_state_lease")]
+        indexes: ClassVar = [
+            models.Index(fields=["state", "lease_expires_at"], name="rebuild_state_lease"),
+            models.Index(fields=["priority", "turn", "queued_at"], condition=_QUEUED, name="rebuild_queue"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["release", "rebuilder"],
-                condition=Q(state__in=LIVE_STATES),
+                condition=Q(state__in=LIVE_STATES, rebuilder__isnull=False),
                 name="one_live_rebuild_per_rebuilder",
             ),
+            models.UniqueConstraint(
+                fields=["release", "wanted_from"],
+                condition=Q(state__in=LIVE_STATES, wanted_from__isnull=False),
+                name="one_wanted_rebuild_per_rebuilder",
+            ),
+            models.UniqueConstraint(
+                fields=["claim_sha256"], condition=~Q(claim_sha256=""), name="claim_token_of_one_rebuild"
+            ),
+            models.CheckConstraint(condition=hex_or_empty("claim_sha256", SHA256_HEX), name="rebuild_claim_sha256"),
             models.CheckConstraint(
-                condition=Q(state=RunState.RUNNING, claim_token__isnull=False, lease_expires_at__isnull=False)
+                condition=Q(rebuilder__isnull=False) | Q(state__in=[RunState.QUEUED, RunState.CANCELLED]),
+                name="rebuilder_unless_open",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state=RunState.RUNNING, lease_expires_at__isnull=False) & ~Q(claim_sha256=""))
                 | (~Q(state=RunState.RUNNING) & Q(lease_expires_at__isnull=True)),
                 name="lease_exactly_while_running",
             ),
@@ -83,6 +103,12 @@ class Rebuild(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("rebuild", args=[self.pk])
+
+    @property
+    def operator_name(self) -> str:
+        """Whose it is: who claimed it, else whom it is wanted from; "" while it is open to anybody."""
+        who = self.rebuilder or self.wanted_from
+        return who.operator.name if who is not None else ""
 
     @property
     def run_state(self) -> RunState:
@@ -147,69 +173,3 @@ class LogChunk(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.rebuild_id} {self.sequence}"
-
-
-class RebuiltComponent(AppendOnly):
-    """One component that a rebuild made, with the origin of its bytes."""
-
-    rebuild = models.ForeignKey(Rebuild, models.CASCADE, related_name="components")
-    role = models.CharField(max_length=20, choices=choices(Role))
-    size = models.PositiveBigIntegerField()
-    sha256 = models.CharField(max_length=64)
-    sha384 = models.CharField(max_length=96)
-    container_sha256 = models.CharField(max_length=64, blank=True)
-    container_sha384 = models.CharField(max_length=96, blank=True)
-    container_size = models.PositiveBigIntegerField(null=True)
-    origin_kind = models.CharField(max_length=20, choices=choices(OriginKind))
-    origin = models.CharField(max_length=1000)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["rebuild", "role"], name="rebuilt_component_once"),
-            models.CheckConstraint(
-                condition=Q(sha256__regex=SHA256_HEX) & Q(sha384__regex=SHA384_HEX), name="rebuilt_component_digests"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.role
-
-
-class RebuiltFile(AppendOnly):
-    """One file inside a rebuilt initrd, with the origin of its bytes."""
-
-    rebuild = models.ForeignKey(Rebuild, models.CASCADE, related_name="files")
-    role = models.CharField(max_length=20, choices=choices(Role))
-    path = models.CharField(max_length=1000)
-    size = models.PositiveBigIntegerField()
-    sha256 = models.CharField(max_length=64)
-    origin_kind = models.CharField(max_length=20, choices=choices(OriginKind))
-    origin = models.CharField(max_length=1000)
-
-    class Meta:
-        ordering: ClassVar = ["role", "path"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["rebuild", "role", "path"], name="rebuilt_file_once"),
-            models.CheckConstraint(condition=Q(sha256__regex=SHA256_HEX), name="rebuilt_file_sha256"),
-        ]
-
-    def __str__(self) -> str:
-        return self.path
-
-
-class RebuiltMeasurement(AppendOnly):
-    """The launch measurement computed from the rebuilt files for one launch configuration."""
-
-    rebuild = models.ForeignKey(Rebuild, models.CASCADE, related_name="measurements")
-    launch_configuration = models.ForeignKey(LaunchConfiguration, models.CASCADE, related_name="rebuilt_measurements")
-    value = models.CharField(max_length=96, blank=True)
-    problem = models.JSONField(null=True)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["rebuild", "launch_configuration"], name="rebuilt_measurement_once"),
-            models.CheckConstraint(condition=hex_or_empty("value", SHA384_HEX), name="rebuilt_measurement_hex"),
-        ]
-
-    def __str__(self) -> str:
-        return self.value

@@ -118,6 +118,20 @@ class Release(models.Model):
     recipe_author = models.CharField(max_length=200, blank=True)
     portal_recipe = models.TextField(blank=True)
     """The portal-maintained recipe as it was when this release was read; empty when the source tree has one."""
+    commit_time = models.PositiveBigIntegerField(null=True)
+    """The commit's own time in seconds, which builds use as SOURCE_DATE_EPOCH; None while it is not known."""
+    recipe_roles = models.JSONField(default=list)
+    """The components that the recipe makes, by role; empty when it is not known or makes none."""
+    lock_sha256 = models.CharField(max_length=64, blank=True)
+    """Over the digests of every locked material (``lock_digest``); empty while the lock is not known."""
+    recipe_format = models.PositiveSmallIntegerField(default=1)
+    needs_memory_bytes = models.PositiveBigIntegerField(default=0)
+    needs_disk_bytes = models.PositiveBigIntegerField(default=0)
+    needs_network = models.BooleanField(default=False)
+    needs_registry = models.BooleanField(default=False)
+    evidence_changed_at = models.DateTimeField(default=timezone.now, db_index=True)
+    judged_at = models.DateTimeField(null=True, db_index=True)
+    """When its verdict was last derived for the record; a later change of evidence asks for it again."""
     imported_at = models.DateTimeField(default=timezone.now)
     materials = models.ManyToManyField(Material, related_name="releases")
     materials_stored_at = models.DateTimeField(null=True)
@@ -130,6 +144,7 @@ class Release(models.Model):
             models.UniqueConstraint(fields=["project", "tag"], name="release_once_per_tag"),
             models.CheckConstraint(condition=Q(commit__regex=r"^[0-9a-f]{40}$"), name="release_commit"),
             models.CheckConstraint(condition=Q(manifest_sha256__regex=SHA256_HEX), name="release_manifest_sha256"),
+            models.CheckConstraint(condition=hex_or_empty("lock_sha256", SHA256_HEX), name="release_lock_sha256"),
             models.CheckConstraint(
                 condition=Q(recipe_origin="", recipe_sha256="", recipe_author="", portal_recipe="")
                 | Q(recipe_origin=RecipeOrigin.SOURCE_TREE.value, recipe_author="", portal_recipe="")

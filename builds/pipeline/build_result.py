@@ -9,9 +9,11 @@ from pathlib import Path
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import PortalError
 from builds.domain.launch import LaunchMeasurement
+from builds.domain.materials import MaterialsLock
 from builds.domain.origins import Authenticity, Candidate, Origin
 from builds.domain.recipe import LaunchConfigurationSpec, Recipe
 from builds.domain.roles import Role
+from builds.pipeline.recipes import FoundRecipe
 
 BASE_IMAGE = "base_image"
 """Key of a build's environment: the image it was based on, ``name@sha256:...``, when a registry gave it."""
@@ -74,7 +76,9 @@ class BuiltMeasurement:
 class BuildResult:
     """Everything a finished build leaves."""
 
+    found: FoundRecipe
     recipe: Recipe
+    lock: MaterialsLock
     epoch: int
     components: list[BuiltComponent] = field(default_factory=list)
     files: list[BuiltFile] = field(default_factory=list)

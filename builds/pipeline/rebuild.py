@@ -47,7 +47,7 @@ from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.mirror import Mirror
 from builds.pipeline.package_contents import candidates, index_contents
-from builds.pipeline.recipes import PortalRecipe, read_command_line, read_recipe_and_lock
+from builds.pipeline.recipes import PortalRecipe, find_recipe, read_command_line, read_recipe_and_lock
 from builds.pipeline.source import GitSource, SourceTree
 
 _POLL_SECONDS = 0.2
@@ -134,8 +134,10 @@ class Build:
 
     def _run(self) -> BuildResult:
         with self._stage("source"):
-            tree, recipe, lock = self._fetch_source()
-        result = BuildResult(recipe, tree.commit_time)
+            tree = self._fetch_source()
+            found = find_recipe(tree, self._plan.recipe)
+            recipe, lock = read_recipe_and_lock(tree, self._plan.recipe)
+        result = BuildResult(found, recipe, lock, tree.commit_time)
         if self._plan.recipe is not None and not tree.has(RECIPE_FILE):
             result.environment[PORTAL_RECIPE] = self._plan.recipe.label
             self._say(f"the source tree has no recipe; built by the portal-maintained one, {self._plan.recipe.label}")
@@ -182,15 +184,14 @@ class Build:
     def _say(self, text: str) -> None:
         self._observer.log(text + "\n")
 
-    def _fetch_source(self) -> tuple[SourceTree, Recipe, MaterialsLock]:
+    def _fetch_source(self) -> SourceTree:
         plan = self._plan
         self._say(f"fetching {plan.commit} from {plan.source_url}")
         tree = GitSource(plan.source_url, self._observer.check).checkout(
             plan.commit, plan.work / "source", tag=plan.tag
         )
         self._say(f"checked out {tree.commit}, SOURCE_DATE_EPOCH {tree.commit_time}")
-        recipe, lock = read_recipe_and_lock(tree, plan.recipe)
-        return tree, recipe, lock
+        return tree
 
     def _fetch_materials(self, lock: MaterialsLock) -> None:
         fetched = self._store.ensure(lock.packages, self._mirror, self._observer.check)
@@ -203,7 +204,7 @@ class Build:
 
     def _load_base(self, recipe: Recipe, lock: MaterialsLock, result: BuildResult) -> str:
         info = self._engine.info()
-        result.environment.update(info.as_dict(), worker_kernel=platform.release())
+        result.environment.update(info.as_dict(), worker_kernel=platform.release(), cpu=cpu_model())
         if recipe.base.image is not None:
             self._say(f"pulling {recipe.base.image}")
             self._engine.pull_image(recipe.base.image)
@@ -283,6 +284,16 @@ class Build:
                 measured, problem = measure_files(paths, launch_configuration(spec), command_line)
             result.measurements.append(BuiltMeasurement(spec, command_line, measured, problem))
             self._say(f"{spec.name}: {measured.hex if measured is not None else problem}")
+
+
+def cpu_model() -> str:
+    """The processor's own name (proc_cpuinfo(5)); the architecture where the kernel gives none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 class _Background:

@@ -9,6 +9,8 @@ import base64
 import hashlib
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +38,13 @@ class UnusableKey(MalformedInput):
 
     code: ClassVar[str] = "unusable-key"
     default_todo: ClassVar[str] = "Make one with: tee-portal-rebuilder keygen FILE"
+
+
+class KeyExists(UnusableKey):
+    """There is a file where a new key was to be written."""
+
+    code: ClassVar[str] = "key-exists"
+    default_todo: ClassVar[str] = "Keys are never overwritten: name another file, or move this one away."
 
 
 class SignatureMismatch(PortalError):
@@ -116,7 +125,10 @@ class FileSigner:
 
 
 def generate(path: Path, algorithm: KeyAlgorithm = KeyAlgorithm.ECDSA_P256) -> FileSigner:
-    """Write a new private key to a file that only its owner can read; ``UnusableKey`` when one is there."""
+    """Write a new private key to a file that only its owner can read; ``UnusableKey`` when one is there.
+
+    The file appears whole or not at all, so that two processes that make one end with the same key.
+    """
     key = (
         ec.generate_private_key(ec.SECP256R1())
         if algorithm is KeyAlgorithm.ECDSA_P256
@@ -124,14 +136,26 @@ def generate(path: Path, algorithm: KeyAlgorithm = KeyAlgorithm.ECDSA_P256) -> F
     )
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Made with mode 0600 beside its place, then linked there: a link never replaces a file.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".key-") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+            path.hardlink_to(file.name)
     except FileExistsError as error:
-        raise UnusableKey("there is a file already", where=str(path), todo="Keys are never overwritten.") from error
+        raise KeyExists("there is a file already", where=str(path)) from error
     except OSError as error:
         raise UnusableKey(f"cannot be written: {error.strerror}", where=str(path)) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
     return FileSigner(key)
+
+
+def keep_signer(path: Path) -> FileSigner:
+    """The key in this file, made there when there is none; whoever comes second uses what the first made."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        with suppress(KeyExists):
+            return generate(path)
+    return read_signer(path)
 
 
 def read_signer(path: Path) -> FileSigner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from builds.domain.comparison import (
@@ -18,7 +18,6 @@ from builds.domain.evidence import (
     COVERABLE,
     MeasurementEvidence,
     OpaqueInput,
-    OperatorResult,
     Policy,
     PublisherEvidence,
     ReleaseEvidence,
@@ -35,7 +34,15 @@ from builds.models import (
     RebuiltComponent,
     Release,
 )
-from builds.services.opaque_inputs import opaque_inputs_of, untraced_files
+from builds.services.consensus import (
+    Result,
+    failed_operators,
+    katana_inside_initrd,
+    rebuilt_digests,
+    rebuilt_measurement,
+    results_of,
+)
+from builds.services.opaque_inputs import untraced_files
 from builds.services.release_events import (
     CONTRADICTION,
     MEASUREMENT_UNPLACED,
@@ -127,7 +134,9 @@ class ReleaseView:
     measurements: tuple[MeasurementRow, ...]
     opaque: tuple[OpaqueInput, ...]
     newest: Rebuild | None
-    """The rebuild that the component and measurement rows show."""
+    """The rebuild that the component rows show: the newest that counts and contradicts, else the newest that counts."""
+    results: tuple[Result, ...]
+    """One for each operator, newest first."""
     rebuilds: tuple[Rebuild, ...]
 
     @property
@@ -151,15 +160,14 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
     Without ``publisher`` every component's attestations stay unchecked, which denies.
     """
     published = [published_component(component) for component in release.components.all()]
-    newest_results = _newest_per_operator(release)
-    results = tuple(_operator_result(rebuild, published) for rebuild in newest_results)
-    # A rebuild that had the network is listed, but nothing it gave is shown as evidence.
-    counting = [rebuild for rebuild in newest_results if not rebuild.used_network]
-    newest = max(counting, key=lambda rebuild: rebuild.queued_at, default=None)
+    results = results_of(release, published)
+    # One that does not count is listed, but nothing it gave is shown as evidence.
+    counting = [result for result in results if result.counts]
+    newest = _shown(counting)
     measurements = tuple(
-        _measurement_row(configuration, newest, published) for configuration in release.launch_configurations.all()
+        _measurement_row(configuration, counting) for configuration in release.launch_configurations.all()
     )
-    embedded = untraced_files(release, counting)
+    embedded = untraced_files(release, [result.rebuild for result in counting])
     evidence = ReleaseEvidence(
         commit=release.commit,
         components=tuple(published),
@@ -167,7 +175,8 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         absent=_absences(release),
         attestations=publisher.attestations,
         unwatched=publisher.unwatched,
-        results=results,
+        results=tuple(result.evidence for result in results),
+        failed=failed_operators(release),
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
@@ -184,10 +193,16 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         verdict=judge(evidence),
         components=_component_rows(release, published, newest),
         measurements=measurements,
-        opaque=_distinct([*embedded, *(entry for result in results for entry in result.opaque)]),
+        opaque=_distinct([*embedded, *(entry for result in counting for entry in result.evidence.opaque)]),
         newest=newest,
-        rebuilds=tuple(sorted(release.rebuilds.all(), key=lambda rebuild: rebuild.queued_at, reverse=True)),
+        results=results[::-1],
+        rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
     )
+
+
+def _shown(counting: Sequence[Result]) -> Rebuild | None:
+    against = [entry for entry in counting if entry.evidence.outcome is not RebuildOutcome.REPRODUCED]
+    return (against or counting)[-1].rebuild if counting else None
 
 
 def _distinct(opaque: Iterable[OpaqueInput]) -> tuple[OpaqueInput, ...]:
@@ -199,7 +214,7 @@ def comparisons_of(rebuild: Rebuild) -> tuple[ComponentComparison, ...]:
     if rebuild.run_state is not RunState.SUCCEEDED:
         return ()
     published = [published_component(component) for component in rebuild.release.components.all()]
-    return compare(published, _rebuilt_digests(rebuild))
+    return compare(published, rebuilt_digests(rebuild))
 
 
 def outcome_of(rebuild: Rebuild) -> RebuildOutcome | None:
@@ -222,35 +237,6 @@ def _file_digests(size: int | None, sha256: str, sha384: str) -> FileDigests | N
     if size is None:
         return None
     return FileDigests(size=size, sha256=Digest.sha256(sha256), sha384=Digest.sha384(sha384))
-
-
-def _rebuilt_digests(rebuild: Rebuild) -> dict[Role, FileDigests]:
-    return {
-        Role(component.role): FileDigests(
-            component.size, Digest.sha256(component.sha256), Digest.sha384(component.sha384)
-        )
-        for component in rebuild.components.all()
-    }
-
-
-def _newest_per_operator(release: Release) -> list[Rebuild]:
-    """The newest succeeded rebuild of each operator, newest last."""
-    newest: dict[str, Rebuild] = {}
-    for rebuild in sorted(release.rebuilds.all(), key=lambda rebuild: rebuild.queued_at):
-        if rebuild.run_state is RunState.SUCCEEDED:
-            newest[rebuild.rebuilder.operator] = rebuild
-    return list(newest.values())
-
-
-def _operator_result(rebuild: Rebuild, published: Iterable[PublishedComponent]) -> OperatorResult:
-    comparisons = compare(published, _rebuilt_digests(rebuild))
-    return OperatorResult(
-        operator=rebuild.rebuilder.operator,
-        comparisons=comparisons,
-        outcome=overall_outcome(comparisons),
-        counts=not rebuild.used_network,
-        opaque=opaque_inputs_of(rebuild),
-    )
 
 
 def _unplaced(release: Release) -> tuple[str, ...]:
@@ -280,9 +266,7 @@ def _absences(release: Release) -> tuple[str, ...]:
 def _component_rows(
     release: Release, published: list[PublishedComponent], newest: Rebuild | None
 ) -> tuple[ComponentRow, ...]:
-    comparisons = {
-        row.role: row for row in (compare(published, _rebuilt_digests(newest)) if newest is not None else ())
-    }
+    comparisons = {row.role: row for row in (compare(published, rebuilt_digests(newest)) if newest is not None else ())}
     rebuilt: dict[str, RebuiltComponent] = (
         {row.role: row for row in newest.components.all()} if newest is not None else {}
     )
@@ -309,37 +293,23 @@ def _component_rows(
     return tuple(rows)
 
 
-def _katana_inside_initrd(rebuild: Rebuild, published: Iterable[PublishedComponent]) -> str | None:
-    """Where in the initrd the katana component lies; None unless both were reproduced.
-
-    Only then does what was seen in the rebuilt initrd hold for the published one, which is measured.
-    """
-    reproduced = {
-        row.role for row in compare(published, _rebuilt_digests(rebuild)) if row.outcome is RebuildOutcome.REPRODUCED
-    }
-    if not {Role.KATANA, Role.INITRD} <= reproduced:
-        return None
-    katana = next((row.sha256 for row in rebuild.components.all() if row.role == Role.KATANA), None)
-    return next((row.path for row in rebuild.files.all() if row.sha256 == katana and row.role == Role.INITRD), None)
-
-
-def _measurement_row(
-    configuration: LaunchConfiguration, newest: Rebuild | None, published: Iterable[PublishedComponent]
-) -> MeasurementRow:
+def _measurement_row(configuration: LaunchConfiguration, counting: Sequence[Result]) -> MeasurementRow:
     measurement: Measurement = configuration.measurement
-    rebuilt = None
-    if newest is not None:
-        rebuilt = next(
-            (row for row in newest.measurements.all() if row.launch_configuration_id == configuration.pk), None
-        )
+    newest = (
+        row
+        for result in counting[::-1]
+        for row in result.rebuild.measurements.all()
+        if row.launch_configuration_id == configuration.pk
+    )
+    rebuilt = next(newest, None)
     evidence = MeasurementEvidence(
         configuration=configuration.name,
         boot_mode=BootMode(configuration.boot_mode),
         published=measurement.published or None,
         recomputed=measurement.recomputed or None,
-        rebuilt=(rebuilt.value or None) if rebuilt is not None else None,
+        rebuilt=rebuilt_measurement(configuration, counting, measurement.published),
         coverage=frozenset(measurement.coverage),
-        katana_inside_initrd=_katana_inside_initrd(newest, published) if newest is not None else None,
+        katana_inside_initrd=katana_inside_initrd(counting),
     )
     return MeasurementRow(
         configuration=configuration,

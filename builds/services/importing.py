@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import transaction
@@ -13,7 +13,8 @@ from django.db import transaction
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
 from builds.domain.manifest import MANIFEST_FILE
-from builds.domain.recipe import RecipeOrigin
+from builds.domain.materials import lock_digest
+from builds.domain.recipe import PublicationRecipe, Recipe
 from builds.domain.roles import Role
 from builds.models import Component, EmbeddedFile, Measurement, Project, Release, ReleaseEvent
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
@@ -77,6 +78,9 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
 def store_materials(release: Release) -> bool:
     """Fetch and keep the materials of an imported release; the outcome is recorded as an event."""
     facts, problem = source_facts(release.project, release.commit, release.tag)
+    if release.commit_time is None:
+        # Nobody could read the source when it was imported; what it says is what rebuilds are held against.
+        Release.objects.filter(pk=release.pk).update(**_source_fields(facts))
     info = build_info_of(release)
     return record_materials(release, facts, problem, info.packages if info is not None else ())
 
@@ -97,7 +101,7 @@ def _store(
             manifest=published.document_bytes,
             manifest_sha256=hashlib.sha256(published.document_bytes).hexdigest(),
             document_name=published.document_name,
-            **_recipe_fields(facts),
+            **_source_fields(facts),
         )
         _record(release, "imported", {"directory": directory_name})
         for sentence in (*published.contradictions, *_epoch_contradictions(published, facts)):
@@ -179,22 +183,41 @@ def _place_measurement(known: Release, published: PublishedRelease) -> None:
     if isinstance(measured, Measured):
         with transaction.atomic():
             measured.save(known)
-            Release.objects.filter(pk=known.pk).update(**_recipe_fields(facts))
+            Release.objects.filter(pk=known.pk).update(**_source_fields(facts))
         known.refresh_from_db()
 
 
-def _recipe_fields(facts: SourceFacts | None) -> dict[str, str]:
-    """The recipe that held when the release was read; nothing when it is not known."""
+def _source_fields(facts: SourceFacts | None) -> dict[str, Any]:
+    """What the source said when the release was read; nothing when it could not be read.
+
+    Rebuilds are held against it: the recipe, the components it makes, the lock's materials, the commit's time.
+    """
     if facts is None:
         return {}
     found = facts.found
-    if found.maintained is None:
-        return {"recipe_origin": RecipeOrigin.SOURCE_TREE, "recipe_sha256": found.sha256}
-    return {
-        "recipe_origin": RecipeOrigin.PORTAL,
+    fields: dict[str, Any] = {
+        "commit_time": facts.commit_time,
+        "recipe_origin": found.origin,
         "recipe_sha256": found.sha256,
-        "recipe_author": found.maintained.author,
-        "portal_recipe": found.maintained.text,
+        "lock_sha256": lock_digest(facts.lock.material_digests) if facts.lock is not None else "",
+        **_needs_fields(found.recipe),
+    }
+    if found.maintained is not None:
+        fields |= {"recipe_author": found.maintained.author, "portal_recipe": found.maintained.text}
+    return fields
+
+
+def _needs_fields(recipe: Recipe | PublicationRecipe) -> dict[str, Any]:
+    if isinstance(recipe, PublicationRecipe):
+        return {"recipe_roles": []}
+    needs = recipe.needs_of_a_machine
+    return {
+        "recipe_roles": sorted(role.value for role in recipe.components),
+        "recipe_format": needs.recipe_format,
+        "needs_memory_bytes": needs.memory_bytes,
+        "needs_disk_bytes": needs.disk_bytes,
+        "needs_network": needs.network,
+        "needs_registry": needs.registry,
     }
 
 

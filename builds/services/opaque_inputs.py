@@ -27,14 +27,13 @@ def opaque_inputs_of(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
 
 
 def untraced_files(release: Release, counting: Iterable[Rebuild]) -> tuple[OpaqueInput, ...]:
-    """Files embedded in the publication, but for those whose bytes a counting rebuild traced to their origin.
+    """Files embedded in the publication, but for those whose bytes every counting rebuild traced to their origin.
 
     No rebuild is needed to know them, so that a release nobody has rebuilt names them already.
     """
-    traced: set[str] = set()
-    for rebuild in counting:
-        traced |= {row.sha256 for row in rebuild.components.all() if row.origin_kind != OriginKind.OPAQUE}
-        traced |= {row.sha256 for row in rebuild.files.all() if row.origin_kind != OriginKind.OPAQUE}
+    # Every one of them: what a single operator says of origins must not be enough.
+    traced_by_each = [_traced(rebuild) for rebuild in counting]
+    traced = set.intersection(*traced_by_each) if traced_by_each else set()
     return tuple(
         OpaqueInput(
             f"{file.container}: {file.path}",
@@ -45,6 +44,11 @@ def untraced_files(release: Release, counting: Iterable[Rebuild]) -> tuple[Opaqu
         for file in release.embedded_files.all()
         if file.sha256 not in traced
     )
+
+
+def _traced(rebuild: Rebuild) -> set[str]:
+    components = {row.sha256 for row in rebuild.components.all() if row.origin_kind != OriginKind.OPAQUE}
+    return components | {row.sha256 for row in rebuild.files.all() if row.origin_kind != OriginKind.OPAQUE}
 
 
 def _opaque_base(rebuild: Rebuild) -> list[OpaqueInput]:

@@ -60,7 +60,8 @@ def release_page(*, publishers_of: PublishersOf, before: int | None = None, size
 def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:
     """A rebuild with its release, components, files and stages; 404 when there is none."""
     found = (
-        Rebuild.objects.select_related("release__project", "rebuilder")
+        Rebuild.objects.select_related("release__project", "rebuilder__operator", "wanted_from__operator")
+        .select_related("statement__key", "set_aside")
         .prefetch_related("release__components", "components", "files", "stages", "measurements")
         .filter(pk=rebuild_id)
         .first()

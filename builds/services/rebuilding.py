@@ -1,4 +1,4 @@
-"""The queue of rebuilds: the row is the queue, moved only by conditional updates.
+"""Claims on rebuilds: taken, renewed, ended, given back, each by one conditional update.
 
 Every function here may be called twice, by two workers at once, or after a crash: the update that
 names the expected state decides who goes on.
@@ -6,84 +6,127 @@ names the expected state decides who goes on.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from builds.domain.errors import PortalError
-from builds.domain.lifecycle import RunState, StageState, check_transition
-from builds.models import Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
+from builds.domain.lifecycle import LIVE_STATES, RunState, check_transition
+from builds.domain.queue import PASSING_FAILURES, Capability, Priority, retry_delay
+from builds.models import Rebuild, Rebuilder, RebuildEvent, Release
 from builds.querysets import RebuildQuerySet
+from builds.services.queueing import open_again, open_place
 
-LOCAL_REBUILDER = "local-worker"
 
+class ClaimGone(PortalError):
+    """The token is of no running rebuild: the claim lapsed, was given back, or is somebody else's."""
 
-class RebuildAlreadyLive(PortalError):
-    """This rebuilder already has a queued or running rebuild of the release."""
-
-    code: ClassVar[str] = "rebuild-already-live"
-    default_todo: ClassVar[str] = "Wait for it to end, or cancel it."
+    code: ClassVar[str] = "claim-gone"
+    default_todo: ClassVar[str] = "Hand the signed statement in without the claim: it is evidence all the same."
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run one rebuild, valid while the lease is renewed."""
+    """The right to run one rebuild, valid while the lease is renewed. The portal keeps only the token's hash."""
 
     rebuild_id: uuid.UUID
-    token: uuid.UUID
+    token: str
+
+    @property
+    def sha256(self) -> str:
+        return token_sha256(self.token)
 
 
-def local_rebuilder() -> Rebuilder:
-    """The portal's own worker: one operator among others."""
-    rebuilder, _ = Rebuilder.objects.get_or_create(
-        name=LOCAL_REBUILDER, defaults={"operator": "this portal", "is_local": True}
-    )
-    return rebuilder
+def token_sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
-def request_rebuild(release: Release, rebuilder: Rebuilder, *, retry_of: Rebuild | None = None) -> Rebuild:
-    """Queue a rebuild; ``RebuildAlreadyLive`` when one of this release and rebuilder is queued or running."""
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def claim(rebuild_id: uuid.UUID, rebuilder: Rebuilder, worker: str) -> Claim | None:
+    """Take one place; None when this rebuilder cannot have it (taken, cancelled, not its own, not yet)."""
+    token = new_token()
+    held = Claim(rebuild_id, token)
+    place = Rebuild.objects.claimable(rebuilder, timezone.now()).filter(pk=rebuild_id).first()
+    return held if place is not None and _take(place, rebuilder, held.sha256, worker) else None
+
+
+def claim_next(
+    rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, release: Release | None = None
+) -> Rebuild | None:
+    """Give a rebuilder the first place that it may and can do, or one of the named release; None when there is none.
+
+    Asking again with the same token gives the same rebuild: an answer that was lost costs nothing.
+    """
+    given = Rebuild.objects.filter(claim_sha256=token_sha256, rebuilder=rebuilder).first()
+    if given is not None:
+        return given if given.run_state is RunState.RUNNING else None
+    with transaction.atomic():
+        found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine)
+        if release is not None:
+            found = found.filter(release=release)
+        # Rows that others are taking are passed over instead of waited for.
+        place = found.select_for_update(skip_locked=True, of=("self",)).first()
+        if place is None and release is not None:
+            place = _volunteered(release, rebuilder)
+        if place is None or not _take(place, rebuilder, token_sha256, worker):
+            return None
+    return Rebuild.objects.select_related("release__project").get(pk=place.pk)
+
+
+def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
+    """A place that a rebuilder asks for itself; None while it has one of this release."""
+    live = Rebuild.objects.filter(release=release, state__in=LIVE_STATES)
+    if live.filter(Q(rebuilder=rebuilder) | Q(wanted_from=rebuilder)).exists():
+        return None
+    return open_place(release, Priority.USER, wanted_from=rebuilder)
+
+
+def _take(place: Rebuild, rebuilder: Rebuilder, token_sha256: str, worker: str) -> bool:
+    now = timezone.now()
     try:
         with transaction.atomic():
-            rebuild = Rebuild.objects.create(release=release, rebuilder=rebuilder, retry_of=retry_of)
-            detail = {"retry_of": str(retry_of.pk)} if retry_of is not None else {}
-            RebuildEvent(rebuild=rebuild, kind="queued", detail=detail).save()
-    except IntegrityError as error:
-        raise RebuildAlreadyLive(
-            f"{rebuilder.name} already has a live rebuild of {release.tag}", where=str(release)
-        ) from error
-    return rebuild
-
-
-def claim(rebuild_id: uuid.UUID, worker: str) -> Claim | None:
-    """Take a queued rebuild; None when it is not queued any more (taken, cancelled, unknown)."""
-    now = timezone.now()
-    token = uuid.uuid4()
-    with transaction.atomic():
-        taken = (
-            Rebuild.objects.waiting()
-            .filter(pk=rebuild_id)
-            .update(
-                state=RunState.RUNNING,
-                claim_token=token,
-                worker=worker,
-                started_at=now,
-                lease_expires_at=now + lease(),
+            taken = (
+                Rebuild.objects.waiting()
+                .filter(pk=place.pk)
+                .update(
+                    state=RunState.RUNNING,
+                    rebuilder=rebuilder,
+                    claim_sha256=token_sha256,
+                    worker=worker[:200],
+                    started_at=now,
+                    lease_expires_at=now + lease(),
+                )
             )
-        )
-        if not taken:
-            return None
-        RebuildEvent(rebuild_id=rebuild_id, kind="started", detail={"worker": worker}).save()
-    return Claim(rebuild_id, token)
+            if not taken:
+                return False
+            RebuildEvent(rebuild=place, kind="started", detail={"worker": worker[:200]}).save()
+    except IntegrityError:
+        # It took another place of this release a moment ago.
+        return False
+    return True
 
 
 def lease() -> timedelta:
     return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def claimed_rebuild(held: Claim) -> Rebuild:
+    """The running rebuild that a claim is for; ``ClaimGone`` when there is none."""
+    found = _claimed(held).select_related("release__project", "rebuilder__operator").first()
+    if found is None:
+        raise _gone(held)
+    return found
 
 
 def renew(held: Claim) -> bool | None:
@@ -97,21 +140,37 @@ def renew(held: Claim) -> bool | None:
 def finish(held: Claim, target: RunState, *, failure: PortalError | None = None) -> bool:
     """End a claimed rebuild; False when the claim is gone and somebody else decided.
 
-    Call it inside the transaction that stores the results.
+    Call it inside the transaction that stores the results. A failure that is the machine's or the
+    network's opens the place again, later.
     """
     check_transition(RunState.RUNNING, target)
+    error = failure.as_dict() if failure is not None else None
     with transaction.atomic():
-        ended = _claimed(held).update(
+        rebuild = _claimed(held).select_related("release__project", "wanted_from").first()
+        ended = rebuild is not None and _claimed(held).update(
             state=target,
             finished_at=timezone.now(),
             lease_expires_at=None,
-            failure=failure.as_dict() if failure is not None and target is RunState.FAILED else None,
+            failure=error if target is RunState.FAILED else None,
         )
-        if not ended:
+        if rebuild is None or not ended:
             return False
-        detail = failure.as_dict() if failure is not None else {}
-        RebuildEvent(rebuild_id=held.rebuild_id, kind=target.value, detail=detail).save()
+        RebuildEvent(rebuild=rebuild, kind=target.value, detail=error or {}).save()
+        if target is RunState.FAILED and failure is not None and failure.code in PASSING_FAILURES:
+            open_again(rebuild, timezone.now(), delay=retry_delay(rebuild.attempt))
     return True
+
+
+def give_back(held: Claim) -> None:
+    """End a claim whose rebuilder stops, and open the place again at once; ``ClaimGone`` when it is gone."""
+    with transaction.atomic():
+        rebuild = claimed_rebuild(held)
+        now = timezone.now()
+        ended = _claimed(held).update(state=RunState.CANCELLED, finished_at=now, lease_expires_at=None)
+        if not ended:
+            raise _gone(held)
+        RebuildEvent(rebuild=rebuild, kind="given-back", detail={"worker": rebuild.worker}).save()
+        open_again(rebuild, now)
 
 
 def request_cancel(rebuild: Rebuild) -> RunState:
@@ -130,36 +189,9 @@ def request_cancel(rebuild: Rebuild) -> RunState:
     return rebuild.run_state
 
 
-def mark_lost(now: datetime | None = None) -> list[Rebuild]:
-    """End every rebuild whose lease lapsed and queue each again, once; returns the new rebuilds.
-
-    A rebuild that is itself such a retry is not queued a second time: what kills a worker twice
-    is more likely the build than the worker. One that was asked to stop is not queued again.
-    """
-    moment = now or timezone.now()
-    requeued = []
-    for lapsed in Rebuild.objects.lapsed(moment).select_related("release", "rebuilder"):
-        with transaction.atomic():
-            lost = (
-                Rebuild.objects.lapsed(moment)
-                .filter(pk=lapsed.pk, claim_token=lapsed.claim_token)
-                .update(state=RunState.LOST, finished_at=moment, lease_expires_at=None)
-            )
-            if not lost:
-                continue
-            RebuildEvent(rebuild=lapsed, kind="lost", detail={"worker": lapsed.worker}).save()
-            RebuildStage.objects.filter(rebuild=lapsed, state=StageState.RUNNING).update(
-                state=StageState.LOST, ended_at=moment
-            )
-            if lapsed.retry_of_id is None and lapsed.cancel_requested_at is None:
-                requeued.append(request_rebuild(lapsed.release, lapsed.rebuilder, retry_of=lapsed))
-    return requeued
-
-
 def _claimed(held: Claim) -> RebuildQuerySet:
-    return Rebuild.objects.filter(pk=held.rebuild_id, state=RunState.RUNNING, claim_token=held.token)
+    return Rebuild.objects.filter(pk=held.rebuild_id, state=RunState.RUNNING, claim_sha256=held.sha256)
 
 
-def waiting_ids(limit: int = 100) -> list[uuid.UUID]:
-    """Queued rebuilds, oldest first."""
-    return list(Rebuild.objects.waiting().order_by("queued_at").values_list("pk", flat=True)[:limit])
+def _gone(held: Claim) -> ClaimGone:
+    return ClaimGone("the claim on this rebuild is gone", where=f"rebuild {held.rebuild_id}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
 
+from django.utils import timezone
+
 from builds.domain.errors import PortalError
 from builds.models import Release, ReleaseEvent
 
@@ -55,6 +57,11 @@ class Notice:
         return cls(event.kind, event.at, sentence, detail.get("todo", ""))
 
 
+def evidence_changed(*releases: Release) -> None:
+    """Say that these releases' verdicts must be derived anew for the record."""
+    Release.objects.filter(pk__in=[release.pk for release in releases]).update(evidence_changed_at=timezone.now())
+
+
 def open_changes(events: Iterable[ReleaseEvent]) -> list[ReleaseEvent]:
     """Changes since the import that nobody has explained since, oldest first; ``events`` come in their order."""
     found: list[ReleaseEvent] = []
@@ -94,4 +101,5 @@ def explain_changes(release: Release, reason: str, by: str) -> list[str]:
         raise NothingToExplain("no change of this release is open", where=str(release))
     sentence = f"{by.strip()} explained the changes before this: {reason.strip()}"
     ReleaseEvent(release=release, kind=CHANGES_EXPLAINED, detail={"sentence": sentence, "changes": changes}).save()
+    evidence_changed(release)
     return changes

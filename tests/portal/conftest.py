@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from builds.domain.origins import OriginKind
+from builds.domain.dsse import IN_TOTO_PAYLOAD
+from builds.domain.materials import lock_digest
 from builds.domain.roles import BootMode, Role
-from builds.models import (
-    Component,
-    LaunchConfiguration,
-    Measurement,
-    Project,
-    Rebuild,
-    RebuiltComponent,
-    RebuiltFile,
-    RebuiltMeasurement,
-    Release,
-    ReleaseEvent,
-)
-from builds.services import rebuilding
+from builds.models import Component, LaunchConfiguration, Measurement, Project, Rebuild, Release, ReleaseEvent
+from builds.services import submitting
 from builds.services.projects import keep_recipe
 from builds.services.release_events import CONTRADICTION
+from tests.support.operators import (
+    MATERIAL,
+    MEASUREMENT,
+    RECIPE_SHA256,
+    digests,
+    operator_named,
+    portal_operator,
+    result_of,
+)
 from tests.support.sources import make_bare_repository
+from tests.support.statements import encoded
 from tests.support.vm_release import TAG, VmRelease
 from tests.support.vm_world import EXAMPLE, World, expected
 
 COMMIT = "c" * 40
-MEASUREMENT = "d" * 96
-
-
-def digests(text: str) -> dict[str, str | int]:
-    data = text.encode()
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "sha384": hashlib.sha384(data).hexdigest()}
 
 
 @pytest.fixture
@@ -56,6 +49,11 @@ def make_release(project: Project) -> Callable[..., Release]:
             source_date_epoch=1_700_000_000,
             manifest=b"{}",
             manifest_sha256="e" * 64,
+            commit_time=1_700_000_000,
+            recipe_origin="source-tree",
+            recipe_sha256=RECIPE_SHA256,
+            recipe_roles=sorted(role.value for role in Role),
+            lock_sha256=lock_digest([MATERIAL]),
         )
         for role in Role:
             facts = digests(role)
@@ -90,41 +88,21 @@ def make_release(project: Project) -> Callable[..., Release]:
 
 @pytest.fixture
 def make_rebuild() -> Callable[..., Rebuild]:
-    """A succeeded rebuild with the release's own bytes, except for the roles in ``changed``."""
+    """A rebuild with the release's own bytes, except for the roles in ``changed``, signed and handed in.
 
-    def make(release: Release, changed: tuple[Role, ...] = (), missing: tuple[Role, ...] = ()) -> Rebuild:
-        now = timezone.now()
-        rebuild = Rebuild.objects.create(
-            release=release,
-            rebuilder=rebuilding.local_rebuilder(),
-            state="succeeded",
-            started_at=now,
-            finished_at=now,
-        )
-        for role in Role:
-            if role in missing:
-                continue
-            RebuiltComponent(
-                rebuild=rebuild,
-                role=role,
-                origin_kind=OriginKind.PACKAGE if role is Role.KERNEL else OriginKind.BUILT,
-                origin="taken as is from package linux" if role is Role.KERNEL else "built in this rebuild",
-                **digests(f"changed {role}" if role in changed else role),
-            ).save()
-        katana = digests(Role.KATANA)
-        RebuiltFile(
-            rebuild=rebuild,
-            role=Role.INITRD,
-            path="bin/katana",
-            size=katana["size"],
-            sha256=katana["sha256"],
-            origin_kind=OriginKind.BUILT,
-            origin="built in this rebuild",
-        ).save()
-        for configuration in release.launch_configurations.all():
-            value = "f" * 96 if Role.INITRD in changed else MEASUREMENT
-            RebuiltMeasurement(rebuild=rebuild, launch_configuration=configuration, value=value).save()
-        return rebuild
+    By the portal's own worker, or by the operator of that name.
+    """
+
+    def make(
+        release: Release,
+        changed: tuple[Role, ...] = (),
+        missing: tuple[Role, ...] = (),
+        by: str | None = None,
+        **parts: Any,
+    ) -> Rebuild:
+        rebuilding_as = operator_named(by) if by is not None else portal_operator()
+        document = result_of(release, rebuilding_as.public.name, changed, missing, **parts)
+        return submitting.accept(rebuilding_as.sign(IN_TOTO_PAYLOAD, encoded(document)).as_bytes()).rebuild
 
     return make
 

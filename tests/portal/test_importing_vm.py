@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
+from builds.domain.dsse import IN_TOTO_PAYLOAD
 from builds.domain.errors import PortalError
-from builds.models import AcceptedOpaqueInput, EmbeddedFile, Rebuild, RebuiltComponent, RebuiltFile, Release
+from builds.domain.materials import lock_digest
+from builds.models import AcceptedOpaqueInput, EmbeddedFile, Release
 from builds.pipeline.published_release import TagNotGiven
-from builds.services import rebuilding
+from builds.services import submitting
 from builds.services.evidence import view_of
 from builds.services.importing import ReleaseChanged, import_release
+from tests.support.operators import MATERIAL, portal_operator, result_of
+from tests.support.statements import encoded, subject
 from tests.support.vm_release import COMMAND_LINE, KATANA, SIDECAR, TAG, sha256
 from tests.support.vm_world import EXAMPLE, World, conditions, expected
 
@@ -131,32 +134,17 @@ def test_materials_that_nobody_can_fetch_are_an_event_that_names_them(world: Wor
 
 
 def rebuilt(release: Release, *, katana_origin: str = "built", sidecar_origin: str | None = None) -> None:
-    """A succeeded rebuild as a worker leaves it, with the published bytes."""
-    now = timezone.now()
-    rebuild = Rebuild.objects.create(
-        release=release, rebuilder=rebuilding.local_rebuilder(), state="succeeded", started_at=now, finished_at=now
-    )
-    for component in release.components.all():
-        origin = katana_origin if component.role == "katana" else "built"
-        RebuiltComponent(
-            rebuild=rebuild,
-            role=component.role,
-            size=component.size,
-            sha256=component.sha256,
-            sha384=component.sha384,
-            origin_kind=origin,
-            origin=origin,
-        ).save()
-    if sidecar_origin is not None:
-        RebuiltFile(
-            rebuild=rebuild,
-            role="initrd",
-            path="bin/settlement",
-            size=len(SIDECAR),
-            sha256=sha256(SIDECAR),
-            origin_kind=sidecar_origin,
-            origin=sidecar_origin,
-        ).save()
+    """A signed rebuild with the published bytes, as if the recipe had stages."""
+    Release.objects.filter(pk=release.pk).update(lock_sha256=lock_digest([MATERIAL]))
+    subjects = [
+        subject(row.role, row.size, row.sha256, row.sha384, katana_origin if row.role == "katana" else "built")
+        for row in release.components.all()
+    ]
+    sidecar = {"role": "initrd", "path": "bin/settlement", "size": len(SIDECAR), "sha256": sha256(SIDECAR)}
+    files = [{**sidecar, "originKind": sidecar_origin, "origin": "test"}] if sidecar_origin is not None else []
+    signer = portal_operator()
+    document = result_of(release, signer.public.name, subjects=subjects, files=files, epoch=release.commit_time)
+    submitting.accept(signer.sign(IN_TOTO_PAYLOAD, encoded(document)).as_bytes())
 
 
 def test_embedded_programs_are_opaque_before_any_rebuild(world: World, client: Client) -> None:
@@ -252,5 +240,5 @@ def test_the_page_costs_no_more_for_more_embedded_files(
 ) -> None:
     world.release.members += [(f"bin/{number}", b"\x7fELF\0" + bytes([number])) for number in range(50)]
     world.imported()
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(16):
         assert "bin/49" in text_of(client, ADDRESS)

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from builds import tasks
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
-from builds.services import rebuilding
+from builds.services import queueing, rebuilding, running
 from builds.services.evidence import outcome_of
 
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         if len(found) != 1:
             raise CommandError("no such release" if not found else "several projects have this tag: use --project")
         try:
-            rebuild = rebuilding.request_rebuild(found[0], rebuilding.local_rebuilder())
+            rebuild = queueing.request_rebuild(found[0], running.local_rebuilder())
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
         if not tasks.hint(rebuild.pk):

@@ -1,0 +1,127 @@
+"""What a rebuilder is asked to do, as it travels from the portal to an agent: closed JSON, read strictly.
+
+An agent reads this from a portal it need not trust, and a portal's own worker is given the same value.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from builds.domain.comparison import PublishedComponent, Subject
+from builds.domain.digest import Digest, FileDigests
+from builds.domain.errors import MalformedInput
+from builds.domain.frozen import CamelCase, Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
+from builds.domain.manifest import Tag
+from builds.domain.printable import Line, Slug
+from builds.domain.recipe import MAX_RECIPE_BYTES
+from builds.domain.roles import Role
+from builds.domain.strict_json import load_object
+
+MAX_JOB_BYTES = 2 * 1024 * 1024
+
+SourceUrl = Annotated[str, StringConstraints(pattern=r"^(https|file)://[!-~]+$", max_length=500)]
+DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96})$")]
+
+
+class MalformedJob(MalformedInput):
+    """What a portal answered is no job that this program understands."""
+
+    code: ClassVar[str] = "malformed-job"
+    default_todo: ClassVar[str] = "Check the portal's address; its version and this program's may be too far apart."
+
+
+class KeptRecipe(CamelCase):
+    """A recipe that the portal keeps for a source tree that has none."""
+
+    text: Annotated[str, StringConstraints(max_length=MAX_RECIPE_BYTES)]
+    author: Line
+
+
+class PublishedDigests(CamelCase):
+    """Size in bytes and digests of a published file."""
+
+    size: Annotated[int, Field(ge=0, le=2**53)]
+    sha256: Sha256Hex
+    sha384: Sha384Hex
+
+    @classmethod
+    def of(cls, digests: FileDigests | None) -> Self | None:
+        if digests is None:
+            return None
+        return cls(size=digests.size, sha256=digests.sha256.hex, sha384=digests.sha384.hex)
+
+    @property
+    def value(self) -> FileDigests:
+        return FileDigests(self.size, Digest.sha256(self.sha256), Digest.sha384(self.sha384))
+
+
+class JobComponent(CamelCase):
+    """A published component by its digests alone: what a rebuild is held against afterwards."""
+
+    role: Role
+    claimed: DigestText | None
+    claim_subject: Subject
+    content: PublishedDigests | None
+    container: PublishedDigests | None
+
+    @classmethod
+    def of(cls, component: PublishedComponent) -> Self:
+        return cls(
+            role=component.role,
+            claimed=str(component.claimed) if component.claimed is not None else None,
+            claim_subject=component.claim_subject,
+            content=PublishedDigests.of(component.content),
+            container=PublishedDigests.of(component.container),
+        )
+
+    @property
+    def value(self) -> PublishedComponent:
+        return PublishedComponent(
+            role=self.role,
+            claimed=Digest.parse(self.claimed) if self.claimed is not None else None,
+            claim_subject=self.claim_subject,
+            content=self.content.value if self.content is not None else None,
+            container=self.container.value if self.container is not None else None,
+        )
+
+
+class RebuildJob(CamelCase):
+    """Everything a rebuild of one release needs to be told; the rest comes from its source.
+
+    ``expected_seconds`` is what earlier rebuilds took, None while there is none.
+    """
+
+    project: Slug
+    tag: Tag
+    commit: GitCommit
+    source_url: SourceUrl
+    recipe: KeptRecipe | None = None
+    launch_values: dict[Line, Line] = Field(default={}, max_length=200)
+    components: tuple[JobComponent, ...] = Field(max_length=len(Role))
+    expected_seconds: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def published(self) -> Iterable[PublishedComponent]:
+        return [component.value for component in self.components]
+
+
+class ClaimedJob(CamelCase):
+    """A job that is reserved: ``rebuild_id`` is its row, and the lease ends unless it is renewed in time."""
+
+    rebuild_id: uuid.UUID
+    job: RebuildJob
+    lease_seconds: Annotated[float, Field(gt=0)]
+    heartbeat_seconds: Annotated[float, Field(gt=0)]
+
+
+def parse_as[Document: Frozen](kind: type[Document], data: bytes, *, where: str) -> Document:
+    """Read a portal's answer; ``MalformedJob`` names the first thing that is wrong."""
+    load_object(data, max_bytes=MAX_JOB_BYTES, where=where, error_type=MalformedJob)
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise MalformedJob(first_problem(error)[:400], where=where) from error

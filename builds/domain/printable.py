@@ -1,0 +1,16 @@
+"""Text from strangers that pages and terminals show: one line, nothing that moves a cursor or turns the writing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+_VISIBLE = r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+
+Line = Annotated[str, StringConstraints(pattern=rf"^{_VISIBLE}*$", max_length=1000)]
+"""One printable line, which may be empty."""
+Name = Annotated[str, StringConstraints(pattern=rf"^{_VISIBLE}+$", min_length=1, max_length=80, strip_whitespace=True)]
+"""What somebody calls themselves."""
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""What an address can carry."""

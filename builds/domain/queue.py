@@ -1,0 +1,73 @@
+"""The rules of the queue: what comes first, what a machine must have for it, and when a lost job is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from builds.domain.frozen import CamelCase
+
+MAX_ATTEMPTS = 6
+"""A job that is lost so often is more likely to kill its machine than to meet so many bad ones."""
+PASSING_FAILURES = frozenset({"disk-full", "engine-unreachable", "mirror-unreachable", "source-unreachable"})
+"""Codes of failures that are a machine's or the network's, not the build's: another try may not meet them."""
+_FIRST_RETRY = timedelta(seconds=5)
+_RETRY_GROWTH = 4
+_LONGEST_RETRY = timedelta(hours=1)
+_MOST = 2**60
+
+
+class Priority(IntEnum):
+    """Lower is sooner."""
+
+    USER = 0
+    NEW_RELEASE = 1
+    RECHECK = 2
+
+    @property
+    def words(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+def retry_delay(attempt: int) -> timedelta:
+    """How long the job waits after its ``attempt``-th try (from 1) was lost: 5 s, 20 s, 80 s ... one hour."""
+    # The exponent is bounded, so that no number of attempts overflows.
+    factor: int = _RETRY_GROWTH ** min(attempt - 1, 10)
+    return min(_FIRST_RETRY * factor, _LONGEST_RETRY)
+
+
+class Capability(CamelCase):
+    """What a rebuilder's machine can do: sizes in bytes, and what its operator lets a build reach."""
+
+    engine: Literal["docker"] = "docker"
+    memory_bytes: Annotated[int, Field(ge=0, le=_MOST)]
+    disk_bytes: Annotated[int, Field(ge=0, le=_MOST)]
+    recipe_formats: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(1,), max_length=10)
+    network: bool = False
+    """Whether stages that ask for the network may have it."""
+    registry: bool = False
+    """Whether a base image may be pulled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What rebuilding a release takes; sizes in bytes, zero when the recipe names none."""
+
+    recipe_format: int
+    memory_bytes: int
+    disk_bytes: int
+    network: bool
+    registry: bool
+
+    def met_by(self, machine: Capability) -> bool:
+        return (
+            self.recipe_format in machine.recipe_formats
+            and self.memory_bytes <= machine.memory_bytes
+            and self.disk_bytes <= machine.disk_bytes
+            and (machine.network or not self.network)
+            and (machine.registry or not self.registry)
+        )

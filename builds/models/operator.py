@@ -1,0 +1,115 @@
+"""Who rebuilds: operators, the rebuilders they run, and the keys these sign with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from builds.domain.requests import ProofKind
+from builds.models.base import SHA256_HEX, choices
+from builds.models.release import Project
+
+
+class Operator(models.Model):
+    """Somebody who answers for rebuilds; counts once however many rebuilders it runs."""
+
+    slug = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=80, unique=True)
+    contact = models.CharField(max_length=1000, blank=True)
+    stated_affiliation = models.CharField(max_length=1000, blank=True)
+    """Ties to a publisher in the operator's own words."""
+    proof_kind = models.CharField(max_length=20, choices=choices(ProofKind), blank=True)
+    proof_location = models.CharField(max_length=300, blank=True)
+    identified_by = models.CharField(max_length=1000, blank=True)
+    """How the administrator who accepted it knows who it is."""
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    """None while pending: its results are shown and do not count."""
+    accepted_by = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["slug"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(accepted_at__isnull=True, accepted_by="")
+                | (Q(accepted_at__isnull=False) & ~Q(accepted_by="") & ~Q(identified_by="")),
+                name="operator_accepted_by_somebody",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("operator", args=[self.slug])
+
+
+class Affiliation(models.Model):
+    """An operator's tie to the publisher of a project: there its results do not count."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, related_name="affiliations")
+    project = models.ForeignKey(Project, models.CASCADE, related_name="affiliations")
+    what = models.CharField(max_length=500)
+    stated_by = models.CharField(max_length=200)
+    stated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["operator", "project"], name="affiliation_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class Rebuilder(models.Model):
+    """A machine, or the program on it, that rebuilds for an operator."""
+
+    name = models.SlugField(max_length=80, unique=True)
+    operator = models.ForeignKey(Operator, models.PROTECT, related_name="rebuilders")
+    is_local = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RebuilderKey(models.Model):
+    """A public key that a rebuilder signs with. Private keys never come here."""
+
+    rebuilder = models.ForeignKey(Rebuilder, models.PROTECT, related_name="keys")
+    fingerprint = models.CharField(max_length=64, unique=True)
+    """SHA-256 of the DER SubjectPublicKeyInfo, in hex."""
+    algorithm = models.CharField(max_length=20)
+    pem = models.TextField()
+    enrolment = models.BinaryField(null=True)
+    """The signed request it came with, as received; None for the portal's own worker."""
+    endorsed_by = models.ForeignKey("self", models.PROTECT, null=True, related_name="endorsed")
+    """The older key of the same operator that vouched for it (rotation)."""
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(default=timezone.now)
+    not_after = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    """What came after this moment does not count; what came before stays, marked."""
+    revocation_reason = models.CharField(max_length=1000, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["not_before", "pk"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(fingerprint__regex=SHA256_HEX), name="rebuilder_key_fingerprint"),
+            models.CheckConstraint(
+                condition=Q(not_after__isnull=True) | Q(not_after__gt=F("not_before")), name="rebuilder_key_period"
+            ),
+            models.CheckConstraint(
+                condition=Q(revoked_at__isnull=True, revocation_reason="")
+                | (Q(revoked_at__isnull=False) & ~Q(revocation_reason="")),
+                name="rebuilder_key_revoked_with_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"sha256:{self.fingerprint}"

@@ -1,0 +1,45 @@
+"""A release as the job that rebuilders are given."""
+
+from __future__ import annotations
+
+import statistics
+
+from builds.domain.job import JobComponent, KeptRecipe, RebuildJob
+from builds.domain.lifecycle import RunState
+from builds.models import Rebuild, Release
+from builds.services.evidence import published_component
+from builds.services.source_facts import build_info_of, portal_recipe
+
+_EARLIER_RUNS = 10
+
+
+def job_of(release: Release) -> RebuildJob:
+    """What rebuilding a release takes: names, digests to compare with afterwards, and no published byte."""
+    info = build_info_of(release)
+    return RebuildJob(
+        project=release.project.name,
+        tag=release.tag,
+        commit=release.commit,
+        source_url=release.project.source_url,
+        recipe=_kept_recipe(release),
+        launch_values=dict(info.values) if info is not None else {},
+        components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
+        expected_seconds=expected_seconds(release),
+    )
+
+
+def _kept_recipe(release: Release) -> KeptRecipe | None:
+    """What was audited is what is built by; a release imported before its project had a recipe takes today's."""
+    if release.portal_recipe:
+        return KeptRecipe(text=release.portal_recipe, author=release.recipe_author)
+    today = portal_recipe(release.project)
+    return KeptRecipe(text=today.text, author=today.author) if today is not None else None
+
+
+def expected_seconds(release: Release) -> int | None:
+    """The median of the project's newest successful runs; None while there is none."""
+    runs = Rebuild.objects.filter(
+        release__project=release.project, state=RunState.SUCCEEDED, started_at__isnull=False, lease_expires_at=None
+    ).order_by("-finished_at")[:_EARLIER_RUNS]
+    taken = [(run.finished_at - run.started_at).total_seconds() for run in runs if run.finished_at and run.started_at]
+    return round(statistics.median(taken)) if taken else None

@@ -1,0 +1,180 @@
+"""What waits: places in the queue, opened by requests, by new releases, by disputes and by time.
+
+A place is a queued row without a rebuilder. Whoever claims it runs it; a lost one opens another, later.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Count, F, Max, Min, Q
+from django.utils import timezone
+
+from builds.domain.errors import PortalError
+from builds.domain.lifecycle import LIVE_STATES, RunState, StageState
+from builds.domain.queue import MAX_ATTEMPTS, Priority, retry_delay
+from builds.models import Project, Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
+
+_OPENED_AT_ONCE = 100
+
+
+class RebuildAlreadyLive(PortalError):
+    """This rebuilder already has a queued or running rebuild of the release."""
+
+    code: ClassVar[str] = "rebuild-already-live"
+    default_todo: ClassVar[str] = "Wait for it to end, or cancel it."
+
+
+def open_place(
+    release: Release,
+    priority: Priority,
+    *,
+    wanted_from: Rebuilder | None = None,
+    retry_of: Rebuild | None = None,
+    next_retry: datetime | None = None,
+) -> Rebuild:
+    """Queue a rebuild that ``wanted_from`` may claim, or anybody when that is None."""
+    rebuild = Rebuild.objects.create(
+        release=release,
+        wanted_from=wanted_from,
+        priority=priority,
+        turn=_turn(release.project, priority),
+        attempt=retry_of.attempt + 1 if retry_of is not None else 1,
+        retry_of=retry_of,
+        next_retry=next_retry or timezone.now(),
+    )
+    detail = {"retry_of": str(retry_of.pk)} if retry_of is not None else {}
+    RebuildEvent(rebuild=rebuild, kind="queued", detail={"priority": priority.words, **detail}).save()
+    return rebuild
+
+
+def request_rebuild(release: Release, rebuilder: Rebuilder) -> Rebuild:
+    """A user's wish for a rebuild by one rebuilder; ``RebuildAlreadyLive`` when it has one queued or running."""
+    live = Rebuild.objects.filter(release=release, state__in=LIVE_STATES)
+    try:
+        with transaction.atomic():
+            if live.filter(Q(rebuilder=rebuilder) | Q(wanted_from=rebuilder)).exists():
+                raise _already_live(release, rebuilder)
+            return open_place(release, Priority.USER, wanted_from=rebuilder)
+    except IntegrityError as error:
+        raise _already_live(release, rebuilder) from error
+
+
+def _already_live(release: Release, rebuilder: Rebuilder) -> RebuildAlreadyLive:
+    return RebuildAlreadyLive(f"{rebuilder.name} already has a live rebuild of {release.tag}", where=str(release))
+
+
+def _turn(project: Project, priority: Priority) -> int:
+    """Start-time fair queueing: after the project's own last place, and not before the one that is next now.
+
+    So that a project with a thousand releases does not keep the others waiting for all of them.
+    """
+    queued = Rebuild.objects.filter(state=RunState.QUEUED, priority=priority)
+    now = queued.aggregate(first=Min("turn"))["first"] or 0
+    own = queued.filter(release__project=project).aggregate(last=Max("turn"))["last"] or 0
+    return int(max(now, own)) + 1
+
+
+def open_missing_places() -> int:
+    """Open a place for each operator that a release still needs; returns how many.
+
+    Derived from what is there, so that nothing that went wrong before can lose a release's place.
+    """
+    operators = "rebuilds__rebuilder__operator"
+    answered = Count(operators, filter=Q(rebuilds__state=RunState.SUCCEEDED), distinct=True)
+    live = Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES), distinct=True)
+    short = (
+        Release.objects.filter(materials_stored_at__isnull=False)
+        .exclude(recipe_roles=[])
+        .annotate(answered=answered, live=live)
+        .filter(answered__lt=F("project__needed_operators") - F("live"))
+        .select_related("project")
+        .order_by("imported_at")[:_OPENED_AT_ONCE]
+    )
+    return sum(_open_for(release, Priority.NEW_RELEASE, release.project.needed_operators) for release in short)
+
+
+def open_due_rechecks(now: datetime) -> int:
+    """Open a place for each release that nobody has rebuilt for ``TEE_PORTAL_RECHECK_DAYS``; returns how many."""
+    days = settings.ENVIRONMENT.recheck_days
+    if not days:
+        return 0
+    due = (
+        Release.objects.annotate(
+            newest=Max("rebuilds__finished_at", filter=Q(rebuilds__state=RunState.SUCCEEDED)),
+            live=Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES)),
+        )
+        .filter(newest__lt=now - timedelta(days=days), live=0)
+        .select_related("project")
+        .order_by("newest")[:_OPENED_AT_ONCE]
+    )
+    return sum(_open_for(release, Priority.RECHECK, 1) for release in due)
+
+
+def open_after_dispute(release: Release) -> None:
+    """Ask one more operator about a release that operators contradict each other or the publisher about."""
+    if not Rebuild.objects.filter(release=release, state__in=LIVE_STATES).exists():
+        open_place(release, Priority.NEW_RELEASE)
+
+
+def _open_for(release: Release, priority: Priority, wanted: int) -> int:
+    """Fill up to ``wanted`` places; counts again under the release's lock, because two sweeps may run at once."""
+    with transaction.atomic():
+        Release.objects.select_for_update().get(pk=release.pk)
+        rows = Rebuild.objects.filter(release=release)
+        answered = 0
+        if priority is Priority.NEW_RELEASE:
+            answered = rows.filter(state=RunState.SUCCEEDED).values("rebuilder__operator").distinct().count()
+        missing = wanted - answered - rows.filter(state__in=LIVE_STATES).count()
+        for _ in range(missing):
+            open_place(release, priority)
+    return max(missing, 0)
+
+
+def mark_lost(now: datetime | None = None) -> list[Rebuild]:
+    """End every rebuild whose lease lapsed and open its place again, later each time; returns the new places.
+
+    One that was lost ``MAX_ATTEMPTS`` times or was asked to stop is not opened again.
+    """
+    moment = now or timezone.now()
+    lapsed = Rebuild.objects.lapsed(moment).select_related("release__project", "wanted_from")
+    return [place for row in lapsed if (place := _lose(row, moment)) is not None]
+
+
+def _lose(lapsed: Rebuild, moment: datetime) -> Rebuild | None:
+    with transaction.atomic():
+        lost = (
+            Rebuild.objects.lapsed(moment)
+            .filter(pk=lapsed.pk, claim_sha256=lapsed.claim_sha256)
+            .update(state=RunState.LOST, finished_at=moment, lease_expires_at=None)
+        )
+        if not lost:
+            return None
+        RebuildEvent(rebuild=lapsed, kind="lost", detail={"worker": lapsed.worker}).save()
+        RebuildStage.objects.filter(rebuild=lapsed, state=StageState.RUNNING).update(
+            state=StageState.LOST, ended_at=moment
+        )
+        return open_again(lapsed, moment, delay=retry_delay(lapsed.attempt))
+
+
+def open_again(ended: Rebuild, now: datetime, *, delay: timedelta = timedelta(0)) -> Rebuild | None:
+    """Another place for a rebuild that ended without a result; None when it is not wanted any more."""
+    if ended.cancel_requested_at is not None or ended.attempt >= MAX_ATTEMPTS:
+        return None
+    return open_place(
+        ended.release,
+        Priority(ended.priority),
+        wanted_from=ended.wanted_from,
+        retry_of=ended,
+        next_retry=now + delay,
+    )
+
+
+def waiting_ids(rebuilder: Rebuilder, limit: int = 100) -> list[uuid.UUID]:
+    """Places that this rebuilder may claim now, in the order of the queue."""
+    found = Rebuild.objects.claimable(rebuilder, timezone.now())
+    return list(found.values_list("pk", flat=True)[:limit])
