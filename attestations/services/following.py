@@ -29,7 +29,7 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
 from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
-from attestations.services.watching import identities_of, imported, row_of, tell_change, watch_assets, watch_tag
+from attestations.services.watching import identities_of, imported, tell_change, watch_assets, watch_tag
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.models import Project, Release
 from builds.pipeline.published_release import AmbiguousAssets
@@ -202,15 +202,14 @@ def _synchronise(following: Following, github: GitHub) -> None:
     listed = []
     for entry in entries:
         try:
-            _list(following, entry)
-            listed.append(entry)
+            listed.append((_list(following, entry), entry))
         except PortalError as error:
             failure = failure or error
     # What was judged comes first, and first what needs no question: importing uses up time, disk and the rate limit.
     for step in (watch_assets, watch_tag, _attend):
-        for entry in listed:
+        for row, entry in listed:
             try:
-                step(following, repository, entry, github)
+                step(row, repository, entry, github)
             except RateLimited:
                 raise
             except PortalError as error:
@@ -266,28 +265,31 @@ def _check_identity(following: Following, found: RepositoryIdentity) -> None:
         )
 
 
-def _list(following: Following, entry: GitHubRelease) -> None:
+def _list(following: Following, entry: GitHubRelease) -> FollowedRelease:
     """Show a release as soon as GitHub lists it, with the digests GitHub named first.
 
     Raises ``MalformedInput`` and ``LimitExceeded`` for a tag that no git has, or that is longer than is kept.
     """
     if len(checked_tag(entry.tag_name)) > MAX_TAG:
         raise LimitExceeded(f"the tag is longer than {MAX_TAG} characters", where=entry.tag_name[:80])
-    FollowedRelease.objects.get_or_create(
+    row, _ = FollowedRelease.objects.select_related("release").get_or_create(
         following=following,
         tag=entry.tag_name,
         defaults={"published_at": entry.published_at, "assets": identities_of(entry)},
     )
+    return row
 
 
-def _attend(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
+def _attend(row: FollowedRelease, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
     """One listed release: import it if that is still to do, then ask about it."""
-    row = row_of(following, entry)
+    if row.release is None:
+        # Importing the releases before it takes long: another worker may have imported this one since it was listed.
+        row.refresh_from_db(from_queryset=FollowedRelease.objects.select_related("release", "following__project"))
     if row.release is None and row.attempts < MAX_ATTEMPTS:
-        _import(following, entry, row, github)
+        _import(row, repository, entry, github)
         # It may have been listed long before, and replaced since.
-        watch_assets(following, repository, entry, github)
-        watch_tag(following, repository, entry, github)
+        watch_assets(row, repository, entry, github)
+        watch_tag(row, repository, entry, github)
     if row.release is not None:
         try:
             collect_from_github(row.release, repository, github)
@@ -295,14 +297,13 @@ def _attend(following: Following, repository: Repository, entry: GitHubRelease, 
             verify_release(row.release)
 
 
-def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, github: GitHub) -> None:
+def _import(row: FollowedRelease, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
     """Import what can be; what GitHub itself refused is tried again, what is wrong with the release a few times."""
-    repository = Repository.parse(following.repository)
     try:
         _check_publication(entry)
         commit = github.tag_commit(repository, entry.tag_name)
         row.commit = row.commit or commit
-        row.release, row.downloaded = _download_and_import(following.project, entry, commit, github)
+        row.release, row.downloaded = _download_and_import(row.following.project, entry, commit, github)
         # Publishers upload after GitHub lists a release: what came since is first seen now.
         row.assets = identities_of(entry) | row.assets
         row.problem = None
@@ -313,7 +314,7 @@ def _import(following: Following, entry: GitHubRelease, row: FollowedRelease, gi
     except PortalError as error:
         row.attempts += 1
         row.problem = error.as_dict()
-        logger.warning("importing %s %s: %s", following.repository, entry.tag_name, error)
+        logger.warning("importing %s %s: %s", repository, entry.tag_name, error)
     finally:
         # Another worker may have imported it meanwhile: what it wrote is not taken back.
         done = {"assets", "downloaded", "release"} if row.release is not None else set()

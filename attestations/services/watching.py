@@ -35,10 +35,6 @@ def imported(following: Following) -> list[tuple[FollowedRelease, Release]]:
     return [(row, row.release) for row in rows if row.release is not None]
 
 
-def row_of(following: Following, entry: GitHubRelease) -> FollowedRelease:
-    return FollowedRelease.objects.select_related("release").get(following=following, tag=entry.tag_name)
-
-
 def identities_of(entry: GitHubRelease) -> dict[str, str]:
     """What tells each asset from another of its name; of two with one name neither hides the other."""
     return {name: " and ".join(sorted(map(_identity, assets))) for name, assets in _by_name(entry).items()}
@@ -60,17 +56,15 @@ def _number(asset: GitHubAsset) -> str:
     return f"asset number {asset.id}"
 
 
-def watch_assets(following: Following, repository: Repository, entry: GitHubRelease, _github: GitHub) -> None:
+def watch_assets(row: FollowedRelease, repository: Repository, entry: GitHubRelease, _github: GitHub) -> None:
     """First-seen digests are kept; what differs now is an event, told once for each new state."""
-    row = row_of(following, entry)
     changes = "; ".join(_changed_assets(row, entry))
     if row.release is not None and changes:
         tell_change(row.release, repository, changes)
 
 
-def watch_tag(following: Following, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
+def watch_tag(row: FollowedRelease, repository: Repository, entry: GitHubRelease, github: GitHub) -> None:
     """The commit of the import is kept; a tag that is gone, or leads to no commit any more, has moved too."""
-    row = row_of(following, entry)
     if row.release is None:
         return
     try:
