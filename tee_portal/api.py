@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found
 from ninja import NinjaAPI
@@ -9,6 +11,16 @@ from ninja import NinjaAPI
 from attestations.api import router as attestations_router
 from builds.api import router
 from builds.domain.errors import PortalError
+
+
+class NoSuchThing(PortalError):
+    """An address that leads nowhere, or to something that is not there."""
+
+    code: ClassVar[str] = "not-found"
+    default_todo: ClassVar[str] = (
+        "Look at /api/v1/releases for what there is, and at /api/v1/openapi.json for every address."
+    )
+
 
 api = NinjaAPI(
     title="TEE Portal",
@@ -28,16 +40,12 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    return api.create_response(request, _absent(request, str(error) or "there is no such thing"), status=404)
+    absent = NoSuchThing(str(error) or "there is no such thing", where=request.path)
+    return api.create_response(request, absent.as_dict(), status=404)
 
 
 def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answers for addresses that lead nowhere: the API's as the API answers, others with the page."""
     if request.path.startswith("/api/"):
-        return JsonResponse(_absent(request, "the API has no such address"), status=404)
+        return JsonResponse(NoSuchThing("the API has no such address", where=request.path).as_dict(), status=404)
     return page_not_found(request, exception)
-
-
-def _absent(request: HttpRequest, what: str) -> dict[str, str]:
-    todo = "Look at /api/v1/releases for what there is, and at /api/v1/openapi.json for every address."
-    return {"code": "not-found", "what": what, "where": request.path, "todo": todo}
