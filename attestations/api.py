@@ -8,9 +8,9 @@ from typing import Annotated
 from django.http import Http404, HttpRequest
 from ninja import Query, Router
 
-from attestations.models import BundleRecord, FindingRecord
+from attestations.models import BundleRecord, FindingRecord, Sighting
 from attestations.schemas import BundleDetailOut, ClaimedOut, ClaimFilter, SightingOut, finding_out, raw_address
-from attestations.services.standing import states_today
+from attestations.services.standing import JudgedBundle, judged_today
 
 router = Router()
 
@@ -25,44 +25,46 @@ def attestations(
 ) -> list[ClaimedOut]:
     """Findings whose verified claims are these, newest first: who signed what, for which release."""
     found = FindingRecord.objects.filter(**claims.model_dump(exclude_none=True)).exclude(signer="")
-    rows = found.select_related("sighting__bundle", "sighting__release__project").order_by("-found_at", "-pk")
-    page = list(rows.defer("sighting__bundle__content")[:limit])
-    today = states_today({row.sighting_id for row in page})
-    return [
-        ClaimedOut(
-            project=row.sighting.release.project.name,
-            tag=row.sighting.release.tag,
-            role=row.sighting.role,
-            bundle=row.sighting.bundle.sha256,
-            state_today=today[row.sighting_id].value,
-            finding=finding_out(row),
-        )
-        for row in page
-    ]
+    page = list(found.order_by("-found_at", "-pk")[:limit])
+    sightings = Sighting.objects.filter(pk__in={row.sighting_id for row in page})
+    today = {entry.sighting.pk: entry for entry in judged_today(sightings)}
+    return [_claimed(row, today[row.sighting_id]) for row in page]
+
+
+def _claimed(finding: FindingRecord, today: JudgedBundle) -> ClaimedOut:
+    release = today.sighting.release
+    return ClaimedOut(
+        project=release.project.name,
+        tag=release.tag,
+        role=today.sighting.role,
+        bundle=today.sighting.bundle.sha256,
+        state_today=today.state.value,
+        finding=finding_out(finding),
+    )
 
 
 @router.get("/attestations/{sha256}", response=BundleDetailOut)
 def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
     """One bundle by the sha256 of its bytes: everywhere it was found, and every finding made, newest last."""
     bundle = stored_bundle(sha256)
-    sightings = list(bundle.sightings.select_related("release__project").prefetch_related("findings"))
-    today = states_today({sighting.pk for sighting in sightings})
     return BundleDetailOut(
         sha256=bundle.sha256,
         received_at=bundle.received_at,
         raw=raw_address(bundle.sha256),
-        sightings=[
-            SightingOut(
-                project=sighting.release.project.name,
-                tag=sighting.release.tag,
-                role=sighting.role,
-                source=sighting.source,
-                seen_at=sighting.seen_at,
-                state_today=today[sighting.pk].value,
-                findings=[finding_out(finding) for finding in sighting.findings.all()],
-            )
-            for sighting in sightings
-        ],
+        sightings=[_seen(entry) for entry in judged_today(bundle.sightings.all())],
+    )
+
+
+def _seen(entry: JudgedBundle) -> SightingOut:
+    sighting = entry.sighting
+    return SightingOut(
+        project=sighting.release.project.name,
+        tag=sighting.release.tag,
+        role=sighting.role,
+        source=sighting.source,
+        seen_at=sighting.seen_at,
+        state_today=entry.state.value,
+        findings=[finding_out(finding) for finding in sighting.findings.all()],
     )
 
 

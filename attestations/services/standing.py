@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 
 from attestations.domain.findings import component_state
 from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
@@ -124,18 +124,19 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
     }
 
 
-def states_today(sightings: Collection[int]) -> dict[int, AttestationState]:
-    """What bundles count for under today's policies, roots and files, by the sighting's primary key.
+def judged_today(sightings: QuerySet[Sighting]) -> list[JudgedBundle]:
+    """What bundles count for under today's policies, roots and files, in the order of the query.
 
-    A stored finding says what was found once; in a constant number of queries this says what is left of it.
+    A stored finding says what was found once; in a constant number of queries this says what is left of it. Each
+    sighting comes with bundle, release, project and findings.
     """
     rows = list(
-        Sighting.objects.filter(pk__in=sightings)
-        .select_related("release__project")
+        sightings.select_related("bundle", "release__project")
+        .defer("bundle__content")
         .prefetch_related("release__components", _findings_in_order())
     )
     judges = judges_of({row.release.project_id for row in rows}) if rows else {}
-    return {row.pk: _judged(row, row.release, judges[row.release.project_id]).state for row in rows}
+    return [_judged(row, row.release, judges[row.release.project_id]) for row in rows]
 
 
 def _findings_in_order() -> Prefetch[str, Any, str]:
