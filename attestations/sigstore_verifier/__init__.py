@@ -6,6 +6,7 @@ from attestations.sigstore_verifier.trust_root import (
     MAX_TRUST_ROOT_BYTES,
     MalformedTrustRoot,
     TrustRoot,
+    is_one_a_line,
     read_trust_roots,
 )
 from attestations.sigstore_verifier.verifier import BundleVerifier, MalformedKey, TrustedKey, read_public_key
@@ -19,6 +20,7 @@ __all__ = [
     "MalformedTrustRoot",
     "TrustRoot",
     "TrustedKey",
+    "is_one_a_line",
     "read_public_key",
     "read_trust_roots",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -131,9 +132,14 @@ class TrustRoot:
         return tuple(found)
 
 
+def is_one_a_line(lines: Sequence[bytes]) -> bool:
+    """Whether each line of a file looks like a whole root, not like a part of one that is spread over many."""
+    return bool(lines) and all(line.startswith(b"{") and line.rstrip().endswith(b"}") for line in lines)
+
+
 def read_trust_roots(name: str, data: bytes) -> list[TrustRoot]:
     """One root, or one on each line as `gh attestation trusted-root` prints them; those are numbered from 1."""
     lines = [line for line in data.splitlines() if line.strip()]
-    if len(lines) > 1 and all(line.startswith(b"{") and line.rstrip().endswith(b"}") for line in lines):
+    if len(lines) > 1 and is_one_a_line(lines):
         return [TrustRoot.read(f"{name}:{number}", line) for number, line in enumerate(lines, start=1)]
     return [TrustRoot.read(name, data)]

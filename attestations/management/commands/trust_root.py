@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from attestations.domain.statement import printable
 from attestations.services import trust_roots, verification
-from attestations.sigstore_verifier import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot
+from attestations.sigstore_verifier import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot, is_one_a_line
 from builds.domain.errors import PortalError
 
 
@@ -83,7 +83,7 @@ def _chosen(content: bytes, line: int | None, where: str) -> bytes:
     if line is None:
         return content
     lines = content.splitlines()
-    if not lines or not all(text.startswith(b"{") and text.rstrip().endswith(b"}") for text in lines):
+    if not is_one_a_line(lines):
         raise MalformedTrustRoot("the file does not hold one root a line: leave --line out", where=where)
     if not 1 <= line <= len(lines):
         raise MalformedTrustRoot(f"the file has {len(lines)} lines: there is no line {line}", where=where)
