@@ -41,6 +41,7 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
     Where somebody else signed it, only those that ask for what is wrong: none asks for a repository's number.
     """
     files = {component.role: component for component in release.components.all()}
+    publisher = _publisher_of(release, standing)
     found = []
     for entry in standing.components:
         bundle = deciding(entry.state, entry.bundles)
@@ -52,7 +53,7 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
         wrong = entry.state is AttestationState.WRONG_IDENTITY
         if wrong:
             passing = {check.lower() for check in checks}  # GitHub does not tell upper from lower case
-            asked = _checks(finding, _expected(release, finding), target)
+            asked = _checks(finding, _expected(publisher, release, finding), target)
             checks = [check for check in asked if check.lower() not in passing]
         if checks:
             downloads = _downloads(bundle.sighting.bundle.sha256, finding, target, portal)
@@ -67,9 +68,15 @@ def _as_found(finding: FindingRecord) -> _Expected:
     return _Expected(finding.repository, finding.signer, finding.commit, finding.issuer)
 
 
-def _expected(release: Release, finding: FindingRecord) -> _Expected:
+def _publisher_of(release: Release, standing: ReleaseStanding) -> ExpectedPublisher:
+    """The project's; one that expects nobody where there is none, or where no component asks for it."""
+    wrong = any(entry.state is AttestationState.WRONG_IDENTITY for entry in standing.components)
+    stored = ExpectedPublisher.objects.filter(project=release.project_id).first() if wrong else None
+    return stored or ExpectedPublisher()
+
+
+def _expected(publisher: ExpectedPublisher, release: Release, finding: FindingRecord) -> _Expected:
     """The project's publisher, at the ref that the stranger's workflow ran from."""
-    publisher = ExpectedPublisher.objects.filter(project=release.project_id).first() or ExpectedPublisher()
     ref = finding.signer.partition("@")[2]
     workflow = publisher.build_signer or f"{publisher.repository}/{publisher.workflow}"
     signer = publisher.san or f"{workflow.partition('@')[0]}@{ref}"
