@@ -33,13 +33,14 @@ def releases(request: HttpRequest) -> HttpResponse:
 @require_GET
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     found = _release(project, tag)
-    view, attested = standing.judged_view(found)
+    roots = trust_roots.known()
+    view, attested = standing.judged_view(found, roots)
     context = {
         "view": view,
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
-        "trust_roots": trust_roots.sentences(),
-        "logs": trust_roots.log_names(),
+        "trust_roots": trust_roots.sentences(roots),
+        "logs": trust_roots.log_names(roots),
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),
     }
     return render(request, "builds/release.html", context)

@@ -11,6 +11,7 @@ from attestations.domain.findings import Artifact
 from attestations.domain.policy import PublisherPolicy
 from attestations.models import ExpectedPublisher
 from attestations.services import trust_roots
+from attestations.services.trust_roots import KnownTrustRoot
 from attestations.sigstore_verifier import VERIFIER, BundleVerifier, TrustedKey, read_public_key
 from builds.domain.errors import PortalError
 
@@ -34,14 +35,17 @@ class Judge:
         return hashlib.sha256(repr((self.inputs, commit, digests)).encode()).hexdigest()
 
 
-def judges_of(projects: Collection[int]) -> dict[int, Judge | PortalError]:
+def judges_of(
+    projects: Collection[int], roots: Mapping[str, KnownTrustRoot] | None = None
+) -> dict[int, Judge | PortalError]:
     """The judge of each project by its primary key, in a constant number of queries.
 
+    ``roots`` are all that are known, from a caller that has asked for them already.
     Without an expected publisher the policy names nobody, and so verifies nothing. A project whose trust root nobody
     added, or whose key cannot be read, has that error instead of a judge.
     """
     publishers = {entry.project_id: entry for entry in ExpectedPublisher.objects.filter(project__in=projects)}
-    known = trust_roots.known()
+    known = trust_roots.known() if roots is None else roots
     judges: dict[int, Judge | PortalError] = {}
     for project in projects:
         try:
@@ -51,7 +55,7 @@ def judges_of(projects: Collection[int]) -> dict[int, Judge | PortalError]:
     return judges
 
 
-def _judge(publisher: ExpectedPublisher, known: Mapping[str, trust_roots.KnownTrustRoot]) -> Judge:
+def _judge(publisher: ExpectedPublisher, known: Mapping[str, KnownTrustRoot]) -> Judge:
     roots = trust_roots.named(publisher.trust_roots, known)
     keys = public_keys(publisher)
     policy = policy_of(publisher, keys)

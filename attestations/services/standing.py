@@ -14,6 +14,7 @@ from attestations.domain.findings import component_state
 from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
 from attestations.models import FindingRecord, Inquiry, Sighting
 from attestations.services.publishers import Judge, judges_of
+from attestations.services.trust_roots import KnownTrustRoot
 from attestations.services.verification import artifact_of
 from attestations.services.watching import Watch, watches
 from builds.domain.errors import PortalError
@@ -97,10 +98,12 @@ class ReleaseStanding:
         return PublisherEvidence(self.by_role, self.watch.stale if self.watch is not None else "")
 
 
-def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
+def standings_of(
+    releases: Sequence[Release], roots: Mapping[str, KnownTrustRoot] | None = None
+) -> dict[int, ReleaseStanding]:
     """The standing of each release by its primary key, in a constant number of queries.
 
-    The releases must come with their components.
+    The releases must come with their components; ``roots`` as for ``judges_of``.
     """
     rows = list(
         Sighting.objects.filter(release__in=releases)
@@ -108,7 +111,7 @@ def standings_of(releases: Sequence[Release]) -> dict[int, ReleaseStanding]:
         .defer("bundle__content")
         .prefetch_related(_findings_in_order())
     )
-    judges = judges_of({release.project_id for release in releases}) if rows else {}
+    judges = judges_of({release.project_id for release in releases}, roots) if rows else {}
     known = {release.pk: release for release in releases}
     sightings = defaultdict(list)
     for sighting in rows:
@@ -148,9 +151,11 @@ def publishers_of(releases: Sequence[Release]) -> dict[int, PublisherEvidence]:
     return {key: standing.evidence for key, standing in standings_of(releases).items()}
 
 
-def judged_view(release: Release) -> tuple[ReleaseView, ReleaseStanding]:
+def judged_view(
+    release: Release, roots: Mapping[str, KnownTrustRoot] | None = None
+) -> tuple[ReleaseView, ReleaseStanding]:
     """A release's view with its attestations judged, from a release loaded ``with_evidence``."""
-    standing = standings_of([release])[release.pk]
+    standing = standings_of([release], roots)[release.pk]
     return view_of(release, standing.evidence), standing
 
 

@@ -104,10 +104,10 @@ def known() -> dict[str, KnownTrustRoot]:
     return found
 
 
-def sentences() -> dict[str, str]:
+def sentences(roots: Mapping[str, KnownTrustRoot]) -> dict[str, str]:
     """For pages: where each root came from and when that was last confirmed."""
     found = {}
-    for name, entry in known().items():
+    for name, entry in roots.items():
         confirmed = f"{entry.refreshed_at:%Y-%m-%d %H:%M} UTC" if entry.refreshed_at is not None else "never"
         failed = f"; the last refresh failed: {entry.problem['what']}" if entry.problem is not None else ""
         local = "; a local demo trust root, which vouches for nothing else" if entry.root.is_local else ""
@@ -115,9 +115,9 @@ def sentences() -> dict[str, str]:
     return found
 
 
-def log_names() -> dict[str, str]:
-    """For pages: the address of every log that a known root names, by its id."""
-    return {log_id: address for entry in known().values() for log_id, address in entry.root.logs.items()}
+def log_names(roots: Mapping[str, KnownTrustRoot]) -> dict[str, str]:
+    """For pages: the address of every log that one of ``roots`` names, by its id."""
+    return {log_id: address for entry in roots.values() for log_id, address in entry.root.logs.items()}
 
 
 def named(names: Iterable[str], roots: Mapping[str, KnownTrustRoot]) -> list[TrustRoot]:

@@ -379,10 +379,10 @@ def test_a_trust_root_is_never_replaced_by_accident_and_the_vendored_one_can_be_
         call_command("trust_root", "add", "public-good", str(path))
     assert trust_roots.known()["public-good"].root.ref == vendored
     call_command("trust_root", "add", "public-good", str(path), "--replace")
-    assert "a local demo trust root" in trust_roots.sentences()["public-good"]
+    assert "a local demo trust root" in trust_roots.sentences(trust_roots.known())["public-good"]
     call_command("trust_root", "remove", "public-good")
     assert trust_roots.known()["public-good"].root.ref == vendored
-    assert "local demo" not in trust_roots.sentences()["public-good"]
+    assert "local demo" not in trust_roots.sentences(trust_roots.known())["public-good"]
     with pytest.raises(CommandError, match="unknown-trust-root"):
         call_command("trust_root", "remove", "public-good")
 

@@ -243,4 +243,4 @@ def test_a_trust_root_that_was_replaced_by_hand_is_not_shown_as_confirmed_by_tuf
     trust_roots.add(ROOT_NAME, TrustDomain().trusted_root(), "minted for a test")
     TrustRootRecord.objects.update(refreshed_at=datetime(2026, 1, 1, tzinfo=UTC))
     trust_roots.add(ROOT_NAME, TrustDomain().trusted_root(), "somebody's file", replace=True)
-    assert "last confirmed by TUF: never" in trust_roots.sentences()[ROOT_NAME]
+    assert "last confirmed by TUF: never" in trust_roots.sentences(trust_roots.known())[ROOT_NAME]
