@@ -1,4 +1,4 @@
-"""Finds and registers projects for commands."""
+"""Finds and registers projects, and finds their releases, for commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.core.exceptions import ValidationError
 
 from builds.domain.errors import MalformedInput, PortalError
-from builds.models import Project
+from builds.models import Project, Release
 
 
 class ProjectNotNamed(PortalError):
@@ -15,6 +15,13 @@ class ProjectNotNamed(PortalError):
 
     code: ClassVar[str] = "project-not-named"
     default_todo: ClassVar[str] = "Name the project with --project, and --source ADDRESS if it is new."
+
+
+class ReleaseNotNamed(PortalError):
+    """Which release is meant does not follow from what was given."""
+
+    code: ClassVar[str] = "release-not-named"
+    default_todo: ClassVar[str] = "Give the tag of an imported release, and --project where several projects have it."
 
 
 class UnusableRecipe(MalformedInput):
@@ -37,6 +44,17 @@ def find_project(name: str | None, source: str | None) -> Project:
     found = list(projects[:2])
     if len(found) != 1:
         raise ProjectNotNamed("no project, or more than one, fits", where="project")
+    return found[0]
+
+
+def find_release(tag: str, project: str | None) -> Release:
+    """The one release of this tag, in the named project or in any; ``ReleaseNotNamed`` otherwise."""
+    releases = Release.objects.filter(tag=tag)
+    if project:
+        releases = releases.filter(project__name=project)
+    found = list(releases[:2])
+    if len(found) != 1:
+        raise ReleaseNotNamed("several projects have this tag" if found else "no such release", where=tag or "tag")
     return found[0]
 
 

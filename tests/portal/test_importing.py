@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from django.test import Client
 from builds.models import Project, Release
 from builds.services.evidence import view_of
 from builds.services.importing import ReleaseChanged, ReleaseMisnamed, import_release
+from builds.services.projects import ReleaseNotNamed, find_release
 from tests.domain.test_manifest import document, measurement
+from tests.portal.conftest import COMMIT
 
 pytestmark = pytest.mark.django_db
 
@@ -119,3 +122,21 @@ def test_a_change_denies_until_it_is_explained_and_another_one_denies_again(
     with pytest.raises(ReleaseChanged):
         import_release(project, tmp_path)
     assert said().startswith("Changed since it was first seen")
+
+
+def test_a_release_is_found_by_its_tag_and_by_its_project_where_several_have_that_tag(
+    make_release: Callable[..., Release],
+) -> None:
+    first = make_release("v1")
+    other = Project.objects.create(name="other", source_url="file:///elsewhere")
+    assert find_release("v1", None) == first
+    second = Release.objects.create(
+        project=other, tag="v1", commit=COMMIT, source_date_epoch=1, manifest=b"{}", manifest_sha256="e" * 64
+    )
+    assert find_release("v1", "other") == second
+    for tag, project in (("v1", None), ("v2", None), ("", None), ("v1", "third")):
+        with pytest.raises(ReleaseNotNamed):
+            find_release(tag, project)
+    for command in (("explain_changes", "v1", "--reason", "x", "--by", "Ada"), ("rebuild", "v1"), ("rebuild",)):
+        with pytest.raises(CommandError, match="release-not-named"):
+            call_command(*command)

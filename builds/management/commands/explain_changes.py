@@ -8,8 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from builds.domain.errors import PortalError
-from builds.models import Release
-from builds.services.projects import find_project
+from builds.services.projects import find_release
 from builds.services.release_events import explain_changes
 
 
@@ -18,16 +17,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("tag")
-        parser.add_argument("--project", help="its name; needed when there is more than one project")
+        parser.add_argument("--project", help="needed when several projects have this tag")
         parser.add_argument("--reason", required=True, help="why the change is harmless; public")
         parser.add_argument("--by", required=True, help="who says so; public")
 
     def handle(self, *_: object, **options: Any) -> None:
         try:
-            project = find_project(options["project"], None)
-            release = Release.objects.filter(project=project, tag=options["tag"]).first()
-            if release is None:
-                raise CommandError(f"{project.name} has no release {options['tag']}")
+            release = find_release(options["tag"], options["project"])
             changes = explain_changes(release, options["reason"], options["by"])
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error

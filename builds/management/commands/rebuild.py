@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from builds import tasks
 from builds.domain.errors import PortalError
-from builds.models import Rebuild, Release
+from builds.models import Rebuild
 from builds.services import queueing, rebuilding, running
 from builds.services.evidence import outcome_of
+from builds.services.projects import find_release
 
 
 class Command(BaseCommand):
@@ -32,14 +33,9 @@ class Command(BaseCommand):
                 raise CommandError("no such rebuild")
             self.stdout.write(f"{rebuild.pk} {rebuilding.request_cancel(rebuild)}")
             return
-        releases = Release.objects.filter(tag=options["tag"])
-        if options["project"]:
-            releases = releases.filter(project__name=options["project"])
-        found = list(releases[:2])
-        if len(found) != 1:
-            raise CommandError("no such release" if not found else "several projects have this tag: use --project")
         try:
-            rebuild = queueing.request_rebuild(found[0], running.local_rebuilder())
+            release = find_release(options["tag"] or "", options["project"])
+            rebuild = queueing.request_rebuild(release, running.local_rebuilder())
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
         if not tasks.hint(rebuild.pk):
