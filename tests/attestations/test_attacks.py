@@ -27,7 +27,7 @@ from builds.domain.evidence import AttestationState
 from tee_portal.env import BASE_DIR
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
 from tests.attestations.test_policy import open_clauses, signer
-from tests.attestations.test_verifier import changed, entry_of, failed_steps, key_signed, public_pem, statement_bytes
+from tests.support.bundles import changed, entry_of, failed_steps, key_signed, public_pem, statement_bytes
 
 SUBJECT = {"katana": FILE_DIGEST}
 STRANGER = replace(

@@ -14,42 +14,24 @@ from typing import Any
 
 import pytest
 import sigstore
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import AnyOf
 
-from attestations.domain.findings import CheckState, Step, Verification, judge_bundle
-from attestations.domain.identity import KeyIdentity, SignerIdentity
+from attestations.domain.findings import Step, judge_bundle
+from attestations.domain.identity import SignerIdentity
 from attestations.domain.policy import PublisherPolicy
 from attestations.local_sigstore import Logging, TrustDomain
-from attestations.sigstore_verifier import BundleVerifier, TrustRoot, read_public_key
+from attestations.sigstore_verifier import BundleVerifier, TrustRoot
 from attestations.sigstore_verifier.additions import WRITTEN_FOR, AnyEntry
 from builds.domain.digest import Digest
 from builds.domain.evidence import AttestationState
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
+from tests.support.bundles import changed, entry_of, failed_steps
 
 BUNDLE_V01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
+
 BUNDLE_V02 = "application/vnd.dev.sigstore.bundle+json;version=0.2"
-BUNDLE_V03 = "application/vnd.dev.sigstore.bundle.v0.3+json"
-
-
-def changed(bundle: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    document = json.loads(bundle)
-    change(document)
-    return json.dumps(document).encode()
-
-
-def entry_of(document: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = document["verificationMaterial"]["tlogEntries"][0]
-    return entry
-
-
-def failed_steps(verification: Verification) -> set[Step]:
-    return {check.step for check in verification.checks if check.state is CheckState.FAILED}
 
 
 def test_the_additions_are_for_the_installed_sigstore() -> None:
@@ -340,79 +322,6 @@ def test_an_incomplete_policy_verifies_nothing(verifier: BundleVerifier, bundle:
     finding = judge_bundle(verifier.verify(bundle), ARTIFACT, PublisherPolicy(commit=COMMIT))
     assert finding.state is AttestationState.UNCHECKED
     assert "which repository and workflow" in finding.reason
-
-
-KEYS = {
-    "p256": ec.generate_private_key(ec.SECP256R1()),
-    "p384": ec.generate_private_key(ec.SECP384R1()),
-    "ed25519": ed25519.Ed25519PrivateKey.generate(),
-    "rsa": rsa.generate_private_key(65537, 2048),
-}
-
-
-def key_signed(name: str, payload: bytes) -> bytes:
-    """A bundle by a plain key, as cosign writes it with --key and without a log."""
-    payload_type = "application/vnd.in-toto+json"
-    pae = f"DSSEv1 {len(payload_type)} {payload_type} {len(payload)} ".encode() + payload
-    key = KEYS[name]
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        signature = key.sign(pae)
-    elif isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(pae, PKCS1v15(), SHA256())
-    else:
-        signature = key.sign(pae, ec.ECDSA(SHA256() if name == "p256" else SHA384()))
-    envelope = {
-        "payload": base64.b64encode(payload).decode(),
-        "payloadType": payload_type,
-        "signatures": [{"sig": base64.b64encode(signature).decode()}],
-    }
-    material = {"publicKey": {"hint": "our key"}}
-    return json.dumps({"mediaType": BUNDLE_V03, "verificationMaterial": material, "dsseEnvelope": envelope}).encode()
-
-
-def public_pem(name: str) -> bytes:
-    return KEYS[name].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def statement_bytes(bundle: bytes) -> bytes:
-    return base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"])
-
-
-@pytest.mark.parametrize("name", list(KEYS))
-def test_plain_keys_verify_when_named_and_only_then(name: str, verifier: BundleVerifier, bundle: bytes) -> None:
-    signed = key_signed(name, statement_bytes(bundle))
-    trusted = read_public_key(public_pem(name))
-    found = BundleVerifier([], [trusted]).verify(signed)
-    assert found.state is AttestationState.VERIFIED, found.reason
-    assert found.signer == KeyIdentity(trusted.fingerprint, "our key")
-    named = replace(POLICY, keys=(trusted.fingerprint,))
-    assert judge_bundle(found, ARTIFACT, named).state is AttestationState.VERIFIED
-    assert judge_bundle(found, ARTIFACT, POLICY).state is AttestationState.WRONG_IDENTITY
-    assert verifier.verify(signed).state is AttestationState.REJECTED
-    others = [read_public_key(public_pem(other)) for other in KEYS if other != name]
-    assert BundleVerifier([], others).verify(signed).state is AttestationState.REJECTED
-
-
-def test_a_key_signed_bundle_with_a_log_entry_needs_a_root_that_knows_the_log(
-    domain: TrustDomain, bundle: bytes
-) -> None:
-    document = json.loads(key_signed("p256", statement_bytes(bundle)))
-    payload_hash = hashlib.sha256(statement_bytes(bundle)).hexdigest()
-    signature = document["dsseEnvelope"]["signatures"][0]["sig"]
-    spec = {
-        "payloadHash": {"algorithm": "sha256", "value": payload_hash},
-        "signatures": [{"signature": signature, "verifier": base64.b64encode(public_pem("p256")).decode()}],
-    }
-    body = json.dumps({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec}).encode()
-    document["verificationMaterial"]["tlogEntries"] = [domain.log.append(body, ("dsse", "0.0.1"), domain.now)]
-    data = json.dumps(document).encode()
-    key = read_public_key(public_pem("p256"))
-    with_root = BundleVerifier([TrustRoot.read("local", domain.trusted_root())], [key]).verify(data)
-    assert with_root.state is AttestationState.VERIFIED, with_root.reason
-    assert with_root.signed_at == domain.now
-    stranger = TrustRoot.read("stranger", TrustDomain("stranger").trusted_root())
-    assert BundleVerifier([stranger], [key]).verify(data).state is AttestationState.REJECTED
-    assert BundleVerifier([], [key]).verify(data).state is AttestationState.REJECTED
 
 
 def test_what_a_promise_signs_is_what_sigstore_would_have_it_sign(domain: TrustDomain, bundle: bytes) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attestations.local_sigstore import TrustDomain
+from attestations.models import ExpectedPublisher
+from attestations.services import trust_roots
+from builds.demo.github_server import GitHubServer, PublishedRelease, RepositoryDescription
 from builds.domain.dsse import IN_TOTO_PAYLOAD
 from builds.domain.materials import lock_digest
 from builds.domain.roles import BootMode, Role
@@ -15,6 +20,7 @@ from builds.models import Component, LaunchConfiguration, Measurement, Project, 
 from builds.services import submitting
 from builds.services.projects import keep_recipe
 from builds.services.release_events import CONTRADICTION
+from tests.support.forge import REPOSITORY, Forge
 from tests.support.operators import (
     MATERIAL,
     MEASUREMENT,
@@ -30,6 +36,7 @@ from tests.support.vm_release import TAG, VmRelease
 from tests.support.vm_world import EXAMPLE, World, expected
 
 COMMIT = "c" * 40
+ROOT_NAME = "local-demo-trust-root"
 
 
 @pytest.fixture
@@ -114,3 +121,38 @@ def world(db: None, tmp_path: Path, firmware: Path) -> World:
     keep_recipe(project, EXAMPLE.read_text(), "Ada")
     release = VmRelease(firmware=firmware.read_bytes(), measurement=expected(firmware, tmp_path))
     return World(tmp_path, repository, project, release)
+
+
+@pytest.fixture(scope="session")
+def domain() -> TrustDomain:
+    return TrustDomain()
+
+
+@pytest.fixture
+def publisher(make_release: Callable[..., Release], domain: TrustDomain) -> ExpectedPublisher:
+    trust_roots.add(ROOT_NAME, domain.trusted_root(), "minted for a test")
+    return ExpectedPublisher.objects.create(
+        project=make_release("v0").project,
+        repository="https://github.com/example/enclave",
+        workflow=".github/workflows/release-tee.yml",
+        trust_roots=[ROOT_NAME],
+    )
+
+
+@pytest.fixture
+def release(publisher: ExpectedPublisher, make_release: Callable[..., Release]) -> Release:
+    return make_release("v1.0.0")
+
+
+@pytest.fixture
+def forge(tmp_path: Path, firmware: Path) -> Iterator[Forge]:
+    repository = make_bare_repository(tmp_path / "source", TAG)
+    measured = expected(firmware, tmp_path)
+    directory = VmRelease(firmware=firmware.read_bytes(), measurement=measured).write(tmp_path / "published")
+    commit = repository.commit
+    published = PublishedRelease(
+        TAG, commit, datetime(2026, 3, 4, tzinfo=UTC), {path.name: path for path in directory.iterdir()}, annotated=True
+    )
+    description = RepositoryDescription(REPOSITORY, 100001, 200002, [published])
+    with GitHubServer(description) as server:
+        yield Forge(server, repository.url, commit, directory)
