@@ -46,6 +46,6 @@ def sweep() -> None:
     reaping.reap()
     queueing.open_missing_places()
     queueing.open_due_rechecks(timezone.now())
-    if settings.ENVIRONMENT.local_rebuilds:
-        for rebuild_id in queueing.waiting_ids(running.local_rebuilder()):
-            hint(rebuild_id)
+    only_wanted = not settings.ENVIRONMENT.local_rebuilds
+    for rebuild_id in queueing.waiting_ids(running.local_rebuilder(), only_wanted=only_wanted):
+        hint(rebuild_id)

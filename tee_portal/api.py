@@ -9,8 +9,14 @@ from django.views.defaults import page_not_found
 from ninja import NinjaAPI
 
 from attestations.api import router as attestations_router
+from builds.agent_api import router as agent_router
 from builds.api import router
-from builds.domain.errors import PortalError
+from builds.domain.errors import LimitExceeded, PortalError
+from builds.pipeline.signing import SignatureMismatch
+from builds.services.enrolling import KeyTaken, OperatorTaken
+from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
+from builds.services.rebuilding import ClaimGone
+from builds.services.submitting import ClaimOfAnother, InvocationReused, UnknownRelease
 
 
 class NoSuchThing(PortalError):
@@ -22,6 +28,22 @@ class NoSuchThing(PortalError):
     )
 
 
+_STATUSES: dict[type[PortalError], int] = {
+    ClaimGone: 410,
+    LimitExceeded: 413,
+    UnknownRelease: 404,
+    UnknownKey: 403,
+    SignatureMismatch: 403,
+    KeyExpired: 403,
+    KeyRevoked: 403,
+    KeyPending: 403,
+    ClaimOfAnother: 403,
+    KeyTaken: 409,
+    OperatorTaken: 409,
+    InvocationReused: 409,
+}
+
+
 api = NinjaAPI(
     title="TEE Portal",
     version="1",
@@ -29,13 +51,15 @@ api = NinjaAPI(
     docs_url=None,
     description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token.",
 )
+api.add_router("", agent_router)
 api.add_router("", router)
 api.add_router("", attestations_router)
 
 
 @api.exception_handler(PortalError)
 def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
-    return api.create_response(request, error.as_dict(), status=400)
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
+    return api.create_response(request, error.as_dict(), status=status)
 
 
 @api.exception_handler(Http404)

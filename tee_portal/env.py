@@ -51,6 +51,10 @@ class Environment(BaseSettings):
     """Whether the portal's own worker takes places that are open to anybody."""
     recheck_days: int = Field(default=90, ge=0)
     """A release whose newest rebuild is older is rebuilt again; 0 asks for no such rebuild."""
+    public_host: str | None = None
+    """Host and port under which the public knows this portal, if a proxy changes them; requests are signed for it."""
+    claim_retry_seconds: int = Field(default=10, ge=1)
+    """When a rebuilder that got no work should ask again."""
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)

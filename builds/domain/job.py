@@ -118,9 +118,11 @@ class ClaimedJob(CamelCase):
     heartbeat_seconds: Annotated[float, Field(gt=0)]
 
 
-def parse_as[Document: Frozen](kind: type[Document], data: bytes, *, where: str) -> Document:
-    """Read a portal's answer; ``MalformedJob`` names the first thing that is wrong."""
-    load_object(data, max_bytes=MAX_JOB_BYTES, where=where, error_type=MalformedJob)
+def parse_as[Document: Frozen](
+    kind: type[Document], data: bytes, *, where: str, max_bytes: int = MAX_JOB_BYTES
+) -> Document:
+    """Read a document of this protocol; ``MalformedJob`` names the first thing that is wrong."""
+    load_object(data, max_bytes=max_bytes, where=where, error_type=MalformedJob)
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

@@ -69,10 +69,15 @@ class Affiliation(models.Model):
 class Rebuilder(models.Model):
     """A machine, or the program on it, that rebuilds for an operator."""
 
-    name = models.SlugField(max_length=80, unique=True)
+    name = models.SlugField(max_length=80)
     operator = models.ForeignKey(Operator, models.PROTECT, related_name="rebuilders")
     is_local = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["operator", "name"], name="rebuilder_once_per_operator"),
+        ]
 
     def __str__(self) -> str:
         return self.name

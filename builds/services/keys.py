@@ -51,9 +51,11 @@ def signing_key(envelope: Envelope) -> RebuilderKey:
     A pending key is returned too: what it signs is kept and does not count. Raises ``UnknownKey``,
     ``SignatureMismatch``, ``KeyExpired`` and ``KeyRevoked``.
     """
-    key = _named_key(envelope.payload)
+    key = key_named(_name_in(envelope.payload))
+    if key is None:
+        raise UnknownKey("the signed bytes name no key that is enrolled here", where="signer")
     read_public_key(key.pem).verify(envelope)
-    _check_period(key, timezone.now())
+    check_period(key, timezone.now())
     return key
 
 
@@ -63,7 +65,8 @@ def require_accepted(key: RebuilderKey) -> None:
         raise KeyPending("the key is pending", where=str(key))
 
 
-def _check_period(key: RebuilderKey, now: datetime) -> None:
+def check_period(key: RebuilderKey, now: datetime) -> None:
+    """Return for a key that may sign now; ``KeyRevoked`` or ``KeyExpired`` otherwise."""
     if key.revoked_at is not None and key.revoked_at <= now:
         raise KeyRevoked(
             f"the key was revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC: {key.revocation_reason}", where=str(key)
@@ -73,13 +76,9 @@ def _check_period(key: RebuilderKey, now: datetime) -> None:
         raise KeyExpired(f"the key may sign from {key.not_before:%Y-%m-%d %H:%M}{until} UTC", where=str(key))
 
 
-def _named_key(payload: bytes) -> RebuilderKey:
-    """The key that the payload names; only a pointer, which the signature then confirms or refutes."""
-    fingerprint = _fingerprint(_name_in(payload))
-    found = RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=fingerprint).first()
-    if found is None:
-        raise UnknownKey("the signed bytes name no key that is enrolled here", where="builder id")
-    return found
+def key_named(name: object) -> RebuilderKey | None:
+    """The enrolled key of this name; only a pointer, which a signature then confirms or refutes."""
+    return RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=_fingerprint(name)).first()
 
 
 def _name_in(payload: bytes) -> object:

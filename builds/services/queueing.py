@@ -174,7 +174,9 @@ def open_again(ended: Rebuild, now: datetime, *, delay: timedelta = timedelta(0)
     )
 
 
-def waiting_ids(rebuilder: Rebuilder, limit: int = 100) -> list[uuid.UUID]:
-    """Places that this rebuilder may claim now, in the order of the queue."""
+def waiting_ids(rebuilder: Rebuilder, *, only_wanted: bool = False, limit: int = 100) -> list[uuid.UUID]:
+    """Places that this rebuilder may claim now, in the order of the queue; or only those wanted from it."""
     found = Rebuild.objects.claimable(rebuilder, timezone.now())
+    if only_wanted:
+        found = found.filter(wanted_from=rebuilder)
     return list(found.values_list("pk", flat=True)[:limit])

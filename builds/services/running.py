@@ -46,9 +46,7 @@ def local_rebuilder() -> Rebuilder:
             "accepted_by": "this portal",
         },
     )
-    rebuilder, _ = Rebuilder.objects.get_or_create(
-        name=LOCAL_REBUILDER, defaults={"operator": operator, "is_local": True}
-    )
+    rebuilder, _ = Rebuilder.objects.get_or_create(name=LOCAL_REBUILDER, operator=operator, defaults={"is_local": True})
     public = local_signer().public
     RebuilderKey.objects.get_or_create(
         fingerprint=public.fingerprint,

@@ -26,7 +26,12 @@ SLOW = DOCKERFILE.replace("RUN mkdir", "RUN echo marker && sleep 5 && mkdir")
 @pytest.fixture
 def portal(engine: DockerEngine) -> Iterator[Portal]:
     with tempfile.TemporaryDirectory(prefix="portal-") as directory:
-        quick = {"TEE_PORTAL_LEASE_SECONDS": "4", "TEE_PORTAL_SWEEP_SECONDS": "1"}
+        quick = {
+            "TEE_PORTAL_LEASE_SECONDS": "4",
+            "TEE_PORTAL_SWEEP_SECONDS": "1",
+            # Only what is asked for is run, so that each test says which rebuilds there are.
+            "TEE_PORTAL_LOCAL_REBUILDS": "false",
+        }
         running = Portal(Path(directory), settings.DOCKER_HOST, settings.MATERIAL_STORE, quick)
         running.manage("migrate", "--verbosity", "0")
         with running.web():
@@ -129,8 +134,9 @@ def test_an_engine_that_is_away_fails_the_rebuild_by_name_and_touches_nothing_el
     with portal.redis(), portal.worker():
         message = portal.manage("rebuild", "v1", "--wait", ok=False)
     assert "engine-unreachable" in message
-    (rebuild,) = portal.rebuilds("v1")
+    rebuild, *again = portal.rebuilds("v1")
     assert rebuild["failure"]["code"] == "engine-unreachable"
+    assert {entry["state"] for entry in again} <= {"queued", "failed"}
     page = portal.text(f"rebuilds/{rebuild['id']}/")
     assert "Start the engine or correct DOCKER_HOST" in page
     assert portal.get("releases/small/v1")["verdict"]["outcome"] is None

@@ -47,7 +47,7 @@ def operator_named(name: str, *, accepted: bool = True, rebuilder: str | None = 
     now = timezone.now()
     known = {"accepted_at": now, "accepted_by": "Ada", "identified_by": "met in person"} if accepted else {}
     operator, _ = Operator.objects.get_or_create(slug=name, defaults={"name": name.title(), **known})
-    row, _ = Rebuilder.objects.get_or_create(name=label, defaults={"operator": operator})
+    row, _ = Rebuilder.objects.get_or_create(name=label, operator=operator)
     public = signer.public
     RebuilderKey.objects.get_or_create(
         fingerprint=public.fingerprint,

@@ -125,7 +125,7 @@ class Portal:
     def rebuilds(self, tag: str) -> list[dict[str, Any]]:
         """Rebuilds of a release, oldest first."""
         found: list[dict[str, Any]] = self.get(f"releases/small/{tag}")["rebuilds"]
-        return found[::-1]
+        return sorted(found, key=lambda rebuild: rebuild["queued_at"])
 
     def follow(self, rebuild: str, *states: str, seconds: float = 90) -> dict[str, Any]:
         """The rebuild once its state is one of ``states``."""

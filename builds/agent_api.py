@@ -1,0 +1,124 @@
+"""What rebuilders ask of the portal: enrolment, work, progress, and handing in what they signed.
+
+Requests that reserve or enrol are DSSE envelopes; those about a claimed rebuild carry the claim's token.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router
+
+from builds.agent_schemas import AnswerOut, EnrolledOut, SubmittedOut, enrolled_out, submitted_out
+from builds.domain.dsse import MAX_ENVELOPE_BYTES
+from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.job import ClaimedJob, RebuildJob, parse_as
+from builds.domain.lifecycle import RunState
+from builds.domain.progress import Answer, FailureReport, Progress
+from builds.domain.requests import MAX_REQUEST_BYTES
+from builds.models import Release
+from builds.services import claiming, enrolling, rebuilding, submitting
+from builds.services.jobs import job_of
+from builds.services.rebuilding import Claim, ClaimGone
+from builds.services.recording import record_progress
+from builds.services.release_events import evidence_changed
+
+router = Router(by_alias=True)
+MAX_PROGRESS_BYTES = 16 * 1024 * 1024
+_BEARER = "Bearer "
+
+
+@router.get("/jobs/{project}/{path:tag}", response=RebuildJob)
+def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
+    """What rebuilding a release takes, for somebody who rebuilds without claiming anything."""
+    return job_of(get_object_or_404(Release.objects.select_related("project"), project__name=project, tag=tag))
+
+
+@router.post("/claims", response={200: ClaimedJob, 204: None})
+def claim(request: HttpRequest, response: HttpResponse) -> tuple[int, ClaimedJob | None]:
+    """Reserve one job; 204 when there is none for this rebuilder now. The body is a signed claim request."""
+    claimed = claiming.claim_signed(_body(request, 2 * MAX_REQUEST_BYTES), audience(request))
+    if claimed is None:
+        response["Retry-After"] = str(settings.ENVIRONMENT.claim_retry_seconds)
+        return 204, None
+    return 200, claimed
+
+
+@router.post("/rebuilds/{uuid:rebuild_id}/progress", response=AnswerOut)
+def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> AnswerOut:
+    """Stages and log since the last time, or nothing but a sign of life; renews the lease."""
+    told = parse_as(Progress, _body(request, MAX_PROGRESS_BYTES), where="progress", max_bytes=MAX_PROGRESS_BYTES)
+    answer = record_progress(_claim(request, rebuild_id), told)
+    if answer is Answer.GONE:
+        raise ClaimGone("the claim on this rebuild is gone", where=f"rebuild {rebuild_id}")
+    return AnswerOut(answer=answer.value)
+
+
+@router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
+def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
+    """The build ended with a named error: no evidence either way."""
+    report = parse_as(FailureReport, _body(request, MAX_REQUEST_BYTES), where="failure")
+    held = _claim(request, rebuild_id)
+    rebuild = rebuilding.claimed_rebuild(held)
+    if not rebuilding.finish(held, RunState.FAILED, failure=ReportedFailure(report)):
+        raise ClaimGone("the claim on this rebuild is gone", where=f"rebuild {rebuild_id}")
+    evidence_changed(rebuild.release)
+    return 204, None
+
+
+@router.post("/rebuilds/{uuid:rebuild_id}/give-back", response={204: None})
+def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
+    """The rebuilder stops: the place is open to others at once."""
+    rebuilding.give_back(_claim(request, rebuild_id))
+    return 204, None
+
+
+@router.post("/statements", response={200: SubmittedOut, 201: SubmittedOut})
+def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> tuple[int, SubmittedOut]:
+    """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
+
+    ``rebuild`` and the claim's token are given when it was made under a claim.
+    """
+    data = _body(request, MAX_ENVELOPE_BYTES)
+    held = _claim(request, rebuild) if rebuild is not None else None
+    accepted = submitting.accept(data, held)
+    return (201 if accepted.is_new else 200), submitted_out(accepted)
+
+
+@router.post("/enrolments", response={201: EnrolledOut})
+def enrol(request: HttpRequest) -> tuple[int, EnrolledOut]:
+    """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
+    key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))
+    return 201, enrolled_out(key)
+
+
+def audience(request: HttpRequest) -> str:
+    """This portal by host and port: as it is known to the public, else as it was asked."""
+    return settings.ENVIRONMENT.public_host or request.get_host().lower()
+
+
+def _claim(request: HttpRequest, rebuild_id: uuid.UUID) -> Claim:
+    header = request.headers.get("Authorization", "")
+    if not header.startswith(_BEARER):
+        raise ClaimGone("no token of a claim was sent", where=f"rebuild {rebuild_id}")
+    return Claim(rebuild_id, header.removeprefix(_BEARER).strip())
+
+
+def _body(request: HttpRequest, most: int) -> bytes:
+    """The body, read no further than ``most`` bytes; ``LimitExceeded`` for a longer one."""
+    data = request.read(most + 1)
+    if len(data) > most:
+        raise LimitExceeded(f"the request is larger than {most} bytes", where=request.path)
+    return data
+
+
+class ReportedFailure(PortalError):
+    """A failure that a rebuilder reports; code and words are its own."""
+
+    def __init__(self, report: FailureReport) -> None:
+        super().__init__(report.what, where=report.where, todo=report.todo)
+        self.code = report.code  # type: ignore[misc] # of this instance: the class has none of its own

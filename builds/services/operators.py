@@ -1,0 +1,98 @@
+"""What administrators decide about operators, keys and results; each with a name and a reason that stay public."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.db import transaction
+from django.utils import timezone
+
+from builds.domain.errors import PortalError
+from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
+from builds.services.release_events import ReasonMissing, evidence_changed
+
+
+class NoSuchOperator(PortalError):
+    """No operator, key or result has this name."""
+
+    code: ClassVar[str] = "no-such-operator"
+    default_todo: ClassVar[str] = "List them with: manage.py operators list"
+
+
+class AlreadySetAside(PortalError):
+    """The result was set aside before; the reason stands."""
+
+    code: ClassVar[str] = "already-set-aside"
+    default_todo: ClassVar[str] = "Look at the rebuild's page for who did it, when and why."
+
+
+def find_operator(slug: str) -> Operator:
+    found = Operator.objects.filter(slug=slug).first()
+    if found is None:
+        raise NoSuchOperator(f"there is no operator {slug}", where="operators")
+    return found
+
+
+def accept_operator(operator: Operator, *, by: str, identified_by: str) -> None:
+    """Let an operator's results count, with the keys it has: ``identified_by`` says how it is known who it is."""
+    _require(by, identified_by, where=str(operator))
+    now = timezone.now()
+    with transaction.atomic():
+        Operator.objects.filter(pk=operator.pk).update(accepted_at=now, accepted_by=by, identified_by=identified_by)
+        RebuilderKey.objects.filter(rebuilder__operator=operator, accepted_at=None).update(accepted_at=now)
+        _rejudge(operator)
+
+
+def state_affiliation(operator: Operator, project: Project, *, what: str, by: str) -> None:
+    """Say that an operator is tied to a project's publisher: its results do not count there from now on."""
+    _require(by, what, where=str(operator))
+    with transaction.atomic():
+        Affiliation.objects.update_or_create(
+            operator=operator, project=project, defaults={"what": what, "stated_by": by, "stated_at": timezone.now()}
+        )
+        _rejudge(operator)
+
+
+def end_affiliation(operator: Operator, project: Project) -> None:
+    with transaction.atomic():
+        Affiliation.objects.filter(operator=operator, project=project).delete()
+        _rejudge(operator)
+
+
+def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None = None) -> RebuilderKey:
+    """Stop a key: what was received from ``since`` (now, when None) on does not count; an earlier moment stands."""
+    _require(by, reason, where=f"sha256:{fingerprint}")
+    key = RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=fingerprint).first()
+    if key is None:
+        raise NoSuchOperator(f"no key has the fingerprint sha256:{fingerprint[:64]}", where="operators")
+    moment = min(filter(None, (since or timezone.now(), key.revoked_at)))
+    with transaction.atomic():
+        RebuilderKey.objects.filter(pk=key.pk).update(
+            revoked_at=moment, revocation_reason=f"{reason.strip()} ({by.strip()})"
+        )
+        _rejudge(key.rebuilder.operator)
+    key.refresh_from_db()
+    return key
+
+
+def set_aside(rebuild: Rebuild, *, reason: str, by: str) -> ResultSetAside:
+    """Stop counting one result, for a reason that everybody can read; it stays listed."""
+    _require(by, reason, where=f"rebuild {rebuild.pk}")
+    with transaction.atomic():
+        if ResultSetAside.objects.filter(rebuild=rebuild).exists():
+            raise AlreadySetAside("the result was set aside before", where=f"rebuild {rebuild.pk}")
+        aside = ResultSetAside(rebuild=rebuild, reason=reason.strip(), by=by.strip())
+        aside.save()
+        evidence_changed(rebuild.release)
+    return aside
+
+
+def _require(by: str, reason: str, *, where: str) -> None:
+    if not by.strip() or not reason.strip():
+        raise ReasonMissing("this needs a reason and the name of who decides it", where=where)
+
+
+def _rejudge(operator: Operator) -> None:
+    """Everything that the operator rebuilt is judged anew for the record."""
+    evidence_changed(*Release.objects.filter(rebuilds__rebuilder__operator=operator).distinct().only("pk"))
