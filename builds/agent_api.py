@@ -13,7 +13,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
-from builds.agent_schemas import AnswerOut, EnrolledOut, SubmittedOut, enrolled_out, submitted_out
+from builds.agent_schemas import (
+    AnswerOut,
+    EnrolledOut,
+    ReleaseNamesOut,
+    SubmittedOut,
+    enrolled_out,
+    release_names_out,
+    submitted_out,
+)
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.job import ClaimedJob, RebuildJob, parse_as
@@ -22,7 +30,7 @@ from builds.domain.progress import Answer, FailureReport, Progress
 from builds.domain.requests import MAX_REQUEST_BYTES
 from builds.models import Release
 from builds.services import claiming, enrolling, rebuilding, submitting
-from builds.services.jobs import job_of
+from builds.services.jobs import job_of, jobs_after
 from builds.services.rebuilding import Claim, ClaimGone
 from builds.services.recording import record_progress
 from builds.services.release_events import evidence_changed
@@ -30,6 +38,17 @@ from builds.services.release_events import evidence_changed
 router = Router(by_alias=True)
 MAX_PROGRESS_BYTES = 16 * 1024 * 1024
 _BEARER = "Bearer "
+
+
+@router.get("/jobs", response=ReleaseNamesOut)
+def jobs(
+    request: HttpRequest,
+    project: Annotated[str | None, Query(max_length=80)] = None,
+    tag: Annotated[str | None, Query(max_length=200)] = None,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> ReleaseNamesOut:
+    """Releases that can be rebuilt, in the order of their import; ``next`` is ``after`` of the next page or null."""
+    return release_names_out(jobs_after(after, project=project, tag=tag))
 
 
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)

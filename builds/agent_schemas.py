@@ -10,6 +10,7 @@ from builds.models import RebuilderKey
 from builds.services.consensus import not_counted
 from builds.services.enrolling import trial_release
 from builds.services.evidence import outcome_of
+from builds.services.jobs import JobPage
 from builds.services.keys import name_of
 from builds.services.submitting import Accepted
 
@@ -20,9 +21,14 @@ class AnswerOut(Schema):
     answer: str
 
 
-class TrialOut(Schema):
+class ReleaseNameOut(Schema):
     project: str
     tag: str
+
+
+class ReleaseNamesOut(Schema):
+    releases: list[ReleaseNameOut]
+    next: int | None
 
 
 class EnrolledOut(Schema):
@@ -32,7 +38,7 @@ class EnrolledOut(Schema):
     rebuilder: str
     key: str
     state: str
-    trial: TrialOut | None
+    trial: ReleaseNameOut | None
 
 
 class SubmittedOut(Schema):
@@ -53,8 +59,13 @@ def enrolled_out(key: RebuilderKey) -> EnrolledOut:
         rebuilder=key.rebuilder.name,
         key=name_of(key.fingerprint),
         state="accepted" if accepted else "pending",
-        trial=TrialOut(project=trial.project.name, tag=trial.tag) if trial is not None else None,
+        trial=ReleaseNameOut(project=trial.project.name, tag=trial.tag) if trial is not None else None,
     )
+
+
+def release_names_out(page: JobPage) -> ReleaseNamesOut:
+    names = [ReleaseNameOut(project=project, tag=tag) for project, tag in page.names]
+    return ReleaseNamesOut(releases=names, next=page.after)
 
 
 def submitted_out(accepted: Accepted) -> SubmittedOut:

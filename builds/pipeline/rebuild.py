@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from builds.domain import dockerfile
 from builds.domain.digest import FileDigests
@@ -54,6 +54,21 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What whoever runs a build lets it reach: the network in stages that ask for it, a registry's base image."""
+
+    network: bool = True
+    registry: bool = True
+
+
+class NotAllowedHere(PortalError):
+    """The recipe asks for something that whoever runs this machine does not let builds have."""
+
+    code: ClassVar[str] = "not-allowed-here"
+    default_todo: ClassVar[str] = "Leave this release to others, or allow it for this rebuilder."
+
+
+@dataclass(frozen=True, slots=True)
 class BuildPlan:
     """What to build, where to work, and within which limits.
 
@@ -72,6 +87,7 @@ class BuildPlan:
     """Where extracted base layers are kept between builds of the same operator."""
     recipe: PortalRecipe | None = None
     """What to build by when the source tree has no recipe of its own."""
+    reach: Reach = field(default_factory=Reach)
     values: Mapping[str, str] = field(default_factory=dict)
     """What placeholders of a command line stand for; nothing else of a publication reaches a build."""
 
@@ -137,6 +153,7 @@ class Build:
             tree = self._fetch_source()
             found = find_recipe(tree, self._plan.recipe)
             recipe, lock = read_recipe_and_lock(tree, self._plan.recipe)
+            self._check_reach(recipe)
         result = BuildResult(found, recipe, lock, tree.commit_time)
         if self._plan.recipe is not None and not tree.has(RECIPE_FILE):
             result.environment[PORTAL_RECIPE] = self._plan.recipe.label
@@ -180,6 +197,13 @@ class Build:
             self._observer.stage_failed(name, full, exit_code=None)
             raise full from error
         self._observer.stage_ended(name, exit_code=0)
+
+    def _check_reach(self, recipe: Recipe) -> None:
+        if recipe.asks_for_network and not self._plan.reach.network:
+            stages = ", ".join(recipe.asks_for_network)
+            raise NotAllowedHere(f"the recipe asks for the network in {stages}", where=RECIPE_FILE)
+        if recipe.base.image is not None and not self._plan.reach.registry:
+            raise NotAllowedHere(f"the recipe pulls {recipe.base.image}", where=RECIPE_FILE)
 
     def _say(self, text: str) -> None:
         self._observer.log(text + "\n")

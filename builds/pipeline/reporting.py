@@ -154,7 +154,7 @@ class Reporter:
             self._end_line()
             if self._current is None:
                 return
-            report = FailureReport(**_bounded(error)) if error is not None else None
+            report = bounded_report(error) if error is not None else None
             self._told(
                 self._current.model_copy(
                     update={"state": state, "ended_at": _now(), "exit_code": exit_code, "error": report}
@@ -242,10 +242,10 @@ class Reporter:
             time.sleep(self._pace.flush)
 
 
-def _bounded(error: PortalError) -> dict[str, str]:
+def bounded_report(error: PortalError) -> FailureReport:
     """The error within what a report may hold."""
     limits = {"code": 60, "what": 4000, "where": 1000, "todo": 1000}
-    return {name: text[: limits[name]] for name, text in error.as_dict().items()}
+    return FailureReport(**{name: text[: limits[name]] for name, text in error.as_dict().items()})
 
 
 def _now() -> datetime:

@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +30,7 @@ from builds.pipeline.engine import DockerEngine
 from builds.pipeline.engine_types import Limits
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import Mirror
-from builds.pipeline.rebuild import Build, BuildPlan
+from builds.pipeline.rebuild import Build, BuildPlan, Reach
 from builds.pipeline.recipes import PortalRecipe
 from builds.pipeline.reporting import Reporter
 from builds.pipeline.signing import Signer
@@ -55,6 +55,7 @@ class Workshop:
     base_cache: Path
     work: Path
     labels: Mapping[str, str]
+    reach: Reach = field(default_factory=Reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def _plan(job: RebuildJob, workshop: Workshop, work: Path) -> BuildPlan:
         limits=workshop.limits,
         keyring=workshop.keyring,
         base_cache=workshop.base_cache,
+        reach=workshop.reach,
         recipe=PortalRecipe(job.recipe.text, job.recipe.author) if job.recipe is not None else None,
         values=job.launch_values,
     )

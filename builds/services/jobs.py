@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 
 from builds.domain.job import JobComponent, KeptRecipe, RebuildJob
 from builds.domain.lifecycle import RunState
@@ -11,6 +12,7 @@ from builds.services.evidence import published_component
 from builds.services.source_facts import build_info_of, portal_recipe
 
 _EARLIER_RUNS = 10
+_JOBS_A_PAGE = 100
 
 
 def job_of(release: Release) -> RebuildJob:
@@ -25,6 +27,28 @@ def job_of(release: Release) -> RebuildJob:
         launch_values=dict(info.values) if info is not None else {},
         components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
         expected_seconds=expected_seconds(release),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Releases that can be rebuilt, by project and tag; ``after`` continues the list, None at its end."""
+
+    names: tuple[tuple[str, str], ...]
+    after: int | None
+
+
+def jobs_after(after: int, *, project: str | None, tag: str | None) -> JobPage:
+    """The next releases that have a recipe with stages and stored materials."""
+    found = Release.objects.filter(pk__gt=after, materials_stored_at__isnull=False).exclude(recipe_roles=[])
+    if project is not None:
+        found = found.filter(project__name=project)
+    if tag is not None:
+        found = found.filter(tag=tag)
+    rows = list(found.order_by("pk").values_list("pk", "project__name", "tag")[: _JOBS_A_PAGE + 1])
+    shown = rows[:_JOBS_A_PAGE]
+    return JobPage(
+        names=tuple((name, tag) for _, name, tag in shown), after=shown[-1][0] if len(rows) > _JOBS_A_PAGE else None
     )
 
 

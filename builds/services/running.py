@@ -74,6 +74,7 @@ def local_capability() -> Capability:
 def run_claimed(claim: Claim) -> None:
     """Run to an end state. An unnamed error is a bug: it leaves the lease to lapse and is logged."""
     rebuild = Rebuild.objects.select_related("release__project").get(pk=claim.rebuild_id)
+    signer = local_signer()
     heartbeat = min(_CANCEL_POLL_SECONDS, settings.LEASE_SECONDS / _RENEWALS_PER_LEASE)
     pace = Pace(heartbeat=heartbeat, flush=_FLUSH_SECONDS, lease=settings.LEASE_SECONDS)
     with Reporter(DatabaseSink(claim), pace) as reporter:
@@ -89,8 +90,8 @@ def run_claimed(claim: Claim) -> None:
                     work=settings.WORK_DIR / str(rebuild.pk),
                     labels=workshop.labels(str(rebuild.pk)),
                 )
-                signed = reproduce(job_of(rebuild.release), place, local_signer(), reporter)
-            accept(signed.envelope.as_bytes(), claim)
+                signed = reproduce(job_of(rebuild.release), place, signer, reporter)
+            accept(signed.envelope.as_bundle(signer.public.hint), claim)
         except ClaimLost:
             return
         except Cancelled as error:

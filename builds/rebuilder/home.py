@@ -1,0 +1,109 @@
+"""Where an agent keeps things between runs: materials, base layers, its outbox and every statement it signed.
+
+One agent at a time uses a home; what a killed one left in it and in the engine is removed by the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from builds.domain.errors import PortalError
+from builds.pipeline.engine import DockerEngine
+
+REBUILD_LABEL = "org.tee-portal.rebuild"
+INSTANCE_LABEL = "org.tee-portal.instance"
+STATEMENT_SUFFIX = ".rebuild.sigstore.json"
+
+
+class HomeInUse(PortalError):
+    """Another agent works in this directory."""
+
+    code: ClassVar[str] = "home-in-use"
+    default_todo: ClassVar[str] = "Wait for it to end, or give this one a directory of its own with --data."
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHome:
+    """The directory of one agent."""
+
+    root: Path
+
+    @property
+    def materials(self) -> Path:
+        return self.root / "materials"
+
+    @property
+    def base_cache(self) -> Path:
+        return self.root / "base"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def outbox(self) -> Path:
+        """Statements that a portal has not confirmed yet."""
+        return self.root / "outbox"
+
+    @property
+    def statements(self) -> Path:
+        return self.root / "statements"
+
+    @property
+    def instance(self) -> str:
+        """Names this home on an engine that several agents may share."""
+        return hashlib.sha256(b"tee-portal-rebuilder " + os.fsencode(self.root.resolve())).hexdigest()[:16]
+
+    def labels(self, build: str) -> dict[str, str]:
+        """Labels of everything one build creates in the engine."""
+        return {INSTANCE_LABEL: self.instance, REBUILD_LABEL: build}
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Hold the home for this process; ``HomeInUse`` when another has it."""
+        for path in (self.root, self.materials, self.base_cache, self.work, self.outbox, self.statements):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HomeInUse("another agent works here", where=str(self.root)) from error
+            yield
+
+    def reap(self, engine: DockerEngine) -> int:
+        """Remove what killed runs of this home left; only for who occupies it. Returns how many things."""
+        removed = 0
+        for path in self.work.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+            removed += 1
+        mine: Mapping[str, str] = {INSTANCE_LABEL: self.instance}
+        for build in engine.label_values(REBUILD_LABEL, mine):
+            removed += engine.remove_labelled(self.labels(build))
+        return removed
+
+    def statement_path(self, project: str, tag: str) -> Path:
+        """Where the statement about a release is kept; a tag's slashes become part of the name."""
+        return self.statements / f"{project}@{tag.replace('/', '%2F')}{STATEMENT_SUFFIX}"
+
+
+def key_path(statement: Path) -> Path:
+    """Where the public key lies that a kept statement is checked with: ``X.rebuild.pub`` beside it."""
+    return statement.with_name(statement.name.removesuffix(".json").removesuffix(".sigstore") + ".pub")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, also after a crash."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
