@@ -92,6 +92,8 @@ class ClaimRequest(Request):
     token_sha256: Sha256Hex
     capability: Capability
     release: ReleaseName | None = None
+    project: Slug | None = None
+    """Only work of this project; None takes any."""
     agent: Line
     """Program, version and machine, as pages show them."""
 

@@ -120,12 +120,12 @@ class Agent:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    def work(self, release: ReleaseName | None = None, *, once: bool = False) -> int:
+    def work(self, release: ReleaseName | None = None, *, project: str | None = None, once: bool = False) -> int:
         """Claim and rebuild until stopped, or once; returns how many rebuilds were handed in."""
         done = 0
         while not self.stopping:
             self.empty_outbox()
-            claimed, pause = self._claim(release)
+            claimed, pause = self._claim(release, project)
             if claimed is None:
                 if once or (release is not None and pause is None):
                     self._say("the portal has no work for this rebuilder now")
@@ -136,14 +136,6 @@ class Agent:
             if once or release is not None:
                 break
         return done
-
-    def waiting_job(self, release: ReleaseName | None = None) -> RebuildJob | None:
-        """For a dry run: the job of a named release; nothing is claimed."""
-        names = self._client.releases(
-            project=release.project if release is not None else None, tag=release.tag if release is not None else None
-        )
-        first = next(names, None)
-        return self._client.job(first) if first is not None else None
 
     def rebuild_alone(self, job: RebuildJob, log: Callable[[str], None]) -> SignedRebuild:
         """Rebuild without any claim: nobody is told, nothing is handed in."""
@@ -182,7 +174,9 @@ class Agent:
             self._say(f"{path.name} was handed in: {_words(answer)}")
             path.unlink()
 
-    def _claim(self, release: ReleaseName | None) -> tuple[tuple[ClaimedJob, HeldClaim] | None, float | None]:
+    def _claim(
+        self, release: ReleaseName | None, project: str | None
+    ) -> tuple[tuple[ClaimedJob, HeldClaim] | None, float | None]:
         """A claimed job with its claim; or None and how long to wait before asking again."""
         token = secrets.token_urlsafe(32)
         request = ClaimRequest(
@@ -192,6 +186,7 @@ class Agent:
             token_sha256=hashlib.sha256(token.encode()).hexdigest(),
             capability=self._capability(),
             release=release,
+            project=project,
             agent=f"tee-portal-rebuilder {program_version()}",
         )
         envelope = self._signer.sign(CLAIM_PAYLOAD, request.model_dump_json(by_alias=True).encode())

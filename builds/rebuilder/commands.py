@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, compare, overall_outcome
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.job import RebuildJob
 from builds.domain.requests import ENROLMENT_PAYLOAD, Enrolment, Proof, ReleaseName
 from builds.pipeline.proof import proof_place
@@ -71,17 +71,25 @@ def rebuild(agent: Agent, client: PortalClient, release: ReleaseName, output: Pa
     return 0 if outcome is RebuildOutcome.REPRODUCED else 1
 
 
-def submit(agent: Agent, client: PortalClient, path: Path, say: Say) -> int:
+def submit(client: PortalClient, path: Path, say: Say) -> int:
     """Hand in a statement that was written before."""
-    data = path.read_bytes() if path.stat().st_size <= MAX_ENVELOPE_BYTES else b""
-    if not data:
-        raise LimitExceeded(f"the file is empty or larger than {MAX_ENVELOPE_BYTES} bytes", where=str(path))
-    answer = agent.hand_in(data)
+    answer = client.submit(_statement_bytes(path))
     say(f"{answer.statement} was taken: {client.address}{answer.address}")
     say(f"the portal compared it: {answer.outcome or 'there is nothing to compare with'}")
     if answer.not_counted:
         say(f"it does not count: {answer.not_counted}")
     return 0 if answer.outcome == RebuildOutcome.REPRODUCED.value and not answer.not_counted else 1
+
+
+def _statement_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_ENVELOPE_BYTES + 1)
+    except OSError as error:
+        raise MalformedInput(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if not 0 < len(data) <= MAX_ENVELOPE_BYTES:
+        raise LimitExceeded(f"the file is empty or larger than {MAX_ENVELOPE_BYTES} bytes", where=str(path))
+    return data
 
 
 def follow(

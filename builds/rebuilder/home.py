@@ -32,13 +32,14 @@ class HomeInUse(PortalError):
 
 @dataclass(frozen=True, slots=True)
 class AgentHome:
-    """The directory of one agent."""
+    """The directory of one agent; ``shared_materials`` is a store that several may share."""
 
     root: Path
+    shared_materials: Path | None = None
 
     @property
     def materials(self) -> Path:
-        return self.root / "materials"
+        return self.shared_materials or self.root / "materials"
 
     @property
     def base_cache(self) -> Path:

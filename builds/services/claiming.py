@@ -11,7 +11,7 @@ from builds.domain.requests import CLAIM_PAYLOAD, ClaimRequest, MalformedRequest
 from builds.models import Release
 from builds.services.jobs import job_of
 from builds.services.keys import require_accepted, signing_key
-from builds.services.rebuilding import claim_next
+from builds.services.rebuilding import Wanted, claim_next
 from builds.services.submitting import UnknownRelease
 
 _HEARTBEATS_PER_LEASE = 3
@@ -31,7 +31,8 @@ def claim_signed(body: bytes, audience: str) -> ClaimedJob | None:
     request.check_meant(audience, timezone.now())
     require_accepted(key)
     release = _named(request.release) if request.release is not None else None
-    rebuild = claim_next(key.rebuilder, request.capability, request.token_sha256, request.agent, release)
+    wanted = Wanted(release=release, project=request.project)
+    rebuild = claim_next(key.rebuilder, request.capability, request.token_sha256, request.agent, wanted)
     if rebuild is None:
         return None
     return ClaimedJob(

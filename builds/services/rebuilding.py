@@ -45,6 +45,17 @@ class Claim:
         return token_sha256(self.token)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a rebuilder asks for: one release, whether it waits for anybody or not, or any of a project, or anything."""
+
+    release: Release | None = None
+    project: str | None = None
+
+
+ANYTHING = Wanted()
+
+
 def token_sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -62,9 +73,9 @@ def claim(rebuild_id: uuid.UUID, rebuilder: Rebuilder, worker: str) -> Claim | N
 
 
 def claim_next(
-    rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, release: Release | None = None
+    rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, wanted: Wanted = ANYTHING
 ) -> Rebuild | None:
-    """Give a rebuilder the first place that it may and can do, or one of the named release; None when there is none.
+    """Give a rebuilder the first place that it may and can do, of what it wants; None when there is none.
 
     Asking again with the same token gives the same rebuild: an answer that was lost costs nothing.
     """
@@ -73,12 +84,14 @@ def claim_next(
         return given if given.run_state is RunState.RUNNING else None
     with transaction.atomic():
         found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine)
-        if release is not None:
-            found = found.filter(release=release)
+        if wanted.release is not None:
+            found = found.filter(release=wanted.release)
+        if wanted.project is not None:
+            found = found.filter(release__project__name=wanted.project)
         # Rows that others are taking are passed over instead of waited for.
         place = found.select_for_update(skip_locked=True, of=("self",)).first()
-        if place is None and release is not None:
-            place = _volunteered(release, rebuilder)
+        if place is None and wanted.release is not None:
+            place = _volunteered(wanted.release, rebuilder)
         if place is None or not _take(place, rebuilder, token_sha256, worker):
             return None
     return Rebuild.objects.select_related("release__project").get(pk=place.pk)

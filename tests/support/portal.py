@@ -68,6 +68,10 @@ class Portal:
     port: int = field(default_factory=free_port)
 
     @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def redis_socket(self) -> Path:
         return self.root / "redis.sock"
 
