@@ -10,7 +10,7 @@ help:
 	@echo "make test [PYTEST=...]   the whole suite, or what the arguments of pytest choose"
 	@echo "make setup               only what both need: packages and .venv"
 	@echo "make serve [PORT=8000]   serve the data that is there"
-	@echo "make bench [PART=...]    measure (rebuilds, attestations or both), and write docs/benchmarks.md"
+	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders or all), and write docs/benchmarks.md"
 	@echo "make lint                style, types, layers, migrations, shell scripts"
 	@echo "make lock [UPGRADE=1]    resolve requirements.in into requirements.lock"
 	@echo "make clean               stop what killed runs left, remove var/ and .venv"
@@ -31,8 +31,8 @@ serve:
 	@scripts/with-services --redis --docker -- scripts/serve $(PORT)
 
 bench:
-	@scripts/setup runtime
-	@scripts/with-services --redis --docker -- $(PYTHON) manage.py bench $(if $(PART),--part $(PART))
+	@scripts/setup test
+	@scripts/with-services --redis --docker --postgres -- $(PYTHON) manage.py bench $(if $(PART),--part $(PART))
 
 lint: style types layers migrations shell
 

@@ -21,6 +21,9 @@ class Environment(BaseSettings):
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
     docker_host: str = Field(default="unix:///var/run/docker.sock", validation_alias="DOCKER_HOST")
 
+    bench_postgres_url: str | None = Field(default=None, validation_alias="TEST_POSTGRES_URL")
+    """An empty PostgreSQL database for ``make bench``."""
+
     data_dir: Path = BASE_DIR / "var"
     """Database, work directories and the generated secret key."""
     material_store: Path | None = None
@@ -53,7 +56,7 @@ class Environment(BaseSettings):
     """A release whose newest rebuild is older is rebuilt again; 0 asks for no such rebuild."""
     public_host: str | None = None
     """Host and port under which the public knows this portal, if a proxy changes them; requests are signed for it."""
-    claim_retry_seconds: int = Field(default=10, ge=1)
+    claim_retry_seconds: int = Field(default=2, ge=1)
     """When a rebuilder that got no work should ask again."""
     lease_seconds: int = Field(default=60, ge=3)
     sweep_seconds: int = Field(default=15, ge=1)

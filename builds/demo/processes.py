@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,9 +37,9 @@ def web_server(base: Path, log: Path, port: int) -> Iterator[str]:
     """Serve the portal on ``port``; yields its address once it answers."""
     command = [str(_PYTHON_BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}"]
     address = f"http://127.0.0.1:{port}/"
-    with _process(command, base, log) as process:
+    with running(command, base, log) as process:
         deadline = time.monotonic() + _START_SECONDS
-        while not _answers(address):
+        while not answers(address):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise PortalError("the web server did not start", where=str(log), todo="Read that log.")
             time.sleep(0.2)
@@ -62,17 +62,26 @@ def worker(base: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         "--without-gossip",
         "--without-mingle",
     ]
-    with _process(command, base, log) as process:
+    with running(command, base, log) as process:
         yield process
 
 
 @contextmanager
-def _process(command: list[str], base: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], base: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its output in ``log``; stopped at the end. ``environment`` None is this process's own."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         # Its own session: Ctrl-C reaches the demo, which then stops its processes in order.
         process = subprocess.Popen(
-            command, cwd=base, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=base,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
             yield process
@@ -85,7 +94,7 @@ def _process(command: list[str], base: Path, log: Path) -> Iterator[subprocess.P
                 process.wait()
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
     try:
         return requests.get(address, timeout=2).ok
     except requests.RequestException:

@@ -73,7 +73,7 @@ def reproduce(job: RebuildJob, workshop: Workshop, signer: Signer, reporter: Rep
         result = Build(_plan(job, workshop, work), workshop.engine, workshop.store, workshop.mirror, reporter).run()
     reporter.settle()
     try:
-        statement = _statement(job, result, signer.public.name, started, reporter.log_sha256)
+        statement = statement_of(job, result, signer.public.name, started, reporter.log_sha256)
     except ValidationError as error:
         raise StatementUnwritable(first_problem(error)[:400], where=f"{job.project} {job.tag}") from error
     return SignedRebuild(statement, signer.sign(IN_TOTO_PAYLOAD, statement.encode()))
@@ -111,9 +111,10 @@ def _work_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def _statement(
+def statement_of(
     job: RebuildJob, result: BuildResult, builder: str, started: datetime, log_sha256: str
 ) -> RebuildStatement:
+    """What a build made, from what and by whom (``builder`` is the key's name), as the statement that is signed."""
     source = provenance.SourceReference(uri=job.source_url, commit=job.commit)
     return RebuildStatement(
         type=provenance.STATEMENT_TYPE,

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from builds.bench import attestation_page
+from builds.bench import attestation_page, rebuilders
 from builds.bench.attestation_page import Sizes
 from builds.bench.rebuild_overhead import bench_rebuild
 from builds.bench.release_reading import GUEST_FEATURES, SIGNATURES, VCPUS, Matrix, bench_import, bench_matrix
@@ -51,23 +51,29 @@ reference hashes the raw files once, with SHA-384 alone.
 
 """
 ATTESTATIONS = "## Attestations\n"
+REBUILDERS = "## Rebuilders\n"
 
 
 class Command(BaseCommand):
     help = "Measure and write docs/benchmarks.md."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--part", choices=["rebuilds", "attestations"], help="measure this part, keep the other")
+        parser.add_argument(
+            "--part", choices=["rebuilds", "attestations", "rebuilders"], help="measure this part, keep the other"
+        )
 
     def handle(self, *_: object, **options: Any) -> None:
         page = BASE_DIR / "docs" / "benchmarks.md"
         kept = page.read_text(encoding="utf-8").partition(ATTESTATIONS)
+        rest = kept[2].partition(REBUILDERS)
+        part = options["part"]
         try:
-            first = kept[0] if options["part"] == "attestations" else self._rebuilds()
-            second = kept[2] if options["part"] == "rebuilds" else f"\n{self._attestations()}"
+            first = self._rebuilds() if part in {None, "rebuilds"} else kept[0]
+            second = f"\n{self._attestations()}" if part in {None, "attestations"} else rest[0]
+            third = f"\n{self._rebuilders()}" if part in {None, "rebuilders"} else rest[2]
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
-        text = f"{first}{ATTESTATIONS}{second}"
+        text = f"{first}{ATTESTATIONS}{second.rstrip()}\n\n{REBUILDERS}{third}"
         page.write_text(text, encoding="utf-8")
         self.stdout.write(text)
 
@@ -84,6 +90,13 @@ class Command(BaseCommand):
             imported = bench_import(directory, Path(work))
             rebuilt = bench_rebuild(release, Path(work))
         return _render(rebuilt, imported, matrix)
+
+    def _rebuilders(self) -> str:
+        server = settings.ENVIRONMENT.bench_postgres_url
+        if server is None:
+            raise CommandError("the rebuilders' part needs a PostgreSQL server: TEST_POSTGRES_URL")
+        with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
+            return rebuilders.Bench(Path(work), server, self.stdout.write).measure()
 
     def _attestations(self) -> str:
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:

@@ -1,0 +1,198 @@
+"""What the queue, the agents and the verdicts cost, on PostgreSQL, with processes as they are deployed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from django.conf import settings
+
+from builds.bench.rebuilder_store import CONTENT
+from builds.demo import processes
+from builds.domain.errors import PortalError
+from tee_portal.env import BASE_DIR
+
+_WAIT_SECONDS = 300.0
+_KILLED_JOBS = 200
+_PEER_JOBS_A_MINUTE = 19.7
+_TEXT = """\
+| What | Ours | Reference | Bound |
+| --- | --- | --- | --- |
+{rows}
+
+The build of these jobs copies one file, so that what is measured is everything around a build: signed claim, progress,
+log, signature, handing in, comparison and rows, each agent a process, the portal two web processes on PostgreSQL.
+Queued to verdict is one job at a time while an agent polls every {poll} s. The reference is rebuilderd 0.28 as it was
+measured elsewhere on a machine of this kind (one worker, 47 ms of work a job, 3 s of fixed delay).
+{claims}
+{verdicts}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run in ``work`` against the PostgreSQL server at ``server``."""
+
+    work: Path
+    server: str
+    say: Callable[[str], None]
+
+    def measure(self) -> str:
+        """The rebuilders' part of the page."""
+        with self._portal() as portal:
+            keys = self.work / "keys"
+            self._store("operators", keys, count=4)
+            self.say("a job at a time, queued to verdict")
+            rows = [self._latency(portal, keys)]
+            for agents in (1, 2, 4):
+                self.say(f"{agents} agents")
+                rows.append(self._throughput(portal, keys, agents))
+            self.say("an agent is killed")
+            rows.append(self._killed(portal, keys))
+        self.say("claims and verdicts")
+        return _TEXT.format(
+            rows="\n".join(rows),
+            poll=settings.ENVIRONMENT.claim_retry_seconds,
+            claims=_claims_text(self._store("claims", self.work / "claim-keys", count=2000)),
+            verdicts=_verdicts_text(self._store("verdicts", self.work / "verdict-keys", count=1000)),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATABASE_URL": self.server,
+            "TEE_PORTAL_DATA_DIR": str(self.work / "data"),
+            "TEE_PORTAL_LOCAL_REBUILDS": "false",
+        }
+
+    @contextmanager
+    def _portal(self) -> Iterator[str]:
+        self._store("places", self.work / "keys", count=0)
+        port = processes.free_port(0)
+        address = f"http://127.0.0.1:{port}"
+        bind = ("--bind", f"127.0.0.1:{port}", "--workers", "2")
+        with ExitStack() as stack:
+            stack.enter_context(self._process([*_program("gunicorn"), "tee_portal.wsgi", *bind], "web"))
+            worker = ("--app", "tee_portal", "worker", "--beat", "--concurrency", "1", "--loglevel", "WARNING")
+            stack.enter_context(self._process([*_program("celery"), *worker], "worker"))
+            _until("the web server", lambda: processes.answers(address + "/"))
+            yield address
+
+    @contextmanager
+    def _agent(self, portal: str, keys: Path, number: int) -> Iterator[subprocess.Popen[bytes]]:
+        source = self.work / "kernel"
+        source.write_bytes(CONTENT)
+        command = [sys.executable, "-m", "builds.bench.copying_agent", portal, str(keys / f"{number}.pem")]
+        arguments = [str(self.work / f"home-{number}"), str(source), settings.DOCKER_HOST]
+        with self._process([*command, *arguments], f"agent-{number}") as running:
+            yield running
+
+    @contextmanager
+    def _process(self, command: list[str], name: str) -> Iterator[subprocess.Popen[bytes]]:
+        with processes.running(command, BASE_DIR, self.work / f"{name}.log", self.environment) as running:
+            yield running
+
+    def _latency(self, portal: str, keys: Path) -> str:
+        taken = []
+        with self._agent(portal, keys, 0):
+            for number in range(9):
+                prefix = f"l{number}-"
+                self._store("places", keys, count=1, prefix=prefix)
+                ((queued, _, finished),) = self._done(prefix, 1)
+                taken.append(finished - queued)
+        # The first also waited for the agent's start.
+        seconds = sorted(taken[1:])
+        return (
+            f"| seconds from queued to verdict, one job | **{median(seconds):.2f} s**"
+            f" ({seconds[0]:.2f} to {seconds[-1]:.2f}) | more than 3 s | - |"
+        )
+
+    def _throughput(self, portal: str, keys: Path, agents: int) -> str:
+        prefix, jobs = f"t{agents}-", 100 * agents
+        self._store("places", keys, count=jobs, prefix=prefix)
+        with ExitStack() as stack:
+            for number in range(agents):
+                stack.enter_context(self._agent(portal, keys, number))
+            times = self._done(prefix, jobs)
+        spent = max(finished for *_, finished in times) - min(started for _, started, _ in times)
+        word = "agent" if agents == 1 else "agents"
+        peer = f"{_PEER_JOBS_A_MINUTE}" if agents == 1 else "-"
+        return f"| jobs a minute, {agents} {word} | **{jobs / spent * 60:.0f}** | {peer} | 200 |"
+
+    def _killed(self, portal: str, keys: Path) -> str:
+        """Seconds until the job of a killed agent is another's."""
+        prefix = "k"
+        with ExitStack() as stack:
+            agent = stack.enter_context(self._agent(portal, keys, 0))
+            self._store("places", keys, count=_KILLED_JOBS, prefix=prefix)
+            _until("a claim", lambda: self._received(prefix)["done"] > 0)
+            agent.send_signal(signal.SIGKILL)
+            agent.wait()
+            killed = time.time()
+            stack.enter_context(self._agent(portal, keys, 1))
+            _until("all jobs", lambda: self._received(prefix)["done"] >= _KILLED_JOBS)
+            answer = self._received(prefix)
+        back = max(started for _, started, _ in answer["times"]) - killed
+        what = f"seconds until a killed agent's job is another's ({answer['done']} of {_KILLED_JOBS} jobs done)"
+        return f"| {what} | **{back:.0f} s** | 540 s | 90 s |"
+
+    def _done(self, prefix: str, count: int) -> list[tuple[float, float, float]]:
+        _until(f"{count} jobs", lambda: self._received(prefix)["done"] >= count, pause=4.0 if count > 1 else 0.05)
+        return [(row[0], row[1], row[2]) for row in self._received(prefix)["times"]]
+
+    def _received(self, prefix: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._store("received", self.work / "keys", prefix=prefix)
+        return answer
+
+    def _store(self, part: str, keys: Path, *, count: int = 1, prefix: str = "v") -> Any:
+        command = [sys.executable, "manage.py", "bench_rebuilders", part, str(keys)]
+        finished = subprocess.run(
+            [*command, "--count", str(count), "--prefix", prefix],
+            cwd=BASE_DIR,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise PortalError(f"{part} failed: {finished.stderr.strip()[-300:]}", where="benchmark")
+        return json.loads(finished.stdout)
+
+
+def _program(name: str) -> list[str]:
+    return [str(Path(sys.executable).parent / name)]
+
+
+def _until(what: str, look: Callable[[], bool], *, pause: float = 0.5) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not look():
+        if time.monotonic() > deadline:
+            raise PortalError(f"waited {_WAIT_SECONDS:.0f} s for {what}", where="benchmark")
+        time.sleep(pause)
+
+
+def _claims_text(figures: Mapping[str, float]) -> str:
+    rate = figures["claimed"] / figures["seconds"]
+    return (
+        f"\n{figures['agents']} agents polling {figures['queued']} queued jobs, each claim signed and checked:"
+        f" **{rate:.0f} claims a second**, {figures['twice']} of {figures['claimed']} handed out twice.\n"
+    )
+
+
+def _verdicts_text(figures: list[Mapping[str, float]]) -> str:
+    return "\n".join(
+        f"A verdict over {entry['results']} results of {entry['operators']} operators:"
+        f" **{entry['seconds'] * 1000:.0f} ms** in {entry['queries']} queries.\n"
+        for entry in figures
+    )
