@@ -287,7 +287,8 @@ def parse_rebuild_statement(payload: bytes, *, where: str = "payload") -> Rebuil
     # Read once by the strict reader: duplicate names would let two readers see two statements.
     load_object(payload, max_bytes=MAX_STATEMENT_BYTES, where=where, error_type=MalformedRebuildStatement)
     try:
-        return RebuildStatement.model_validate_json(payload)
+        # Only the names of the format: Python's own would be members that other readers do not see.
+        return RebuildStatement.model_validate_json(payload, by_alias=True, by_name=False)
     except ValidationError as error:
         raise MalformedRebuildStatement(first_problem(error)[:400], where=where) from error
 

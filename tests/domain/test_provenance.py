@@ -99,6 +99,14 @@ def test_a_document_that_two_readers_could_read_differently_is_refused() -> None
         parse_rebuild_statement(text.encode())
 
 
+@pytest.mark.parametrize(
+    ("theirs", "pythons"), [("predicateType", "predicate_type"), ("buildDefinition", "build_definition")]
+)
+def test_a_member_by_the_name_that_python_has_for_it_is_refused(theirs: str, pythons: str) -> None:
+    broken = json.loads(json.dumps(document()).replace(f'"{theirs}"', f'"{pythons}"'))
+    assert theirs in refused(broken)
+
+
 def test_ten_megabytes_are_refused_before_they_are_read() -> None:
     with pytest.raises(MalformedRebuildStatement, match=f"larger than {MAX_STATEMENT_BYTES} bytes"):
         parse_rebuild_statement(b"{" + b" " * 10_000_000 + b"}")
