@@ -50,6 +50,16 @@ class Environment(BaseSettings):
     watch_stale_seconds: int = Field(default=86400, ge=60)
     """A followed release that nobody could look at for longer is denied until somebody can."""
 
+    signing_key: str | None = None
+    """What verdicts are signed with: a file, or a key's address (``hsm:2?label=portal``, ``awskms:ID``, ...).
+
+    By default ``keys/portal.pem`` in the data directory, made on first use.
+    """
+    signing_public_key: Path | None = None
+    """A PEM file; needed where ``signing_key`` is an address."""
+    signing_pin: SecretStr | None = None
+    """The PIN of a hardware module; ``PYKCS11LIB`` names its PKCS #11 library."""
+
     local_rebuilds: bool = True
     """Whether the portal's own worker takes places that are open to anybody."""
     recheck_days: int = Field(default=90, ge=0)
@@ -72,7 +82,7 @@ class Environment(BaseSettings):
     max_release_bytes: int = Field(default=24 * GIB, ge=1024)
     """All assets of one release on GitHub together."""
 
-    @field_validator("data_dir", "material_store")
+    @field_validator("data_dir", "material_store", "signing_public_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.absolute() if path is not None else None
