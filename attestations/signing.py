@@ -119,7 +119,7 @@ class EngineSigner:
             self.public.verify(envelope)
         except SignatureMismatch as error:
             raise SigningFailed(
-                "the engine signed with another key than the configured public key",
+                "what the engine signed does not hold under the configured public key",
                 where=_WHERE,
                 todo="Set TEE_PORTAL_SIGNING_PUBLIC_KEY to the public part of the key in TEE_PORTAL_SIGNING_KEY.",
             ) from error

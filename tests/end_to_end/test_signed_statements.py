@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, parse_envelope
 from builds.domain.provenance import SLSA_PROVENANCE
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.signing import KeyAlgorithm, Signer, VerifyingKey, generate, read_public_key
+from tee_portal.env import BASE_DIR
 from tests.support import softhsm
 from tests.support.statements import encoded, statement_document, subject
 from tests.support.summaries import about, allowed, denied
@@ -176,6 +179,25 @@ def test_openssl_verifies_the_raw_signature(tmp_path: Path, signer: Signer, kind
         assert (run(tmp_path, *check, "-sigfile", "sig").returncode == 0) is is_good
 
 
+def test_the_commands_of_the_page_work_when_pasted(cosign: Path, tmp_path: Path) -> None:
+    page = (BASE_DIR / "docs" / "predicates" / "verification-summary.md").read_text()
+    commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert [text.split()[0] for text in commands] == ["cosign", "python3"]
+    signer = portal_signer(str(tmp_path / "portal.pem"), generate=True)
+    envelope = signer.sign(IN_TOTO_PAYLOAD, payload_of(VERDICT, signer.public))
+    (tmp_path / "bundle.json").write_bytes(envelope.as_bundle(signer.public.hint))
+    (tmp_path / "portal.pub").write_text(signer.public.pem)
+    path = os.pathsep.join([str(cosign.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+    for text in commands:
+        (tmp_path / "vmlinuz").write_bytes(FILE)
+        pasted = run(tmp_path, "env", f"PATH={path}", "bash", "-euc", text)
+        assert pasted.returncode == 0, pasted.stderr
+        (tmp_path / "portal.pub").write_text(generate(tmp_path / f"{text[:6]}.pem").public.pem)
+        assert run(tmp_path, "env", f"PATH={path}", "bash", "-euc", text).returncode != 0
+        (tmp_path / "portal.pub").write_text(signer.public.pem)
+    assert (tmp_path / "statement.json").read_bytes() == envelope.payload
+
+
 def test_a_module_signs_for_many_threads_at_once(module: Module) -> None:
     signer = module.signer()
     with ThreadPoolExecutor(8) as pool:
@@ -194,5 +216,5 @@ def test_what_a_module_refuses_is_a_named_error(module: Module, tmp_path: Path) 
             portal_signer(address, module.public_key, pin=SecretStr(softhsm.PIN)).sign(IN_TOTO_PAYLOAD, b"payload")
     stranger = tmp_path / "stranger.pub"
     stranger.write_text(generate(tmp_path / "stranger.pem").public.pem)
-    with pytest.raises(SigningFailed, match="another key"):
+    with pytest.raises(SigningFailed, match="does not hold under"):
         portal_signer(module.address, stranger, pin=SecretStr(softhsm.PIN)).sign(IN_TOTO_PAYLOAD, b"payload")
