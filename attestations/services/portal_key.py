@@ -18,5 +18,5 @@ def portal_key() -> Signer:
         environment.signing_key or str(settings.DATA_DIR / "keys" / "portal.pem"),
         environment.signing_public_key,
         pin=environment.signing_pin,
-        generate=environment.signing_key is None,
+        generate=not environment.signing_key,
     )

@@ -51,9 +51,10 @@ def test_a_key_file_signs_and_may_be_held_against_its_public_key(tmp_path: Path,
         portal_signer(str(tmp_path / "other.pem"), public)
 
 
-def test_the_default_key_is_made_on_first_use_and_stays(tmp_path: Path, settings: Any) -> None:
+@pytest.mark.parametrize("unset", [None, ""])
+def test_the_default_key_is_made_on_first_use_and_stays(tmp_path: Path, settings: Any, unset: str | None) -> None:
     settings.DATA_DIR = tmp_path
-    settings.ENVIRONMENT = Environment(signing_key=None)
+    settings.ENVIRONMENT = Environment(signing_key=unset)
     first = portal_key().public
     path = tmp_path / "keys" / "portal.pem"
     assert path.stat().st_mode & 0o777 == 0o600
