@@ -6,14 +6,29 @@ import re
 from typing import Annotated
 
 from django.http import Http404, HttpRequest
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from ninja import Query, Router
+from pydantic import AwareDatetime
 
-from attestations.models import BundleRecord, FindingRecord, Sighting
-from attestations.schemas import BundleDetailOut, ClaimedOut, ClaimFilter, SightingOut, finding_out, raw_address
+from attestations.models import BundleRecord, FindingRecord, Sighting, VerdictRecord
+from attestations.schemas import (
+    BundleDetailOut,
+    ClaimedOut,
+    ClaimFilter,
+    SightingOut,
+    VerdictHistoryOut,
+    finding_out,
+    raw_address,
+    recorded_verdict_out,
+)
+from attestations.services.history import verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
+from builds.models import Release
 
 router = Router()
 
+_MOST_VERDICTS = 100
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -65,6 +80,20 @@ def _seen(entry: JudgedBundle) -> SightingOut:
         seen_at=sighting.seen_at,
         state_today=entry.state.value,
         findings=[finding_out(finding) for finding in sighting.findings.all()],
+    )
+
+
+@router.get("/verdicts/{project}/{path:tag}", response=VerdictHistoryOut)
+def verdicts(
+    request: HttpRequest, project: str, tag: str, at: Annotated[AwareDatetime | None, Query()] = None
+) -> VerdictHistoryOut:
+    """Every signed verdict of a release, and the one that held ``at`` a moment (now, when it is not given)."""
+    release = get_object_or_404(Release, project__name=project, tag=tag)
+    held = verdict_at(release, at or timezone.now())
+    records = VerdictRecord.objects.filter(release=release).select_related("key").order_by("-at", "-pk")
+    return VerdictHistoryOut(
+        verdict=recorded_verdict_out(held) if held is not None else None,
+        history=[recorded_verdict_out(record) for record in records.defer("policy", "envelope")[:_MOST_VERDICTS]],
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from django.urls import reverse
 from ninja import Schema
 from pydantic import Field
 
 from attestations.domain.report import CheckOut, ClauseOut, FindingDocument, LogOut
-from attestations.models import FindingRecord
+from attestations.models import FindingRecord, VerdictRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
 
 
@@ -160,4 +161,58 @@ def release_attestations_out(standing: ReleaseStanding) -> ReleaseAttestationsOu
     return ReleaseAttestationsOut(
         components=[component_attestation_out(entry) for entry in standing.components],
         stray=[bundle_out(bundle) for bundle in standing.stray],
+    )
+
+
+class VerdictConditionOut(Schema):
+    key: str
+    state: str
+    sentence: str
+
+
+class RecordedVerdictOut(Schema):
+    """A verdict as it was from ``at`` on. ``bundle`` and ``envelope`` are where its signed summary is; null without
+    any published byte. ``outcome`` is null while nobody's rebuild counted.
+    """
+
+    at: datetime
+    decision: str
+    outcome: str | None
+    needed: int
+    reproduced: int
+    contradicting: int
+    failed: int
+    sentence: str
+    conditions: list[VerdictConditionOut]
+    policy: str
+    bundle: str | None
+    envelope: str | None
+    key: str | None
+
+
+class VerdictHistoryOut(Schema):
+    """``verdict`` is the one that held at the moment asked for; null when there was none yet. Newest first."""
+
+    verdict: RecordedVerdictOut | None
+    history: list[RecordedVerdictOut]
+
+
+def recorded_verdict_out(record: VerdictRecord) -> RecordedVerdictOut:
+    name = record.payload_sha256
+    return RecordedVerdictOut(
+        at=record.at,
+        decision=record.decision,
+        outcome=record.outcome or None,
+        needed=record.needed,
+        reproduced=record.reproduced,
+        contradicting=record.contradicting,
+        failed=record.failed,
+        sentence=record.sentence,
+        conditions=[
+            VerdictConditionOut(key=key, state=state, sentence=sentence) for key, state, sentence in record.conditions
+        ],
+        policy=reverse("policy", args=[record.policy_sha256]),
+        bundle=reverse("vsa-bundle", args=[name]) if name is not None else None,
+        envelope=reverse("vsa-envelope", args=[name]) if name is not None else None,
+        key=reverse("portal-key-by-fingerprint", args=[record.key.fingerprint]) if record.key is not None else None,
     )

@@ -9,7 +9,8 @@ from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from attestations.services import following, verification
+from attestations.services import following, verdicts, verification
+from builds.domain.errors import PortalError
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +57,21 @@ def verify_again() -> None:
     made = verification.verify_all()
     if made:
         logger.info("%s findings made anew", made)
+
+
+@shared_task(expires=60)
+def record_verdicts() -> None:
+    """Record and sign the verdicts of releases whose evidence changed."""
+    try:
+        verdicts.record_due()
+    except PortalError as error:
+        logger.error("verdicts are not recorded: %s", error)  # noqa: TRY400 - it is named, and says what to do
+
+
+@shared_task(expires=600)
+def record_all_verdicts() -> None:
+    """Record what changed by time, policy or trust root, and by anything that forgot to say so."""
+    try:
+        verdicts.record_all()
+    except PortalError as error:
+        logger.error("verdicts are not recorded: %s", error)  # noqa: TRY400 - as above

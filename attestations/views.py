@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
@@ -11,11 +12,15 @@ from attestations import tasks
 from attestations.api import SHA256, stored_bundle
 from attestations.domain.github_errors import BadWebhookSignature, MalformedDelivery
 from attestations.domain.webhook import EVENT_HEADER, SIGNATURE_HEADER, parse_delivery, verify_signature
-from attestations.models import TrustRootVersion
+from attestations.models import PortalKey, TrustRootVersion, VerdictRecord
 from attestations.services import following
+from attestations.services.portal_key import portal_key
 from attestations.vendored_roots import public_good
+from builds.domain.dsse import parse_envelope
 from builds.domain.errors import PortalError
+from builds.pipeline.signing import read_public_key
 
+_PEM_TYPE = "application/x-pem-file"
 _BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -38,6 +43,37 @@ def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
             raise Http404(f"no trust root has the digest sha256:{sha256[:64]}")
         content = bytes(version.content)
     return _raw(content, "trusted_root.json", "application/json")
+
+
+@require_safe
+def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> HttpResponse:
+    """A public key that verdicts are signed with: the current one, or one by its fingerprint, also long after."""
+    if fingerprint is None:
+        response = HttpResponse(portal_key().public.pem, content_type=_PEM_TYPE)
+        response["Cache-Control"] = "public, max-age=300"
+        return response
+    key = get_object_or_404(PortalKey, fingerprint=fingerprint)
+    return _raw(key.pem.encode(), f"{fingerprint}.pub", _PEM_TYPE)
+
+
+@require_safe
+def signed_verdict(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
+    """A signed summary by the digest of its payload: as a Sigstore bundle, or as the DSSE envelope that was signed."""
+    record = get_object_or_404(VerdictRecord.objects.select_related("key"), payload_sha256=sha256)
+    envelope = parse_envelope(bytes(record.envelope or b""))
+    if form == "dsse":
+        return _raw(envelope.as_bytes(), f"{sha256}.dsse.json", "application/vnd.dsse.envelope+json")
+    hint = read_public_key(record.key.pem if record.key is not None else "").hint
+    return _raw(envelope.as_bundle(hint), f"{sha256}.vsa.sigstore.json", _BUNDLE_TYPE)
+
+
+@require_safe
+def policy_document(_request: HttpRequest, sha256: str) -> HttpResponse:
+    """The bytes of a policy that a summary names by this digest."""
+    record = VerdictRecord.objects.filter(policy_sha256=sha256).only("policy").first()
+    if record is None:
+        raise Http404(f"no policy has the digest sha256:{sha256[:64]}")
+    return _raw(bytes(record.policy), f"{sha256}.policy.json", "application/json")
 
 
 def _raw(content: bytes, name: str, content_type: str) -> HttpResponse:

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
-from builds.agent_schemas import (
-    AnswerOut,
-    EnrolledOut,
-    ReleaseNamesOut,
-    SubmittedOut,
-    enrolled_out,
-    release_names_out,
-    submitted_out,
-)
+from attestations.services import verdicts
+from builds.agent_schemas import enrolled, listed_releases, submitted
+from builds.domain.answers import Enrolled, ListedReleases, Submitted, Told
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.job import ClaimedJob, RebuildJob, parse_as
@@ -40,15 +35,15 @@ MAX_PROGRESS_BYTES = 16 * 1024 * 1024
 _BEARER = "Bearer "
 
 
-@router.get("/jobs", response=ReleaseNamesOut)
+@router.get("/jobs", response=ListedReleases)
 def jobs(
     request: HttpRequest,
     project: Annotated[str | None, Query(max_length=80)] = None,
     tag: Annotated[str | None, Query(max_length=200)] = None,
     after: Annotated[int, Query(ge=0)] = 0,
-) -> ReleaseNamesOut:
+) -> ListedReleases:
     """Releases that can be rebuilt, in the order of their import; ``next`` is ``after`` of the next page or null."""
-    return release_names_out(jobs_after(after, project=project, tag=tag))
+    return listed_releases(jobs_after(after, project=project, tag=tag))
 
 
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)
@@ -67,14 +62,14 @@ def claim(request: HttpRequest, response: HttpResponse) -> tuple[int, ClaimedJob
     return 200, claimed
 
 
-@router.post("/rebuilds/{uuid:rebuild_id}/progress", response=AnswerOut)
-def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> AnswerOut:
+@router.post("/rebuilds/{uuid:rebuild_id}/progress", response=Told)
+def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
     """Stages and log since the last time, or nothing but a sign of life; renews the lease."""
     told = parse_as(Progress, _body(request, MAX_PROGRESS_BYTES), where="progress", max_bytes=MAX_PROGRESS_BYTES)
     answer = record_progress(_claim(request, rebuild_id), told)
     if answer is Answer.GONE:
         raise ClaimGone("the claim on this rebuild is gone", where=f"rebuild {rebuild_id}")
-    return AnswerOut(answer=answer.value)
+    return Told(answer=answer.value)
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
@@ -96,8 +91,8 @@ def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
     return 204, None
 
 
-@router.post("/statements", response={200: SubmittedOut, 201: SubmittedOut})
-def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> tuple[int, SubmittedOut]:
+@router.post("/statements", response={200: Submitted, 201: Submitted})
+def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> tuple[int, Submitted]:
     """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
 
     ``rebuild`` and the claim's token are given when it was made under a claim.
@@ -105,19 +100,22 @@ def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] =
     data = _body(request, MAX_ENVELOPE_BYTES)
     held = _claim(request, rebuild) if rebuild is not None else None
     accepted = submitting.accept(data, held)
-    return (201 if accepted.is_new else 200), submitted_out(accepted)
+    if accepted.is_new:
+        verdicts.record_soon(accepted.rebuild.release_id)
+    return (201 if accepted.is_new else 200), submitted(accepted)
 
 
-@router.post("/enrolments", response={201: EnrolledOut})
-def enrol(request: HttpRequest) -> tuple[int, EnrolledOut]:
+@router.post("/enrolments", response={201: Enrolled})
+def enrol(request: HttpRequest) -> tuple[int, Enrolled]:
     """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
     key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))
-    return 201, enrolled_out(key)
+    return 201, enrolled(key)
 
 
 def audience(request: HttpRequest) -> str:
     """This portal by host and port: as it is known to the public, else as it was asked."""
-    return settings.ENVIRONMENT.public_host or request.get_host().lower()
+    public = settings.ENVIRONMENT.public_url
+    return urlsplit(public).netloc.lower() if public is not None else request.get_host().lower()
 
 
 def _claim(request: HttpRequest, rebuild_id: uuid.UUID) -> Claim:

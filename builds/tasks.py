@@ -6,7 +6,7 @@ import logging
 import socket
 import uuid
 
-from celery import shared_task
+from celery import current_app, shared_task
 from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -35,6 +35,15 @@ def run_rebuild(rebuild_id: str) -> None:
     claim = rebuilding.claim(uuid.UUID(rebuild_id), running.local_rebuilder(), worker=socket.gethostname())
     if claim is not None:
         running.run_claimed(claim)
+        _hint_verdicts()
+
+
+def _hint_verdicts() -> None:
+    """Ask for the verdict by the task's name: who judges publishers is not known here."""
+    try:
+        current_app.send_task("attestations.tasks.record_verdicts")
+    except OperationalError as error:
+        logger.warning("broker unreachable, the verdict waits for the schedule: %s", error)
 
 
 @shared_task(expires=60)

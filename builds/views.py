@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from attestations.services import listing, repeating, standing, trust_roots
+from attestations.services import history, listing, repeating, standing, trust_roots
 from builds import tasks
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
@@ -24,7 +24,9 @@ def releases(request: HttpRequest) -> HttpResponse:
     if before and not (before.isascii() and before.isdigit()):
         raise Http404("before is not a release number")
     page = pages.release_page(publishers_of=standing.publishers_of, before=int(before[:18]) if before else None)
-    context: dict[str, object] = {"views": page.views, "older": page.older}
+    worse = history.regressions(page.views)
+    rows = [(view, worse.get(view.release.pk, "")) for view in page.views]
+    context: dict[str, object] = {"rows": rows, "older": page.older}
     if not before:
         context |= {"waiting": listing.not_imported(), "followed": listing.followed()}
     return render(request, "builds/releases.html", context)
@@ -39,6 +41,7 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "view": view,
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
+        "history": history.history_of(view),
         "trust_roots": trust_roots.sentences(roots),
         "logs": trust_roots.log_names(roots),
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),

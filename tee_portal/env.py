@@ -64,8 +64,8 @@ class Environment(BaseSettings):
     """Whether the portal's own worker takes places that are open to anybody."""
     recheck_days: int = Field(default=90, ge=0)
     """A release whose newest rebuild is older is rebuilt again; 0 asks for no such rebuild."""
-    public_host: str | None = None
-    """Host and port under which the public knows this portal, if a proxy changes them; requests are signed for it."""
+    public_url: str | None = None
+    """The address under which the public knows this portal; signed requests and signed verdicts name it."""
     claim_retry_seconds: int = Field(default=2, ge=1)
     """When a rebuilder that got no work should ask again."""
     lease_seconds: int = Field(default=60, ge=3)

@@ -168,6 +168,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "builds.tasks.sweep", "schedule": float(ENVIRONMENT.sweep_seconds)},
     "follow": {"task": "attestations.tasks.synchronise_due", "schedule": 60.0},
+    "record verdicts": {"task": "attestations.tasks.record_verdicts", "schedule": float(ENVIRONMENT.sweep_seconds)},
+    "record all verdicts": {"task": "attestations.tasks.record_all_verdicts", "schedule": 600.0},
     "verify again": {"task": "attestations.tasks.verify_again", "schedule": 900.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")

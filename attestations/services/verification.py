@@ -18,6 +18,7 @@ from attestations.sigstore_verifier import MAX_BUNDLE_BYTES
 from builds.domain.digest import Digest
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.models import Component, Release
+from builds.services.release_events import evidence_changed
 
 _BATCH = 200
 # Columns that hold what the document of a finding says, each with what it can hold.
@@ -152,6 +153,7 @@ def _judge_batch(batch: Sequence[Sighting], judges: dict[int, Judge | PortalErro
         findings.append(finding_record(sighting, finding, basis))
     with transaction.atomic():
         FindingRecord.objects.bulk_create(findings)
+        evidence_changed(*{record.sighting.release for record in findings})
     return len(findings)
 
 

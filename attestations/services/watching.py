@@ -18,7 +18,7 @@ from attestations.models import FollowedRelease, Following
 from builds.domain.errors import PortalError
 from builds.models import Release, ReleaseEvent
 from builds.pipeline.release_directory import is_part
-from builds.services.release_events import CHANGED_SINCE_IMPORT
+from builds.services.release_events import CHANGED_SINCE_IMPORT, evidence_changed
 
 
 class ChangedOnGitHub(PortalError):
@@ -124,3 +124,4 @@ def tell_change(release: Release, repository: Repository, what: str) -> None:
     if not ReleaseEvent.objects.filter(release=release, kind=CHANGED_SINCE_IMPORT, detail__what=what).exists():
         error = ChangedOnGitHub(what, where=str(repository))
         ReleaseEvent(release=release, kind=CHANGED_SINCE_IMPORT, detail=error.as_dict()).save()
+        evidence_changed(release)

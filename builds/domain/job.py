@@ -124,6 +124,6 @@ def parse_as[Document: Frozen](
     """Read a document of this protocol; ``MalformedJob`` names the first thing that is wrong."""
     load_object(data, max_bytes=max_bytes, where=where, error_type=MalformedJob)
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:
         raise MalformedJob(first_problem(error)[:400], where=where) from error

@@ -116,6 +116,6 @@ def parse_request[Kind: Request](kind: type[Kind], payload: bytes) -> Kind:
     """Read a signed request's payload; ``MalformedRequest`` names the first thing that is wrong."""
     load_object(payload, max_bytes=MAX_REQUEST_BYTES, where="request", error_type=MalformedRequest)
     try:
-        return kind.model_validate_json(payload)
+        return kind.model_validate_json(payload, by_alias=True, by_name=False)
     except ValidationError as error:
         raise MalformedRequest(first_problem(error)[:400], where="request") from error

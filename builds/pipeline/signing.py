@@ -54,6 +54,11 @@ class SignatureMismatch(PortalError):
     default_todo: ClassVar[str] = "Send the signed file byte for byte, or sign anew with the enrolled key."
 
 
+def digest_name(sha256: str) -> str:
+    """What has this SHA-256 (hex), as a name (RFC 6920)."""
+    return f"ni:///sha-256;{base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip('=')}"
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
     """A public key, by its DER SubjectPublicKeyInfo."""
@@ -68,9 +73,8 @@ class VerifyingKey:
 
     @property
     def name(self) -> str:
-        """The key by its own digest (RFC 6920): who signs is who the name says, wherever it is looked up."""
-        digest = base64.urlsafe_b64encode(hashlib.sha256(self.der).digest()).decode().rstrip("=")
-        return f"ni:///sha-256;{digest}"
+        """The key by its own digest: who signs is who the name says, wherever it is looked up."""
+        return digest_name(self.fingerprint)
 
     @property
     def hint(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from builds.domain.answers import Submitted
 from builds.domain.errors import PortalError
 from builds.domain.job import ClaimedJob, RebuildJob
 from builds.domain.progress import Answer, Progress
@@ -30,7 +31,7 @@ from builds.pipeline.reporting import Pace, Reporter, SinkAway, bounded_report
 from builds.pipeline.reproduce import SignedRebuild, Workshop, program_version, reproduce
 from builds.pipeline.signing import Signer
 from builds.rebuilder.home import AgentHome, key_path, write_whole
-from builds.rebuilder.portal_client import HeldClaim, Nothing, PortalAway, PortalClient, PortalRefused, Submitted
+from builds.rebuilder.portal_client import HeldClaim, Nothing, PortalAway, PortalClient, PortalRefused
 
 _FLUSH_SECONDS = 1.0
 _LONGEST_PAUSE = 300.0

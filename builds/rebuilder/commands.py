@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from builds.domain.answers import ListedRelease
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, compare, overall_outcome
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
@@ -21,7 +22,7 @@ from builds.pipeline.reproduce import SignedRebuild
 from builds.pipeline.signing import FileSigner
 from builds.rebuilder.agent import Agent
 from builds.rebuilder.home import key_path
-from builds.rebuilder.portal_client import PortalClient, ReleaseNamed
+from builds.rebuilder.portal_client import PortalClient
 
 type Say = Callable[[str], None]
 
@@ -54,13 +55,13 @@ def find_release(client: PortalClient, tag: str, project: str | None) -> Release
     return _name(found[0])
 
 
-def _name(release: ReleaseNamed) -> ReleaseName:
+def _name(release: ListedRelease) -> ReleaseName:
     return ReleaseName(project=release.project, tag=release.tag)
 
 
 def rebuild(agent: Agent, client: PortalClient, release: ReleaseName, output: Path | None, say: Say) -> int:
     """Rebuild one release without claiming anything, compare, and write the signed statement."""
-    job = client.job(ReleaseNamed(project=release.project, tag=release.tag))
+    job = client.job(ListedRelease(project=release.project, tag=release.tag))
     say(f"rebuilding {job.project} {job.tag} from commit {job.commit}{_expected(job)}")
     signed = agent.rebuild_alone(job, lambda text: say(f"  {text.rstrip()}"))
     path = agent.keep(job, signed, output)

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from builds.domain.answers import Enrolled, ListedRelease, ListedReleases, Submitted, Told
 from builds.domain.dsse import Envelope
 from builds.domain.errors import PortalError
-from builds.domain.frozen import CamelCase
 from builds.domain.job import MAX_JOB_BYTES, ClaimedJob, MalformedJob, RebuildJob, parse_as
 from builds.domain.progress import FailureReport, Progress
 from builds.domain.strict_json import AmbiguousJson, read_json
@@ -52,40 +52,6 @@ class NotTheAddress(PortalError):
 
     code: ClassVar[str] = "not-the-address"
     default_todo: ClassVar[str] = "Give the portal's address with https://; http:// only of this machine."
-
-
-class Submitted(CamelCase):
-    """What the portal says of a statement: its own comparison, and why it does not count ("" when it does)."""
-
-    statement: str
-    rebuild: str
-    address: str
-    outcome: str | None
-    not_counted: str
-
-
-class ReleaseNamed(CamelCase):
-    project: str
-    tag: str
-
-
-class Enrolled(CamelCase):
-    """``state`` is ``accepted`` or ``pending``; ``trial`` a judged release to rebuild first."""
-
-    operator: str
-    rebuilder: str
-    key: str
-    state: str
-    trial: ReleaseNamed | None
-
-
-class ReleaseNames(CamelCase):
-    releases: tuple[ReleaseNamed, ...]
-    next: int | None
-
-
-class ToldAnswer(CamelCase):
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +96,19 @@ class PortalClient:
     ) -> None:
         self._http.close()
 
-    def releases(self, *, project: str | None = None, tag: str | None = None) -> Iterator[ReleaseNamed]:
+    def releases(self, *, project: str | None = None, tag: str | None = None) -> Iterator[ListedRelease]:
         """Releases that can be rebuilt, in the order of their import."""
         after = 0
         for _ in range(_PAGES):
             asked = {"project": project, "tag": tag, "after": after}
             parameters = {name: str(value) for name, value in asked.items() if value is not None}
-            page = parse_as(ReleaseNames, self._ask("GET", "/jobs", params=parameters).content, where=self.address)
+            page = parse_as(ListedReleases, self._ask("GET", "/jobs", params=parameters).content, where=self.address)
             yield from page.releases
             if page.next is None or page.next <= after:
                 return
             after = page.next
 
-    def job(self, release: ReleaseNamed) -> RebuildJob:
+    def job(self, release: ListedRelease) -> RebuildJob:
         path = f"/jobs/{quote(release.project, safe='')}/{quote(release.tag)}"
         return parse_as(RebuildJob, self._ask("GET", path).content, where=self.address)
 
@@ -155,7 +121,7 @@ class PortalClient:
     def tell(self, claim: HeldClaim, progress: Progress) -> str:
         body = progress.model_dump_json(by_alias=True).encode()
         answer = self._ask("POST", f"/rebuilds/{claim.rebuild_id}/progress", content=body, headers=claim.headers)
-        return parse_as(ToldAnswer, answer.content, where=self.address).answer
+        return parse_as(Told, answer.content, where=self.address).answer
 
     def fail(self, claim: HeldClaim, report: FailureReport) -> None:
         body = report.model_dump_json(by_alias=True).encode()

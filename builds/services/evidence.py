@@ -181,12 +181,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
         changes=tuple(str(event.detail["what"]) for event in open_changes(release.events.all())),
-        policy=Policy(
-            needed_operators=release.project.needed_operators,
-            accepted_opaque=frozenset(
-                Digest.sha256(entry.sha256) for entry in release.project.accepted_opaque_inputs.all()
-            ),
-        ),
+        policy=policy_of(release),
     )
     return ReleaseView(
         release=release,
@@ -198,6 +193,12 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         results=results[::-1],
         rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
     )
+
+
+def policy_of(release: Release) -> Policy:
+    """The policy of the release's project."""
+    accepted = frozenset(Digest.sha256(entry.sha256) for entry in release.project.accepted_opaque_inputs.all())
+    return Policy(needed_operators=release.project.needed_operators, accepted_opaque=accepted)
 
 
 def _shown(counting: Sequence[Result]) -> Rebuild | None:

@@ -22,7 +22,13 @@ from builds.pipeline.published_release import EmbeddedFile as PublishedFile
 from builds.pipeline.release_directory import read_release_directory
 from builds.services.material_records import record_materials
 from builds.services.measuring import Measured, MeasurementUnplaced, measure_published
-from builds.services.release_events import CHANGED_SINCE_IMPORT, CONTRADICTION, MEASUREMENT_UNPLACED, REUSED_FROM
+from builds.services.release_events import (
+    CHANGED_SINCE_IMPORT,
+    CONTRADICTION,
+    MEASUREMENT_UNPLACED,
+    REUSED_FROM,
+    evidence_changed,
+)
 from builds.services.source_facts import (
     SourceFacts,
     build_info_of,
@@ -137,6 +143,7 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
         what = f"files of {known.tag} are others than when it was imported: {', '.join(changed)}"
     error = ReleaseChanged(what, where=str(known))
     _record(known, CHANGED_SINCE_IMPORT, error.as_dict())
+    evidence_changed(known)
     raise error
 
 

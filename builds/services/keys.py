@@ -12,7 +12,7 @@ from builds.domain.dsse import Envelope
 from builds.domain.errors import PortalError
 from builds.domain.strict_json import AmbiguousJson, read_json
 from builds.models import RebuilderKey
-from builds.pipeline.signing import read_public_key
+from builds.pipeline.signing import digest_name, read_public_key
 
 _NAME_PREFIX = "ni:///sha-256;"
 
@@ -107,4 +107,4 @@ def _fingerprint(name: object) -> str:
 
 def name_of(fingerprint: str) -> str:
     """A key's name (RFC 6920) from its fingerprint in hex."""
-    return _NAME_PREFIX + base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).decode().rstrip("=")
+    return digest_name(fingerprint)

@@ -112,6 +112,18 @@ def decision(value: Decision) -> SafeString:
     return state(value.value, _GOOD if value is Decision.ALLOW else _BAD)
 
 
+@register.simple_tag
+def recorded_decision(value: str) -> SafeString:
+    """As ``decision``, of a record."""
+    return decision(Decision(value))
+
+
+@register.simple_tag
+def recorded_outcome(value: str) -> SafeString:
+    """As ``outcome``, of a record; empty means that nobody's rebuild counted."""
+    return outcome(RebuildOutcome(value) if value else None)
+
+
 @register.filter
 def seconds(stage: RebuildStage) -> str:
     """How long a stage took, or a dash while it runs."""

@@ -240,5 +240,5 @@ def test_the_page_costs_no_more_for_more_embedded_files(
 ) -> None:
     world.release.members += [(f"bin/{number}", b"\x7fELF\0" + bytes([number])) for number in range(50)]
     world.imported()
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         assert "bin/49" in text_of(client, ADDRESS)

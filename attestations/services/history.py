@@ -1,0 +1,51 @@
+"""What a release's verdict was over time, and whether it is worse than it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from attestations.models import VerdictRecord
+from builds.domain.comparison import RebuildOutcome
+from builds.models import Release
+from builds.services.evidence import ReleaseView
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Signed verdicts, newest first; ``regression`` says what a release was and is not any more ("" otherwise)."""
+
+    records: tuple[VerdictRecord, ...]
+    regression: str
+
+    @property
+    def newest(self) -> VerdictRecord | None:
+        return self.records[0] if self.records else None
+
+
+def history_of(view: ReleaseView) -> History:
+    records = VerdictRecord.objects.filter(release=view.release).select_related("key").order_by("-at", "-pk")
+    shown = tuple(records.defer("policy", "envelope")[:_SHOWN])
+    return History(shown, regressions([view]).get(view.release.pk, ""))
+
+
+def regressions(views: Sequence[ReleaseView]) -> dict[int, str]:
+    """For each release that was reproduced once and is not now, the sentence that says so; by primary key."""
+    worse = {view.release.pk for view in views if view.verdict.outcome is not RebuildOutcome.REPRODUCED}
+    if not worse:
+        return {}
+    last: dict[int, datetime] = dict(
+        VerdictRecord.objects.filter(release__in=worse, outcome=RebuildOutcome.REPRODUCED)
+        .order_by("at")
+        .values_list("release", "at")
+    )
+    return {pk: f"It was reproduced on {at:%Y-%m-%d} and is not any more." for pk, at in last.items()}
+
+
+def verdict_at(release: Release, moment: datetime) -> VerdictRecord | None:
+    """What the verdict was then; None before the first record."""
+    found = VerdictRecord.objects.filter(release=release, at__lte=moment).select_related("key")
+    return found.order_by("-at", "-pk").first()

@@ -1,0 +1,192 @@
+"""Keeps what a release's verdict was: a signed record for every change, so that any day can be asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from attestations.domain.policy_statement import ExpectedIdentity, PolicyStatement
+from attestations.domain.summary import InputAttestation, PolicyReference, ReleaseName, VerdictSummary, subjects_of
+from attestations.models import ExpectedPublisher, PortalKey, VerdictRecord
+from attestations.services import trust_roots
+from attestations.services.portal_key import portal_key
+from attestations.services.publishers import policy_of, public_keys
+from attestations.services.standing import ReleaseStanding, judged_view
+from builds.domain.dsse import IN_TOTO_PAYLOAD
+from builds.domain.errors import PortalError
+from builds.domain.evidence import AttestationState
+from builds.domain.verdict import Decision
+from builds.models import Release, StoredStatement
+from builds.pipeline.reproduce import program_version
+from builds.pipeline.signing import VerifyingKey, digest_name
+from builds.services.evidence import ReleaseView
+from builds.services.evidence import policy_of as release_policy
+
+logger = logging.getLogger(__name__)
+_AT_ONCE = 100
+
+
+def record_due() -> int:
+    """Record the verdicts of releases whose evidence changed since; how many were recorded."""
+    due = Release.objects.filter(Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at")))
+    found = list(due.order_by("evidence_changed_at").values_list("pk", flat=True)[:_AT_ONCE])
+    return sum(record_verdict(pk) is not None for pk in found)
+
+
+def record_all() -> int:
+    """Record every release whose verdict changed without anybody having said so: by time, policy or trust root."""
+    return sum(record_verdict(pk) is not None for pk in _all_releases())
+
+
+def _all_releases() -> Iterator[int]:
+    after = 0
+    while page := list(Release.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:_AT_ONCE]):
+        yield from page
+        after = page[-1]
+
+
+def record_verdict(release_id: int) -> VerdictRecord | None:
+    """Derive a release's verdict and record it if it is another than the newest; None when it is not.
+
+    Raises the errors of the portal's signer; then nothing is recorded and the release stays due.
+    """
+    with transaction.atomic():
+        # One at a time for a release: two that record at once would both be the newest.
+        Release.objects.select_for_update().get(pk=release_id)
+        now = timezone.now()
+        release = Release.objects.with_evidence().get(pk=release_id)
+        view, standing = judged_view(release)
+        record = _record(view, standing, now)
+        Release.objects.filter(pk=release_id).update(judged_at=now)
+    return record
+
+
+def record_soon(release_id: int) -> None:
+    """Record now; what keeps it from being signed is logged, and the sweep tries again."""
+    try:
+        record_verdict(release_id)
+    except PortalError as error:
+        logger.error("the verdict of release %s is not recorded: %s", release_id, error)  # noqa: TRY400 - named
+
+
+def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> VerdictRecord | None:
+    verdict, release = view.verdict, view.release
+    policy = _policy(view)
+    basis = _basis(view, policy)
+    newest = VerdictRecord.objects.filter(release=release).order_by("-at", "-pk").first()
+    if newest is not None and newest.basis == basis:
+        return None
+    record = VerdictRecord(
+        release=release,
+        at=max(now, newest.at) if newest is not None else now,
+        decision=verdict.decision,
+        outcome=verdict.outcome or "",
+        needed=verdict.tally.needed,
+        reproduced=verdict.tally.reproduced,
+        contradicting=verdict.tally.contradicting,
+        failed=verdict.tally.failed,
+        conditions=[[entry.key, entry.state.value, entry.sentence] for entry in verdict.conditions],
+        sentence=verdict.sentence,
+        basis=basis,
+        policy=policy.encode(),
+        policy_sha256=policy.sha256,
+    )
+    _sign(record, view, standing)
+    record.save()
+    return record
+
+
+def _basis(view: ReleaseView, policy: PolicyStatement) -> str:
+    """What makes a verdict another one: decision, states, counts, policy and the bytes it is about, not its words."""
+    verdict = view.verdict
+    states = [(entry.key, entry.state.value) for entry in verdict.conditions]
+    subjects = [(row.role, str(row.published.content), str(row.published.container)) for row in view.components]
+    counts = (verdict.tally.needed, verdict.tally.reproduced, verdict.tally.contradicting)
+    facts = (verdict.decision, verdict.outcome, verdict.attestation, states, counts, policy.sha256, subjects)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _policy(view: ReleaseView) -> PolicyStatement:
+    publisher = ExpectedPublisher.objects.filter(project=view.release.project).first()
+    identities = [_identity(publisher)] if publisher is not None else []
+    return PolicyStatement.of(view.release.project.name, release_policy(view.release), identities)
+
+
+def _identity(publisher: ExpectedPublisher) -> ExpectedIdentity:
+    """The publisher that is expected; a trust root that nobody added vouches for nobody, and is not named."""
+    known = trust_roots.known()
+    roots = [known[name].root.ref for name in publisher.trust_roots if name in known]
+    return ExpectedIdentity.of(policy_of(publisher, public_keys(publisher)), roots)
+
+
+def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -> None:
+    """Sign the summary into the record; a release of which no byte is known has none."""
+    names = {row.role: row.file_name for row in view.components}
+    subjects = subjects_of((row.published for row in view.components), names)
+    if not subjects:
+        return
+    signer = portal_key()
+    release, policy = view.release, record.policy_sha256
+    summary = VerdictSummary(
+        verifier_id=settings.ENVIRONMENT.public_url or signer.public.name,
+        verifier_version={"tee-portal": program_version()},
+        time=record.at.astimezone(UTC).replace(microsecond=0),
+        resource_uri=address_of(release),
+        release=ReleaseName(release.project.name, release.tag, release.commit),
+        policy=PolicyReference(_address(f"/policies/{policy}.json", policy), policy),
+        inputs=_inputs(view, standing),
+        subjects=subjects,
+        tally=view.verdict.tally,
+        passed=view.verdict.decision is Decision.ALLOW,
+        unmet=tuple(entry.key for entry in view.verdict.unmet),
+    )
+    envelope = signer.sign(IN_TOTO_PAYLOAD, summary.encode())
+    record.key = _known_key(signer.public)
+    record.envelope = envelope.as_bytes()
+    record.payload_sha256 = hashlib.sha256(envelope.payload).hexdigest()
+
+
+def _known_key(public: VerifyingKey) -> PortalKey:
+    known = PortalKey.objects.filter(fingerprint=public.fingerprint).first()
+    if known is None:
+        known = PortalKey(fingerprint=public.fingerprint, pem=public.pem)
+        known.save()
+    return known
+
+
+def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestation, ...]:
+    """The signed statements that counted and the bundles that verified, by the bytes that are stored of each."""
+    counted = [result.rebuild.pk for result in view.results if result.counts]
+    statements = StoredStatement.objects.filter(rebuild__in=counted).values_list("payload_sha256", "content")
+    found = {
+        (_address(f"/statements/{name}.sigstore.json", digest), digest)
+        for name, digest in ((name, hashlib.sha256(bytes(content)).hexdigest()) for name, content in statements)
+    }
+    for component in standing.components:
+        for judged in component.bundles:
+            if judged.state is AttestationState.VERIFIED:
+                digest = judged.sighting.bundle.sha256
+                found.add((_address(f"/attestations/{digest}/bundle.json", digest), digest))
+    return tuple(InputAttestation(uri, digest) for uri, digest in sorted(found))
+
+
+def _address(path: str, sha256: str) -> str:
+    """Where the public finds something; its name by digest (RFC 6920) while the portal has no public address."""
+    public = settings.ENVIRONMENT.public_url
+    return f"{public.rstrip('/')}{path}" if public is not None else digest_name(sha256)
+
+
+def address_of(release: Release) -> str:
+    """The release as a URI: its page, or its tag in the source repository while the portal has no public address."""
+    public = settings.ENVIRONMENT.public_url
+    if public is not None:
+        return f"{public.rstrip('/')}/releases/{release.project.name}/{quote(release.tag)}/"
+    return f"{release.project.source_url}#{quote(release.tag)}"
