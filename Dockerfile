@@ -11,12 +11,15 @@ RUN apt-get update \
 WORKDIR /app
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md ./
 COPY manage.py gunicorn.conf.py ./
 COPY tee_portal ./tee_portal
 COPY attestations ./attestations
 COPY builds ./builds
 COPY templates ./templates
 COPY static ./static
+# Its sources stay where they are; this makes its programs and its version known.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index --editable .
 
 USER portal
 ENV PYTHONUNBUFFERED=1 TEE_PORTAL_DATA_DIR=/data

@@ -12,7 +12,7 @@ help:
 	@echo "make serve [PORT=8000]   serve the data that is there"
 	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders or all), and write docs/benchmarks.md"
 	@echo "make lint                style, types, layers, migrations, shell scripts"
-	@echo "make lock [UPGRADE=1]    resolve requirements.in into requirements.lock"
+	@echo "make lock [UPGRADE=1]    resolve the dependencies in pyproject.toml into requirements.lock"
 	@echo "make clean               stop what killed runs left, remove var/ and .venv"
 
 setup:

@@ -15,10 +15,9 @@ from attestations.domain.webhook import EVENT_HEADER, SIGNATURE_HEADER, parse_de
 from attestations.models import PortalKey, TrustRootVersion, VerdictRecord
 from attestations.services import following
 from attestations.services.portal_key import portal_key
+from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
-from builds.domain.dsse import parse_envelope
 from builds.domain.errors import PortalError
-from builds.pipeline.signing import read_public_key
 
 _PEM_TYPE = "application/x-pem-file"
 _BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -60,11 +59,9 @@ def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> Ht
 def signed_verdict(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
     """A signed summary by the digest of its payload: as a Sigstore bundle, or as the DSSE envelope that was signed."""
     record = get_object_or_404(VerdictRecord.objects.select_related("key"), payload_sha256=sha256)
-    envelope = parse_envelope(bytes(record.envelope or b""))
     if form == "dsse":
-        return _raw(envelope.as_bytes(), f"{sha256}.dsse.json", "application/vnd.dsse.envelope+json")
-    hint = read_public_key(record.key.pem if record.key is not None else "").hint
-    return _raw(envelope.as_bundle(hint), f"{sha256}.vsa.sigstore.json", _BUNDLE_TYPE)
+        return _raw(bytes(record.envelope or b""), f"{sha256}.dsse.json", "application/vnd.dsse.envelope+json")
+    return _raw(bundle_of(record), f"{sha256}.vsa.sigstore.json", _BUNDLE_TYPE)
 
 
 @require_safe

@@ -20,13 +20,13 @@ from attestations.services import trust_roots
 from attestations.services.portal_key import portal_key
 from attestations.services.publishers import policy_of, public_keys
 from attestations.services.standing import ReleaseStanding, judged_view
-from builds.domain.dsse import IN_TOTO_PAYLOAD
+from builds.domain.dsse import IN_TOTO_PAYLOAD, parse_envelope
 from builds.domain.errors import PortalError
 from builds.domain.evidence import AttestationState
 from builds.domain.verdict import Decision
 from builds.models import Release, StoredStatement
 from builds.pipeline.reproduce import program_version
-from builds.pipeline.signing import VerifyingKey, digest_name
+from builds.pipeline.signing import VerifyingKey, digest_name, read_public_key
 from builds.services.evidence import ReleaseView
 from builds.services.evidence import policy_of as release_policy
 
@@ -75,6 +75,12 @@ def record_soon(release_id: int) -> None:
         record_verdict(release_id)
     except PortalError as error:
         logger.error("the verdict of release %s is not recorded: %s", release_id, error)  # noqa: TRY400 - named
+
+
+def bundle_of(record: VerdictRecord) -> bytes:
+    """The signed summary as a Sigstore bundle (v0.3), its key named by hint; only for a record that is signed."""
+    envelope = parse_envelope(bytes(record.envelope or b""), where="verdict")
+    return envelope.as_bundle(read_public_key(record.key.pem if record.key is not None else "").hint)
 
 
 def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> VerdictRecord | None:

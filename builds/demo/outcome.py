@@ -9,10 +9,13 @@ from pathlib import Path
 from django.utils import timezone
 
 from attestations.services.standing import ReleaseStanding
+from builds.demo.operators import NAMES
 from builds.demo.story import CONTRADICTING, HONEST, IMPOSTOR, TAMPERED
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.evidence import COVERABLE, AttestationState, MeasurementState
 from builds.domain.roles import Role
+from builds.domain.verdict import Decision
+from builds.services.consensus import Result
 from builds.services.evidence import ReleaseView
 
 type Judged = tuple[ReleaseView, ReleaseStanding]
@@ -28,7 +31,7 @@ def report(judged: Mapping[str, Judged]) -> dict[str, object]:
                 "tag": contradicting.release.tag,
                 "commit": contradicting.release.commit,
                 "contradictions": [notice.sentence for notice in contradicting.notices],
-                "rebuilds": len(contradicting.rebuilds),
+                "results": len(contradicting.results),
                 "attestations": attestation_states(judged[CONTRADICTING][1]),
             }
         ],
@@ -76,7 +79,19 @@ def _release_report(view: ReleaseView, standing: ReleaseStanding) -> dict[str, o
         ],
         "attestations": attestation_states(standing),
         "rebuild_seconds": seconds,
+        "tally": {
+            "needed": view.verdict.tally.needed,
+            "reproduced": view.verdict.tally.reproduced,
+            "contradicting": view.verdict.tally.contradicting,
+            "failed": view.verdict.tally.failed,
+        },
+        "operators": {result.rebuild.operator_name: _word(result) for result in view.results if result.counts},
     }
+
+
+def _word(result: Result) -> str | None:
+    outcome = result.evidence.outcome
+    return outcome.value if outcome is not None else None
 
 
 def unexpected(judged: Mapping[str, Judged]) -> list[str]:
@@ -98,10 +113,21 @@ def _unexpected_attestations(judged: Mapping[str, Judged]) -> list[str]:
     return [f"{tag}: attestations {found[tag]}, not {wanted[tag]}" for tag in wanted if found[tag] != wanted[tag]]
 
 
-def _unexpected_rebuilds(honest: ReleaseView, tampered: ReleaseView, contradicting: ReleaseView) -> list[str]:
+def _unexpected_decisions(honest: ReleaseView, tampered: ReleaseView) -> list[str]:
     problems = []
-    if honest.verdict.outcome is not RebuildOutcome.REPRODUCED:
-        problems.append(f"{HONEST} came out {honest.verdict.outcome}, not reproduced")
+    if honest.verdict.outcome is not RebuildOutcome.REPRODUCED or honest.verdict.decision is not Decision.ALLOW:
+        problems.append(f"{HONEST} came out {honest.verdict.outcome} and {honest.verdict.decision}")
+    for view, reproduced, contradicted in ((honest, len(NAMES), 0), (tampered, 0, len(NAMES))):
+        tally = view.verdict.tally
+        if (tally.reproduced, tally.contradicting) != (reproduced, contradicted):
+            problems.append(f"{view.release.tag}: {tally.words}")
+    if tampered.verdict.decision is not Decision.DENY:
+        problems.append(f"{TAMPERED} is not denied")
+    return problems
+
+
+def _unexpected_rebuilds(honest: ReleaseView, tampered: ReleaseView, contradicting: ReleaseView) -> list[str]:
+    problems = _unexpected_decisions(honest, tampered)
     if len(honest.components) != len(Role) or len(tampered.components) != len(Role):
         problems.append(f"not all of {', '.join(Role)} were compared")
     problems.extend(
@@ -122,7 +148,7 @@ def _unexpected_rebuilds(honest: ReleaseView, tampered: ReleaseView, contradicti
         problems.append(f"{HONEST} has no measurement")
     if honest.contradicts or tampered.contradicts:
         problems.append("a release that agrees with its manifest is shown as contradicting it")
-    if not contradicting.contradicts or contradicting.rebuilds:
+    if not contradicting.contradicts or contradicting.results:
         problems.append(f"{CONTRADICTING} is not shown as contradicting its manifest before any rebuild")
     return problems
 

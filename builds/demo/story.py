@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
-from builds import tasks
-from builds.demo import repository, tampering
+from attestations.models import VerdictRecord
+from attestations.services.verdicts import bundle_of, record_verdict
+from builds.demo import operators, repository, tampering
 from builds.demo.forge import Attested, Forge
+from builds.demo.operators import DemoOperator
 from builds.demo.publisher import Publisher
 from builds.domain.errors import PortalError
-from builds.domain.lifecycle import RunState
-from builds.models import Rebuild, Release
+from builds.models import Release
 from builds.pipeline.rebuild import BuildPlan
 from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
-from builds.services import queueing, running, workshop
+from builds.services import workshop
 from builds.services.evidence import view_of
 from tee_portal.env import BASE_DIR
 
@@ -28,8 +28,6 @@ PROJECT = "reference-enclave"
 HONEST, TAMPERED, CONTRADICTING, IMPOSTOR = "v1.0.0", "v1.0.1", "v1.0.0-mirror", "v1.0.2"
 _IMPOSTOR_WORKFLOW = ".github/workflows/nightly.yml"
 TAGS = (HONEST, TAMPERED, CONTRADICTING, IMPOSTOR)
-_REBUILD_SECONDS = 3600
-_POLL_SECONDS = 0.5
 
 
 class DemoFailed(PortalError):
@@ -110,33 +108,31 @@ class Demo:
             imported[tag] = row.release
         return imported
 
-    def rebuild(self, release: Release) -> Rebuild:
-        """Queue a rebuild and follow it to its end; one that succeeded earlier is kept."""
-        done = release.rebuilds.filter(state=RunState.SUCCEEDED).first()
-        if done is not None:
-            self.say(f"{release.tag} was rebuilt before")
-            return done
-        rebuild = release.rebuilds.filter(state__in=[RunState.QUEUED, RunState.RUNNING]).first()
-        if rebuild is None:
-            rebuild = queueing.request_rebuild(release, running.local_rebuilder())
-        tasks.hint(rebuild.pk)
-        self.say(f"rebuilding {release.tag} from commit {release.commit}")
-        return self._follow(rebuild)
+    def rebuild(self, releases: list[Release], portal: str) -> list[DemoOperator]:
+        """Let three operators enrol, rebuild these releases and hand in what they signed; returns the operators."""
+        team = [DemoOperator(name, self.root / "operators" / name, portal) for name in operators.NAMES]
+        for operator in team:
+            operator.enrol()
+        self.say(f"{', '.join(operators.NAMES)} are enrolled, each with a key of its own")
+        operators.rebuild_all(team, releases, self.say)
+        return team
 
-    def _follow(self, rebuild: Rebuild) -> Rebuild:
-        deadline = time.monotonic() + _REBUILD_SECONDS
-        told = 0
-        while time.monotonic() < deadline:
-            rebuild.refresh_from_db()
-            for stage in rebuild.stages.filter(position__gt=told):
-                told = stage.position
-                self.say(f"  {stage.name}")
-            if rebuild.run_state.is_final:
-                if rebuild.run_state is not RunState.SUCCEEDED:
-                    raise DemoFailed(f"the rebuild ended as {rebuild.state}: {rebuild.failure}", where=str(rebuild.pk))
-                return rebuild
-            time.sleep(_POLL_SECONDS)
-        raise DemoFailed(f"the rebuild took longer than {_REBUILD_SECONDS} seconds", where=str(rebuild.pk))
+    def leave_evidence(self, team: list[DemoOperator], rebuilt: list[Release], judged: Iterable[Release]) -> Path:
+        """Write the signed verdicts and statements with their public keys: what cosign is pointed at."""
+        evidence = self.root / "evidence"
+        shutil.rmtree(evidence, ignore_errors=True)
+        evidence.mkdir()
+        for release in judged:
+            record_verdict(release.pk)
+            newest = VerdictRecord.objects.filter(release=release).select_related("key").order_by("-at", "-pk")[0]
+            if newest.key is None:
+                raise DemoFailed(f"the verdict about {release.tag} is not signed", where=str(evidence))
+            (evidence / f"{release.tag}.vsa.sigstore.json").write_bytes(bundle_of(newest))
+            (evidence / f"{release.tag}.vsa.pub").write_text(newest.key.pem)
+        for release in rebuilt:
+            for operator in team:
+                operator.leave_statement(release, evidence)
+        return evidence
 
     def _derive(self, tag: str, make: Callable[[Path], None]) -> None:
         if not (self.releases / tag).is_dir():

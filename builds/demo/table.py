@@ -17,6 +17,7 @@ def verdict_table(judged: Iterable[tuple[ReleaseView, ReleaseStanding]]) -> Iter
         contradicts = ", contradicts its own manifest" if view.contradicts else ""
         yield ""
         yield f"{view.release.tag}  commit {view.release.commit}  {outcome}{contradicts}"
+        yield f"  operators: {view.verdict.tally.words}; {view.verdict.decision.value}"
         for row in view.components:
             comparison = row.comparison
             published = row.published.published

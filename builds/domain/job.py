@@ -17,6 +17,7 @@ from builds.domain.errors import MalformedInput
 from builds.domain.frozen import CamelCase, Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
 from builds.domain.manifest import Tag
 from builds.domain.printable import Line, Slug
+from builds.domain.queue import Needs
 from builds.domain.recipe import MAX_RECIPE_BYTES
 from builds.domain.roles import Role
 from builds.domain.strict_json import load_object
@@ -92,7 +93,8 @@ class JobComponent(CamelCase):
 class RebuildJob(CamelCase):
     """Everything a rebuild of one release needs to be told; the rest comes from its source.
 
-    ``expected_seconds`` is what earlier rebuilds took, None while there is none.
+    ``expected_seconds`` is what earlier rebuilds took, None while there is none; ``needs`` is what the recipe asks of
+    the machine, None from a portal that does not say.
     """
 
     project: Slug
@@ -103,6 +105,7 @@ class RebuildJob(CamelCase):
     launch_values: dict[Line, Line] = Field(default={}, max_length=200)
     components: tuple[JobComponent, ...] = Field(max_length=len(Role))
     expected_seconds: Annotated[int, Field(ge=0)] | None = None
+    needs: Needs | None = None
 
     @property
     def published(self) -> Iterable[PublishedComponent]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 from typing import Annotated, Literal
@@ -53,13 +52,12 @@ class Capability(CamelCase):
     """Whether a base image may be pulled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(CamelCase):
     """What rebuilding a release takes; sizes in bytes, zero when the recipe names none."""
 
-    recipe_format: int
-    memory_bytes: int
-    disk_bytes: int
+    recipe_format: Annotated[int, Field(ge=1, le=1000)]
+    memory_bytes: Annotated[int, Field(ge=0, le=_MOST)]
+    disk_bytes: Annotated[int, Field(ge=0, le=_MOST)]
     network: bool
     registry: bool
 

@@ -76,6 +76,7 @@ class DockerEngine:
             operating_system=str(answer["OperatingSystem"]),
             storage_driver=str(answer["Driver"]),
             cpus=int(answer["NCPU"]),
+            memory_bytes=int(answer["MemTotal"]),
             root_dir=Path(str(answer["DockerRootDir"])),
         )
 

@@ -64,6 +64,7 @@ class EngineInfo:
     operating_system: str
     storage_driver: str
     cpus: int
+    memory_bytes: int
     root_dir: Path
 
     def as_dict(self) -> dict[str, str | int]:

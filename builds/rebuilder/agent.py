@@ -57,6 +57,16 @@ class Tools:
     mirror: str | None
     keyring: Path
 
+    @property
+    def capability(self) -> Capability:
+        """What a portal is told of this machine."""
+        return Capability(
+            memory_bytes=self.limits.memory_bytes,
+            disk_bytes=self.limits.disk_bytes,
+            network=self.reach.network,
+            registry=self.reach.registry,
+        )
+
 
 @dataclass(slots=True)
 class _Sink:
@@ -185,7 +195,7 @@ class Agent:
             key=self._signer.public.name,
             issued_at=datetime.now(UTC),
             token_sha256=hashlib.sha256(token.encode()).hexdigest(),
-            capability=self._capability(),
+            capability=self._tools.capability,
             release=release,
             project=project,
             agent=f"tee-portal-rebuilder {program_version()}",
@@ -199,15 +209,6 @@ class Agent:
         if isinstance(answer, Nothing):
             return None, None if release is not None else answer.retry_seconds
         return (answer, HeldClaim(answer.rebuild_id, token)), None
-
-    def _capability(self) -> Capability:
-        limits = self._tools.limits
-        return Capability(
-            memory_bytes=limits.memory_bytes,
-            disk_bytes=limits.disk_bytes,
-            network=self._tools.reach.network,
-            registry=self._tools.reach.registry,
-        )
 
     def _claimed(self, claimed: ClaimedJob, claim: HeldClaim) -> int:
         """Rebuild a claimed job to its end; 1 when a statement came of it."""

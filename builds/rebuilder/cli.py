@@ -19,7 +19,7 @@ from builds.domain.errors import PortalError
 from builds.domain.frozen import first_problem
 from builds.domain.requests import Proof, ProofKind, ReleaseName
 from builds.pipeline.signing import KeyAlgorithm, generate, read_signer
-from builds.rebuilder import commands
+from builds.rebuilder import commands, machine
 from builds.rebuilder.portal_client import PortalClient
 from builds.rebuilder.session import DEFAULT_ENGINE, DEFAULT_KEYRING, Options, agent_of, default_data, say
 
@@ -56,6 +56,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--follow", metavar="PROJECT", help="only releases of this project")
     parser.add_argument("--all", action="store_true", help="with --follow: every release, asked for or not, then end")
     parser.add_argument("--dry-run", action="store_true", help="say what would be rebuilt; claim and build nothing")
+    parser.add_argument("--check", action="store_true", help="say what this machine lacks; claim and build nothing")
     parser.set_defaults(run=_work)
     actions = parser.add_subparsers(title="other things to do", metavar="")
     _add_keygen(actions.add_parser("keygen", help="make a signing key"))
@@ -144,6 +145,8 @@ def _key(given: Namespace) -> Path:
 
 
 def _work(given: Namespace) -> int:
+    if given.check:
+        return _check(given)
     options = _options(given)
     if given.dry_run:
         return _dry_run(given, options)
@@ -159,6 +162,19 @@ def _work(given: Namespace) -> int:
             )
         done = agent.work(once=given.once, project=given.follow)
         return 0 if done or not given.once else 1
+
+
+def _check(given: Namespace) -> int:
+    """The machine by itself, then against what the portal's releases need."""
+    options = _options(given)
+    found = machine.look(options, given.key)
+    with PortalClient(options.portal) as client:
+        found += machine.look_at_portal(options, client, project=given.project or given.follow, tags=given.release)
+    for finding in found:
+        say(finding.line)
+    lacking = sum(finding.state is machine.State.LACKS for finding in found)
+    say(f"this machine lacks {lacking} things" if lacking else "nothing is known that would keep this machine from it")
+    return 1 if lacking else 0
 
 
 def _dry_run(given: Namespace, options: Options) -> int:

@@ -65,6 +65,18 @@ def test_three_operators_reproduce_a_release_and_each_signs_it(
     assert not left_in_engine(engine)
 
 
+def test_check_says_that_this_machine_lacks_nothing_and_claims_nothing(
+    portal: Portal, small_lock: MaterialsLock
+) -> None:
+    import_small(portal, small_lock)
+    agent = AgentProcess(portal, "ada").enrolled()
+    said = agent.run("--check", "--memory-gib", "1", "--disk-gib", "1")
+    assert "lacks" not in said
+    assert "unknown  minutes   nobody has rebuilt the project of small v1 yet" in said
+    assert portal.rebuilds("v1") == []
+    assert "lacks    memory" in agent.run("--check", "--memory-gib", "100000", "--disk-gib", "1", code=1)
+
+
 def test_a_sceptic_rebuilds_alone_compares_and_hands_in_later(portal: Portal, small_lock: MaterialsLock) -> None:
     import_small(portal, small_lock, kernel=b"something else\n")
     agent = AgentProcess(portal, "eve")

@@ -17,7 +17,7 @@ from attestations.models import ExpectedPublisher
 from attestations.services import repeating, trust_roots, verification
 from attestations.services.repeating import RepeatCommands
 from attestations.services.standing import judged_view
-from builds.bench import attestation_page, attestation_peers
+from builds.bench import attestation_page
 from builds.bench.attestation_page import Sizes
 from builds.domain.digest import Digest
 from builds.domain.roles import Role
@@ -30,12 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.archive]
 
 FILE = Role.KATANA.value.encode()
 WORKFLOW = GitHubWorkflow(commit=COMMIT)
-
-
-@pytest.fixture(scope="module")
-def cosign() -> Path:
-    """Debian's own build, unpacked and never installed."""
-    return attestation_peers.cosign(settings.DATA_DIR / "bench")
 
 
 @pytest.mark.django_db

@@ -7,13 +7,18 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from isal import igzip
 
+from attestations.domain.summary import VERIFICATION_SUMMARY
+from builds.domain.dsse import parse_envelope
+from builds.domain.provenance import SLSA_PROVENANCE
 from builds.pipeline.engine import DockerEngine
+from builds.rebuilder.home import AgentHome
 from tee_portal.env import BASE_DIR
 from tests.end_to_end.conftest import FinishedDemo
 from tests.support.portal import free_port
@@ -22,6 +27,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 ROLES = ["katana", "kernel", "initrd", "ovmf", "disk"]
 HONEST, TAMPERED = "v1.0.0", "v1.0.1"
+OPERATORS = ["alder", "birch", "cedar"]
 BOOT = BASE_DIR / "examples/reference-enclave/tee/scripts/test-vm-boot.sh"
 
 
@@ -46,6 +52,54 @@ def test_the_honest_release_is_reproduced_in_all_five_components(demo: FinishedD
         assert entry["published"] == entry["rebuilt"]
         assert len(entry["published"]) == {"sha256": 64, "sha384": 96}[entry["algorithm"]]
     assert honest["rebuild_seconds"] > 0
+
+
+def test_three_operators_decide_all_for_the_honest_release_and_all_against_the_tampered_one(demo: FinishedDemo) -> None:
+    honest, tampered = release(demo, HONEST), release(demo, TAMPERED)
+    assert honest["decision"] == "allow"
+    assert honest["tally"] == {"needed": 2, "reproduced": 3, "contradicting": 0, "failed": 0}
+    assert set(honest["operators"].values()) == {"reproduced"}
+    assert tampered["decision"] == "deny"
+    assert tampered["tally"] == {"needed": 2, "reproduced": 0, "contradicting": 3, "failed": 0}
+    assert set(tampered["operators"].values()) == {"mismatched"}
+    assert len(honest["operators"]) == len(tampered["operators"]) == len(OPERATORS)
+
+
+@pytest.mark.archive
+def test_cosign_accepts_the_verdicts_and_the_rebuilds_that_the_demo_leaves(demo: FinishedDemo, cosign: Path) -> None:
+    evidence = demo.root / "evidence"
+    kernel = demo.root / "releases" / HONEST / "vmlinuz"
+    initrd = demo.root / "releases" / TAMPERED / "initrd.img"
+    rebuilds = {f"{tag}-{name}.rebuild" for tag in (HONEST, TAMPERED) for name in OPERATORS}
+    verdicts = {f"{tag}.vsa" for tag in (HONEST, TAMPERED, "v1.0.0-mirror", "v1.0.2")}
+    assert {path.name.removesuffix(".sigstore.json") for path in evidence.glob("*.json")} == rebuilds | verdicts
+    assert {path.stem for path in evidence.glob("*.pub")} == rebuilds | verdicts
+    keys = {(evidence / f"{name}.pub").read_text() for name in rebuilds | verdicts}
+    assert len(keys) == len(OPERATORS) + 1
+
+    def accepted(name: str, file: Path, kind: str) -> bool:
+        signed = [*("--bundle", str(evidence / f"{name}.sigstore.json")), *("--key", str(evidence / f"{name}.pub"))]
+        command = [str(cosign), "verify-blob-attestation", *signed, "--insecure-ignore-tlog=true", "--type", kind]
+        return subprocess.run([*command, str(file)], capture_output=True, check=False, timeout=60).returncode == 0
+
+    for name in OPERATORS:
+        assert accepted(f"{HONEST}-{name}.rebuild", kernel, SLSA_PROVENANCE)
+        # They got another initrd than the one that was published.
+        assert not accepted(f"{TAMPERED}-{name}.rebuild", initrd, SLSA_PROVENANCE)
+    assert accepted(f"{HONEST}.vsa", kernel, VERIFICATION_SUMMARY)
+    assert accepted(f"{TAMPERED}.vsa", initrd, VERIFICATION_SUMMARY)
+
+
+def test_the_signed_verdict_says_passed_only_for_the_honest_release(demo: FinishedDemo) -> None:
+    results, inputs = {}, {}
+    for path in (demo.root / "evidence").glob("*.vsa.sigstore.json"):
+        summary = json.loads(parse_envelope(path.read_bytes()).payload)["predicate"]
+        tag = path.name.removesuffix(".vsa.sigstore.json")
+        results[tag], inputs[tag] = summary["verificationResult"], len(summary["inputAttestations"])
+    failed = dict.fromkeys((TAMPERED, "v1.0.0-mirror", "v1.0.2"), "FAILED")
+    assert results == {HONEST: "PASSED", **failed}
+    # A bundle attests all components of a release; the impostor's does not verify.
+    assert inputs == {HONEST: 1 + len(OPERATORS), TAMPERED: 1 + len(OPERATORS), "v1.0.0-mirror": 1, "v1.0.2": 0}
 
 
 def test_its_measurement_is_one_value_three_ways_and_covers_what_boots(demo: FinishedDemo) -> None:
@@ -78,7 +132,7 @@ def test_the_tampering_was_hidden_from_everyone_who_only_looks_at_the_published_
 
 def test_a_changed_file_is_shown_as_contradicting_before_anything_is_rebuilt(demo: FinishedDemo) -> None:
     (contradicting,) = demo.verdicts["contradicting"]
-    assert contradicting["rebuilds"] == 0
+    assert contradicting["results"] == 0
     (sentence,) = contradicting["contradictions"]
     assert sentence.startswith("kernel: vmlinuz hashes to")
 
@@ -135,7 +189,9 @@ def test_every_file_of_the_initrd_has_an_origin_and_the_demo_left_nothing_in_the
     assert modules
     assert set(modules) == {"package"}
     assert "opaque" not in {kind for kind, _ in origins.values()}
-    assert engine.label_values("org.tee-portal.rebuild", {"org.tee-portal.instance": _instance(demo)}) == set()
+    homes = [AgentHome(demo.root / "operators" / name / "home") for name in OPERATORS]
+    for instance in (_instance(demo), *(home.instance for home in homes)):
+        assert engine.label_values("org.tee-portal.rebuild", {"org.tee-portal.instance": instance}) == set()
 
 
 def _instance(demo: FinishedDemo) -> str:

@@ -15,12 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from pydantic import SecretStr
 
 from attestations.domain.summary import VERIFICATION_SUMMARY, parse_summary
 from attestations.signing import SigningFailed, portal_signer
-from builds.bench import attestation_peers
 from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, parse_envelope
 from builds.domain.provenance import SLSA_PROVENANCE
 from builds.pipeline.material_store import MaterialStore
@@ -37,11 +35,6 @@ OTHER = b"another kernel"
 VERDICT, REBUILD = VERIFICATION_SUMMARY, SLSA_PROVENANCE
 TYPES = pytest.mark.parametrize("predicate_type", [VERDICT, REBUILD])
 SIGNERS = pytest.mark.parametrize("kind", [*KeyAlgorithm, "hsm"])
-
-
-@pytest.fixture(scope="module")
-def cosign() -> Path:
-    return attestation_peers.cosign(settings.DATA_DIR / "bench")
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,9 @@ class Command(BaseCommand):
             self._say(f"pages at {address} while this runs")
             stack.enter_context(processes.worker(BASE_DIR, root / "worker.log"))
             imported = demo.import_releases(demo.publish())
-            for tag in (story.HONEST, story.TAMPERED):
-                demo.rebuild(imported[tag])
+            rebuilt = [imported[story.HONEST], imported[story.TAMPERED]]
+            team = demo.rebuild(rebuilt, address)
+            evidence = demo.leave_evidence(team, rebuilt, imported.values())
             judged = {tag: judged_view(story.reload(release)) for tag, release in imported.items()}
             outcome.write_report(root / "verdicts.json", outcome.report(judged))
             for line in verdict_table(judged.values()):
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             problems = outcome.unexpected(judged)
             for problem in problems:
                 self._say(f"UNEXPECTED: {problem}")
-            self._say(f"\nverdicts in {root / 'verdicts.json'}")
+            self._say(f"\nverdicts in {root / 'verdicts.json'}, signed ones and signed rebuilds in {evidence}")
             if not problems and not stop:
                 self._say(f"serving {address} until Ctrl-C")
                 signal.pause()
