@@ -1,13 +1,18 @@
-"""What is asked before any view is."""
+"""What is asked before any view is, and what is answered when the database does not."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import ClassVar
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 
-from builds.domain.errors import MalformedInput
+from builds.domain.errors import MalformedInput, PortalError
+
+logger = logging.getLogger(__name__)
 
 type View = Callable[[HttpRequest], HttpResponse]
 
@@ -30,3 +35,32 @@ def refuse_nul(get_response: View) -> View:
         return get_response(request)
 
     return middleware
+
+
+class DatabaseUnreachable(PortalError):
+    """The portal's database does not answer, so that nothing can be said about any release."""
+
+    code: ClassVar[str] = "database-unreachable"
+    default_todo: ClassVar[str] = "Ask again in a moment; nothing was changed, and nothing is said about any release."
+
+
+class NameDatabaseFailures:
+    """A database that is away is 503 by name, on pages and in the API: it is no verdict and no fault of the program."""
+
+    def __init__(self, get_response: View) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        logger.error("the database does not answer: %s", exception)
+        error = DatabaseUnreachable("the database does not answer", where=request.path[:200])
+        if request.path.startswith("/api/"):
+            response: HttpResponse = JsonResponse(error.as_dict(), status=503)
+        else:
+            response = render(request, "503.html", {"error": error}, status=503)
+        response["Retry-After"] = "5"
+        return response

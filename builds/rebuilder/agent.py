@@ -264,6 +264,8 @@ class Agent:
         if job.source_url.startswith("file:") and not self._client.is_local:
             raise SourceNotAllowed(f"the source is {job.source_url}", where=self._client.address)
         with closing(DockerEngine(self._tools.docker_host)) as engine:
+            # One build at a time: what is there was left by one whose engine went away under it.
+            self._home.reap(engine)
             workshop = Workshop(
                 engine=engine,
                 store=MaterialStore(self._home.materials),

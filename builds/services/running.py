@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import closing
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from builds.domain.errors import PortalError
@@ -27,6 +30,7 @@ LOCAL_OPERATOR = "this portal"
 _CANCEL_POLL_SECONDS = 1.0
 _FLUSH_SECONDS = 0.5
 _RENEWALS_PER_LEASE = 3
+_DATABASE_RETRY_SECONDS = 0.5
 
 
 def local_signer() -> FileSigner:
@@ -91,13 +95,28 @@ def run_claimed(claim: Claim) -> None:
                     labels=workshop.labels(str(rebuild.pk)),
                 )
                 signed = reproduce(job_of(rebuild.release), place, signer, reporter)
-            accept(signed.envelope.as_bundle(signer.public.hint), claim)
+            _through_outage(lambda: accept(signed.envelope.as_bundle(signer.public.hint), claim))
         except ClaimLost:
             return
         except Cancelled as error:
             reporter.settle()
-            finish(claim, RunState.CANCELLED, failure=error)
+            ended = error
+            _through_outage(lambda: finish(claim, RunState.CANCELLED, failure=ended))
         except PortalError as error:
             reporter.settle()
-            if finish(claim, RunState.FAILED, failure=error):
+            failure = error
+            if _through_outage(lambda: finish(claim, RunState.FAILED, failure=failure)):
                 evidence_changed(rebuild.release)
+
+
+def _through_outage[T](store: Callable[[], T]) -> T:
+    """Store what a build came to, also when the database was restarted meanwhile or is away for up to a lease."""
+    deadline = time.monotonic() + settings.LEASE_SECONDS
+    while True:
+        try:
+            return store()
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > deadline or connection.in_atomic_block:
+                raise
+            connection.close()
+            time.sleep(_DATABASE_RETRY_SECONDS)

@@ -19,12 +19,12 @@ from builds.domain.materials import MaterialsLock
 from builds.pipeline.engine import DockerEngine
 from tee_portal.env import BASE_DIR
 from tests.support.agents import AgentProcess
-from tests.support.portal import Portal, publish, wait_for
-from tests.support.sources import DOCKERFILE, make_repository
+from tests.support.portal import Portal, wait_for
+from tests.support.sources import DOCKERFILE
+from tests.support.worlds import KERNEL, import_small
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-KERNEL = b"a\nb\n"
 SLOW = DOCKERFILE.replace("RUN mkdir", "RUN echo marker && sleep 300 && mkdir")
 
 
@@ -36,14 +36,6 @@ def portal(engine: DockerEngine) -> Iterator[Portal]:
         running.manage("migrate", "--verbosity", "0")
         with running.web():
             yield running
-
-
-def import_small(
-    portal: Portal, lock: MaterialsLock, *, tag: str = "v1", dockerfile: str = DOCKERFILE, kernel: bytes = KERNEL
-) -> None:
-    repository = make_repository(portal.root / f"source-{tag}", lock, tag, Dockerfile=dockerfile)
-    directory = publish(portal.root / f"release-{tag}", repository, hashlib.sha256(kernel).hexdigest(), kernel, tag)
-    portal.manage("import_release", str(directory), "--project", "small", "--source", repository.url)
 
 
 def left_in_engine(engine: DockerEngine) -> set[str]:

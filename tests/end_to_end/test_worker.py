@@ -16,10 +16,10 @@ from builds.domain.materials import MaterialsLock
 from builds.pipeline.engine import DockerEngine
 from tests.support.portal import Portal, kill_hard, publish, wait_for
 from tests.support.sources import DOCKERFILE, Repository, make_repository
+from tests.support.worlds import KERNEL, import_small
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-KERNEL = b"a\nb\n"
 SLOW = DOCKERFILE.replace("RUN mkdir", "RUN echo marker && sleep 5 && mkdir")
 
 
@@ -36,12 +36,6 @@ def portal(engine: DockerEngine) -> Iterator[Portal]:
         running.manage("migrate", "--verbosity", "0")
         with running.web():
             yield running
-
-
-def import_small(portal: Portal, lock: MaterialsLock, *, dockerfile: str = DOCKERFILE, kernel: bytes = KERNEL) -> None:
-    repository: Repository = make_repository(portal.root / "source", lock, Dockerfile=dockerfile)
-    directory = publish(portal.root / "release", repository, hashlib.sha256(kernel).hexdigest(), kernel)
-    portal.manage("import_release", str(directory), "--project", "small", "--source", repository.url)
 
 
 def leftovers(portal: Portal, engine: DockerEngine, rebuild: str) -> set[str]:
@@ -146,7 +140,7 @@ def test_the_same_release_twice_is_one_and_a_changed_one_is_an_event_and_an_erro
     portal: Portal, small_lock: MaterialsLock
 ) -> None:
     import_small(portal, small_lock)
-    directory = portal.root / "release"
+    directory = portal.root / "release-v1"
     portal.manage("import_release", str(directory))
     assert len(portal.get("releases")["releases"]) == 1
     manifest = directory / "manifest.json"

@@ -9,12 +9,13 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from builds.domain.roles import Role
 from builds.models import LogChunk, Rebuild, Release
-from builds.services import queueing, rebuilding, running
+from builds.services import pages, queueing, rebuilding, running
 
 pytestmark = pytest.mark.django_db
 
@@ -260,3 +261,18 @@ def test_an_address_with_nul_is_a_named_error_on_every_database(client: Client, 
     answer = client.get(address)
     assert answer.status_code == 400
     assert answer.json()["code"] == "malformed-address"
+
+
+@pytest.mark.parametrize("address", ["/", "/api/v1/releases"])
+def test_a_database_that_is_away_is_503_by_name_and_no_statement_about_a_release(
+    client: Client, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("connection refused to 10.0.0.7")
+
+    monkeypatch.setattr(pages, "release_page", away)
+    answer = client.get(address)
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "5"
+    assert "nothing is said about any release" in answer.text
+    assert "10.0.0.7" not in answer.text

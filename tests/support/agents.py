@@ -64,6 +64,15 @@ class AgentProcess:
         return self
 
     @contextmanager
+    def pausing(self, moment: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """Run until a moment (see ``pausing_agent``); the file appears when it is reached."""
+        reached = self.portal.root / f"reached-{self.operator}"
+        program, rest = self.command(*arguments)[:1], self.command(*arguments)[3:]
+        command = [*program, "-m", "tests.support.pausing_agent", moment, str(reached), *rest]
+        with process(command, self.portal.environment, self.log) as running:
+            yield running, reached
+
+    @contextmanager
     def running(self, *arguments: str, portal: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
         command = self.command(*arguments, portal=portal)
         with process(command, self.portal.environment, self.log) as running:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,11 @@ class Portal:
             yield running
 
     @contextmanager
-    def web(self) -> Iterator[None]:
+    def web(self) -> Iterator[subprocess.Popen[bytes]]:
         command = [str(BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{self.port}"]
-        with process(command, self.environment, self.root / "web.log"):
+        with process(command, self.environment, self.root / "web.log") as running:
             wait_for("the web server", self._answers)
-            yield
+            yield running
 
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -163,5 +163,9 @@ def publish(directory: Path, repository: Repository, kernel_sha256: str, kernel:
 
 
 def kill_hard(running: subprocess.Popen[bytes]) -> None:
-    running.send_signal(signal.SIGKILL)
+    """Kill a process and those that it started, without warning."""
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    for pid in (running.pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     running.wait()
