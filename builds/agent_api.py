@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from attestations.services import verdicts
 from builds.agent_schemas import enrolled, listed_releases, submitted
@@ -53,13 +53,13 @@ def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
 
 
 @router.post("/claims", response={200: ClaimedJob, 204: None})
-def claim(request: HttpRequest, response: HttpResponse) -> tuple[int, ClaimedJob | None]:
+def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | None]:
     """Reserve one job; 204 when there is none for this rebuilder now. The body is a signed claim request."""
     claimed = claiming.claim_signed(_body(request, 2 * MAX_REQUEST_BYTES), audience(request))
     if claimed is None:
         response["Retry-After"] = str(settings.ENVIRONMENT.claim_retry_seconds)
-        return 204, None
-    return 200, claimed
+        return Status(204, None)
+    return Status(200, claimed)
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/progress", response=Told)
@@ -73,7 +73,7 @@ def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
-def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
+def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The build ended with a named error: no evidence either way."""
     report = parse_as(FailureReport, _body(request, MAX_REQUEST_BYTES), where="failure")
     held = _claim(request, rebuild_id)
@@ -81,18 +81,18 @@ def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
     if not rebuilding.finish(held, RunState.FAILED, failure=ReportedFailure(report)):
         raise ClaimGone("the claim on this rebuild is gone", where=f"rebuild {rebuild_id}")
     evidence_changed(rebuild.release)
-    return 204, None
+    return Status(204, None)
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/give-back", response={204: None})
-def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> tuple[int, None]:
+def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The rebuilder stops: the place is open to others at once."""
     rebuilding.give_back(_claim(request, rebuild_id))
-    return 204, None
+    return Status(204, None)
 
 
 @router.post("/statements", response={200: Submitted, 201: Submitted})
-def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> tuple[int, Submitted]:
+def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> Status[Submitted]:
     """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
 
     ``rebuild`` and the claim's token are given when it was made under a claim.
@@ -102,14 +102,14 @@ def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] =
     accepted = submitting.accept(data, held)
     if accepted.is_new:
         verdicts.record_soon(accepted.rebuild.release_id)
-    return (201 if accepted.is_new else 200), submitted(accepted)
+    return Status(201 if accepted.is_new else 200, submitted(accepted))
 
 
 @router.post("/enrolments", response={201: Enrolled})
-def enrol(request: HttpRequest) -> tuple[int, Enrolled]:
+def enrol(request: HttpRequest) -> Status[Enrolled]:
     """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
     key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))
-    return 201, enrolled(key)
+    return Status(201, enrolled(key))
 
 
 def audience(request: HttpRequest) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -32,13 +32,21 @@ def inside_root(text: str) -> str:
         raise ValueError(error.what) from error
 
 
+def in_utc(moment: datetime) -> datetime:
+    """A validator: the moment in UTC, or ``ValueError`` for one that has no year there."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the moment is not in the years 1 to 9999 of UTC") from error
+
+
 TreePath = Annotated[str, AfterValidator(inside_root)]
 """A normalised relative path that stays inside its root."""
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Sha384Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
 KeyName = Annotated[str, StringConstraints(pattern=r"^ni:///sha-256;[A-Za-z0-9_-]{43}$")]
 """A public key named by the SHA-256 of its SubjectPublicKeyInfo (RFC 6920)."""
-Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Utc = Annotated[AwareDatetime, AfterValidator(in_utc)]
 """A moment with its zone, in UTC; RFC 3339 in JSON."""
 GitCommit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 

@@ -144,7 +144,7 @@ class Builder(CamelCase):
 class Metadata(CamelCase):
     """``invocation_id`` is unlike any other's, so that one run is one result however often it is handed in."""
 
-    invocation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$")]
+    invocation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     started_on: Utc
     finished_on: Utc
 
@@ -234,6 +234,9 @@ class RebuildStatement(CamelCase):
             raise ValueError("the source commit is not exactly one of the resolved dependencies")
         if metadata.finished_on < metadata.started_on:
             raise ValueError("the rebuild ended before it began")
+        files = [(entry.role, entry.path) for entry in self.files]
+        if len(set(files)) != len(files):
+            raise ValueError("a file is listed twice")
         return self
 
     @property

@@ -96,13 +96,15 @@ def _name_in(payload: bytes) -> object:
 
 
 def _fingerprint(name: object) -> str:
-    """The hex of a key's name; "" for what is none."""
+    """The hex of a key's name; "" for what is none, or is spelled otherwise."""
     if not isinstance(name, str) or not name.startswith(_NAME_PREFIX):
         return ""
     try:
-        return base64.urlsafe_b64decode(name.removeprefix(_NAME_PREFIX) + "=").hex()
+        found = base64.urlsafe_b64decode(name.removeprefix(_NAME_PREFIX) + "=").hex()
     except ValueError:
         return ""
+    # One key has one name: base64 has several spellings of the same bytes.
+    return found if name_of(found) == name else ""
 
 
 def name_of(fingerprint: str) -> str:

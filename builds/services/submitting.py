@@ -23,10 +23,11 @@ from builds.domain.materials import lock_digest
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.domain.queue import Priority
 from builds.models import Rebuild, RebuilderKey, RebuildEvent, Release, StoredStatement
+from builds.services.consensus import not_counted
 from builds.services.evidence import outcome_of
 from builds.services.keys import signing_key
 from builds.services.queueing import open_after_dispute
-from builds.services.rebuilding import Claim, claimed_rebuild, finish
+from builds.services.rebuilding import Claim, finish
 from builds.services.recording import stored_log_sha256
 from builds.services.release_events import evidence_changed
 from builds.services.result_rows import store_rows
@@ -176,12 +177,11 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     statement, release = offer.statement, offer.release
     rebuild = _ended(offer, held)
     log = stored_log_sha256(rebuild)
-    Rebuild.objects.filter(pk=rebuild.pk).update(
-        environment=statement.environment,
-        used_network=statement.asks_for_network,
-        other_materials=lock_digest(statement.materials) != release.lock_sha256,
-        log_complete=log == statement.log_sha256 if log is not None else None,
-    )
+    rebuild.environment = statement.environment
+    rebuild.used_network = statement.asks_for_network
+    rebuild.other_materials = lock_digest(statement.materials) != release.lock_sha256
+    rebuild.log_complete = log == statement.log_sha256 if log is not None else None
+    rebuild.save(update_fields=["environment", "used_network", "other_materials", "log_complete"])
     stored = StoredStatement(
         rebuild=rebuild,
         key=offer.key,
@@ -194,18 +194,16 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     stored.save()
     store_rows(rebuild, statement)
     evidence_changed(release)
-    if outcome_of(rebuild) is not RebuildOutcome.REPRODUCED:
+    # What does not count disputes nothing, and costs nobody another rebuild.
+    if outcome_of(rebuild) is not RebuildOutcome.REPRODUCED and not not_counted(rebuild, release):
         open_after_dispute(release)
     return Accepted(stored, rebuild, is_new=True)
 
 
 def _ended(offer: _Offer, held: Claim | None) -> Rebuild:
     """The claimed rebuild, ended as succeeded; or a row of its own for a statement that comes without a claim."""
-    if held is not None:
-        rebuild = claimed_rebuild(held)
-        if finish(held, RunState.SUCCEEDED):
-            rebuild.refresh_from_db()
-            return rebuild
+    if held is not None and finish(held, RunState.SUCCEEDED):
+        return Rebuild.objects.select_related("release__project", "rebuilder__operator").get(pk=held.rebuild_id)
     moment = timezone.now()
     rebuild = Rebuild.objects.create(
         release=offer.release,
