@@ -32,6 +32,11 @@ def plain_line(line: str) -> str:
     return text
 
 
+def plain_text(text: str) -> str:
+    """Several lines, each as ``plain_line`` gives it."""
+    return "\n".join(plain_line(line) for line in text.split("\n"))
+
+
 class LineSplitter:
     """Joins the pieces a stream arrives in and hands out whole, plain lines.
 

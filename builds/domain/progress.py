@@ -15,23 +15,19 @@ MAX_PIECE_CHARACTERS = 64 * 1024
 MAX_PIECES = 200
 MAX_STAGES = 64
 
-LogText = Annotated[
-    # Characters that ``logtext.plain_line`` lets through, and line ends.
-    str,
-    StringConstraints(
-        pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]*$",
-        max_length=MAX_PIECE_CHARACTERS,
-    ),
-]
+# Characters that ``logtext.plain_line`` lets through, and line ends.
+_PLAIN = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]*$"
+
+LogText = Annotated[str, StringConstraints(pattern=_PLAIN, max_length=MAX_PIECE_CHARACTERS)]
 
 
 class FailureReport(CamelCase):
     """A named error: what happened, where, and what to do."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
-    what: Annotated[str, StringConstraints(max_length=4000)]
-    where: Annotated[str, StringConstraints(max_length=1000)]
-    todo: Annotated[str, StringConstraints(max_length=1000)]
+    what: Annotated[str, StringConstraints(pattern=_PLAIN, max_length=4000)]
+    where: Annotated[str, StringConstraints(pattern=_PLAIN, max_length=1000)]
+    todo: Annotated[str, StringConstraints(pattern=_PLAIN, max_length=1000)]
 
 
 class StageReport(CamelCase):

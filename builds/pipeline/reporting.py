@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol, Self
 
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import StageState
-from builds.domain.logtext import LineSplitter
+from builds.domain.logtext import LineSplitter, plain_text
 from builds.domain.progress import (
     MAX_PIECE_CHARACTERS,
     MAX_PIECES,
@@ -243,9 +243,9 @@ class Reporter:
 
 
 def bounded_report(error: PortalError) -> FailureReport:
-    """The error within what a report may hold."""
+    """The error within what a report may hold: it may quote what a hostile build printed."""
     limits = {"code": 60, "what": 4000, "where": 1000, "todo": 1000}
-    return FailureReport(**{name: text[: limits[name]] for name, text in error.as_dict().items()})
+    return FailureReport(**{name: plain_text(text)[: limits[name]] for name, text in error.as_dict().items()})
 
 
 def _now() -> datetime:

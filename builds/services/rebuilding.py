@@ -79,9 +79,13 @@ def claim_next(
 
     Asking again with the same token gives the same rebuild: an answer that was lost costs nothing.
     """
-    given = Rebuild.objects.filter(claim_sha256=token_sha256, rebuilder=rebuilder).first()
-    if given is not None:
-        return given if given.run_state is RunState.RUNNING else None
+    given = Rebuild.objects.filter(claim_sha256=token_sha256, rebuilder=rebuilder)
+    if not given.exists():
+        _take_next(rebuilder, machine, token_sha256, worker, wanted)
+    return given.filter(state=RunState.RUNNING).select_related("release__project").first()
+
+
+def _take_next(rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, wanted: Wanted) -> None:
     with transaction.atomic():
         found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine)
         if wanted.release is not None:
@@ -93,8 +97,8 @@ def claim_next(
         if place is None and wanted.release is not None:
             place = _volunteered(wanted.release, rebuilder)
         if place is None or not _take(place, rebuilder, token_sha256, worker):
-            return None
-    return Rebuild.objects.select_related("release__project").get(pk=place.pk)
+            # A place that was opened for this claim alone goes with it.
+            transaction.set_rollback(True)
 
 
 def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
@@ -102,7 +106,12 @@ def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
     live = Rebuild.objects.filter(release=release, state__in=LIVE_STATES)
     if live.filter(Q(rebuilder=rebuilder) | Q(wanted_from=rebuilder)).exists():
         return None
-    return open_place(release, Priority.USER, wanted_from=rebuilder)
+    try:
+        with transaction.atomic():
+            return open_place(release, Priority.USER, wanted_from=rebuilder)
+    except IntegrityError:
+        # It asked twice at once.
+        return None
 
 
 def _take(place: Rebuild, rebuilder: Rebuilder, token_sha256: str, worker: str) -> bool:
