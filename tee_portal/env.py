@@ -75,6 +75,7 @@ class Environment(BaseSettings):
     build_cpus: str = ""
     """CPUs a build may use, as ``0-3`` or ``0,1``; empty means all."""
     max_log_bytes: int = Field(default=16 * MIB, ge=1024)
+    """Of a stage while it is built, and of a whole rebuild as it is kept here."""
     max_build_disk_bytes: int = Field(default=12 * GIB, ge=MIB)
     min_free_disk_bytes: int = Field(default=2 * GIB, ge=0)
     max_output_bytes: int = Field(default=4 * GIB, ge=1024)

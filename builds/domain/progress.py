@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from builds.domain.frozen import CamelCase, Utc
 from builds.domain.lifecycle import StageState
@@ -40,6 +40,12 @@ class StageReport(CamelCase):
     ended_at: Utc | None = None
     exit_code: Annotated[int, Field(ge=-1000, le=1000)] | None = None
     error: FailureReport | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.state is StageState.RUNNING) != (self.ended_at is None):
+            raise ValueError("a stage has an end exactly when it is not running")
+        return self
 
 
 class LogPiece(CamelCase):

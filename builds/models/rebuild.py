@@ -49,7 +49,7 @@ class Rebuild(models.Model):
     other_materials = models.BooleanField(default=False)
     """Whether it was built from other materials than the release's lock names."""
     log_complete = models.BooleanField(null=True)
-    """Whether the log kept here is the one that was signed; None when none was handed in."""
+    """Whether the log kept here is the one that was signed; None while nobody can say, False once it was cut."""
     environment = models.JSONField(default=dict)
     failure = models.JSONField(null=True)
 

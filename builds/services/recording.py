@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BigIntegerField, Count, Func, Sum
+from django.db.models.sql.compiler import SQLCompiler
 
-from builds.domain.progress import Answer, Progress
+from builds.domain.progress import Answer, LogPiece, Progress
 from builds.models import LogChunk, Rebuild, RebuildStage
 from builds.pipeline.reporting import SinkAway
 from builds.services.rebuilding import Claim, renew
+
+_PIECE_BYTES = 128
+"""What a piece takes besides its text, so that a great many small ones are bounded too."""
+
+
+class _Octets(Func):
+    """The bytes of a text in UTF-8; PostgreSQL knows them without reading it."""
+
+    function = "OCTET_LENGTH"
+    output_field = BigIntegerField()
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
 def record_progress(claim: Claim, progress: Progress) -> Answer:
@@ -35,19 +54,41 @@ def record_progress(claim: Claim, progress: Progress) -> Answer:
                     "error": report.error.model_dump() if report.error is not None else None,
                 },
             )
-        LogChunk.objects.bulk_create(
-            [
-                LogChunk(
-                    rebuild_id=claim.rebuild_id,
-                    sequence=piece.sequence,
-                    stage_position=piece.stage_position,
-                    text=piece.text,
-                )
-                for piece in progress.log
-            ],
-            ignore_conflicts=True,
-        )
+        if progress.log:
+            _store_log(claim, progress.log)
     return Answer.GO_ON if renewed else Answer.CANCELLED
+
+
+def _store_log(claim: Claim, pieces: Iterable[LogPiece]) -> None:
+    """Keep what is new, up to ``max_log_bytes`` of a rebuild; what is over is dropped for good, and the log says so."""
+    rebuild = Rebuild.objects.only("log_complete").get(pk=claim.rebuild_id)
+    if rebuild.log_complete is False:
+        return
+    most = settings.ENVIRONMENT.max_log_bytes
+    new = {piece.sequence: piece for piece in pieces}
+    kept = rebuild.log_chunks.filter(sequence__in=new).values_list("sequence", flat=True)
+    for sequence in list(kept):
+        del new[sequence]
+    room = most - _size(rebuild)
+    stored = []
+    for piece in new.values():
+        room -= len(piece.text.encode()) + _PIECE_BYTES
+        if room < 0:
+            stored.append(_chunk(rebuild, piece, f"[the log is longer than {most} bytes: the rest is not kept]\n"))
+            Rebuild.objects.filter(pk=rebuild.pk).update(log_complete=False)
+            break
+        stored.append(_chunk(rebuild, piece, piece.text))
+    LogChunk.objects.bulk_create(stored)
+
+
+def _size(rebuild: Rebuild) -> int:
+    """What the log that is kept takes, in bytes."""
+    found = rebuild.log_chunks.aggregate(text=Sum(_Octets("text"), default=0), pieces=Count("pk"))
+    return int(found["text"]) + _PIECE_BYTES * int(found["pieces"])
+
+
+def _chunk(rebuild: Rebuild, piece: LogPiece, text: str) -> LogChunk:
+    return LogChunk(rebuild=rebuild, sequence=piece.sequence, stage_position=piece.stage_position, text=text)
 
 
 def stored_log_sha256(rebuild: Rebuild) -> str | None:

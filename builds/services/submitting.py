@@ -180,7 +180,9 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     rebuild.environment = statement.environment
     rebuild.used_network = statement.asks_for_network
     rebuild.other_materials = lock_digest(statement.materials) != release.lock_sha256
-    rebuild.log_complete = log == statement.log_sha256 if log is not None else None
+    # One that was cut here stays incomplete, also when what was signed is the part that is kept.
+    if rebuild.log_complete is None and log is not None:
+        rebuild.log_complete = log == statement.log_sha256
     rebuild.save(update_fields=["environment", "used_network", "other_materials", "log_complete"])
     stored = StoredStatement(
         rebuild=rebuild,
