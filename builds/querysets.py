@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 SHOWN_ATTEMPTS = 25
 
 # What the signed statement and the portal's own records say against counting a result, whoever the operator is.
-COUNTABLE = (
-    Q(state=RunState.SUCCEEDED, used_network=False, other_materials=False)
+_FROM_THE_LOCK = (
+    Q(state=RunState.SUCCEEDED, other_materials=False)
     & Q(statement__isnull=False, set_aside__isnull=True)
     & (Q(statement__key__revoked_at__isnull=True) | Q(statement__received_at__lt=F("statement__key__revoked_at")))
 )
+COUNTABLE = Q(used_network=False) & _FROM_THE_LOCK
 
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
@@ -80,6 +81,21 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         if not machine.network:
             found = found.filter(release__needs_network=False)
         return found if machine.registry else found.filter(release__needs_registry=False)
+
+    def answering(self) -> RebuildQuerySet:
+        """Results that a release need not be rebuilt for again: from its lock, by accepted operators without a tie.
+
+        One with the network is among them though it does not count: where the recipe asks for it, nobody's would.
+        """
+        from builds.models import Affiliation  # noqa: PLC0415 - models import this module
+
+        tie = Affiliation.objects.filter(operator=OuterRef("rebuilder__operator"), project=OuterRef("release__project"))
+        return self.filter(
+            _FROM_THE_LOCK,
+            ~Exists(tie),
+            rebuilder__operator__accepted_at__isnull=False,
+            statement__key__accepted_at__isnull=False,
+        ).order_by()
 
     def lapsed(self, now: datetime) -> RebuildQuerySet:
         """Running, but the worker has not renewed its lease."""

@@ -16,7 +16,7 @@ from builds.pipeline.signing import SignatureMismatch
 from builds.services.enrolling import KeyTaken, OperatorTaken
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
 from builds.services.rebuilding import ClaimGone
-from builds.services.submitting import ClaimOfAnother, InvocationReused, UnknownRelease
+from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
 
 
 class NoSuchThing(PortalError):
@@ -41,6 +41,7 @@ _STATUSES: dict[type[PortalError], int] = {
     KeyTaken: 409,
     OperatorTaken: 409,
     InvocationReused: 409,
+    TrialsFull: 403,
 }
 
 

@@ -69,9 +69,11 @@ def _kept_recipe(release: Release) -> KeptRecipe | None:
 
 
 def expected_seconds(release: Release) -> int | None:
-    """The median of the project's newest successful runs; None while there is none."""
-    runs = Rebuild.objects.filter(
-        release__project=release.project, state=RunState.SUCCEEDED, started_at__isnull=False, lease_expires_at=None
-    ).order_by("-finished_at")[:_EARLIER_RUNS]
+    """The median of the project's newest successful runs; None while there is none.
+
+    Only claimed ones: of what is handed in without a claim, the times are a stranger's word.
+    """
+    found = Rebuild.objects.filter(release__project=release.project, state=RunState.SUCCEEDED)
+    runs = found.filter(started_at__isnull=False).exclude(claim_sha256="").order_by("-finished_at")[:_EARLIER_RUNS]
     taken = [(run.finished_at - run.started_at).total_seconds() for run in runs if run.finished_at and run.started_at]
     return round(statistics.median(taken)) if taken else None

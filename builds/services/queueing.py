@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from builds.domain.errors import PortalError
@@ -84,9 +85,9 @@ def open_missing_places() -> int:
 
     Derived from what is there, so that nothing that went wrong before can lose a release's place.
     """
-    operators = "rebuilds__rebuilder__operator"
-    answered = Count(operators, filter=Q(rebuilds__state=RunState.SUCCEEDED), distinct=True)
-    live = Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES), distinct=True)
+    answers = Rebuild.objects.answering().filter(release=OuterRef("pk")).values("release")
+    answered = Coalesce(Subquery(answers.values(operators=Count("rebuilder__operator", distinct=True))), 0)
+    live = Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES))
     short = (
         Release.objects.filter(materials_stored_at__isnull=False)
         .exclude(recipe_roles=[])
@@ -103,9 +104,10 @@ def open_due_rechecks(now: datetime) -> int:
     days = settings.ENVIRONMENT.recheck_days
     if not days:
         return 0
+    answers = Rebuild.objects.answering().filter(release=OuterRef("pk"))
     due = (
         Release.objects.annotate(
-            newest=Max("rebuilds__finished_at", filter=Q(rebuilds__state=RunState.SUCCEEDED)),
+            newest=Subquery(answers.order_by("-finished_at").values("finished_at")[:1]),
             live=Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES)),
         )
         .filter(newest__lt=now - timedelta(days=days), live=0)
@@ -128,7 +130,7 @@ def _open_for(release: Release, priority: Priority, wanted: int) -> int:
         rows = Rebuild.objects.filter(release=release)
         answered = 0
         if priority is Priority.NEW_RELEASE:
-            answered = rows.filter(state=RunState.SUCCEEDED).values("rebuilder__operator").distinct().count()
+            answered = rows.answering().values("rebuilder__operator").distinct().count()
         missing = wanted - answered - rows.filter(state__in=LIVE_STATES).count()
         for _ in range(missing):
             open_place(release, priority)

@@ -22,7 +22,7 @@ from builds.domain.lifecycle import RunState
 from builds.domain.materials import lock_digest
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.domain.queue import Priority
-from builds.models import Rebuild, RebuilderKey, RebuildEvent, Release, StoredStatement
+from builds.models import Operator, Rebuild, RebuilderKey, RebuildEvent, Release, StoredStatement
 from builds.services.consensus import not_counted
 from builds.services.evidence import outcome_of
 from builds.services.keys import signing_key
@@ -33,6 +33,8 @@ from builds.services.release_events import evidence_changed
 from builds.services.result_rows import store_rows
 
 _CLOCKS_APART = timedelta(minutes=5)
+MAX_TRIALS = 10
+"""Statements kept of an operator that is not accepted: enough to judge it by, too few to fill a disk with."""
 
 
 class StatementRefused(PortalError):
@@ -70,6 +72,13 @@ class InFuture(StatementRefused):
 class InvocationReused(StatementRefused):
     code: ClassVar[str] = "invocation-reused"
     default_todo: ClassVar[str] = "Each rebuild is a run of its own; do not sign what another run or operator said."
+
+
+class TrialsFull(StatementRefused):
+    """An operator that nobody has accepted yet has handed in as much as is kept of one."""
+
+    code: ClassVar[str] = "trials-full"
+    default_todo: ClassVar[str] = "Wait until an administrator has accepted the operator, then hand it in."
 
 
 class ClaimOfAnother(StatementRefused):
@@ -175,6 +184,7 @@ def _is_running(held: Claim, key: RebuilderKey, release: Release) -> bool:
 
 def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     statement, release = offer.statement, offer.release
+    _check_trials(offer.key)
     rebuild = _ended(offer, held)
     log = stored_log_sha256(rebuild)
     rebuild.environment = statement.environment
@@ -200,6 +210,15 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     if outcome_of(rebuild) is not RebuildOutcome.REPRODUCED and not not_counted(rebuild, release):
         open_after_dispute(release)
     return Accepted(stored, rebuild, is_new=True)
+
+
+def _check_trials(key: RebuilderKey) -> None:
+    """Return unless a pending operator is at its bound; its row is locked, because many may come at once."""
+    if key.rebuilder.operator.accepted_at is not None:
+        return
+    operator = Operator.objects.select_for_update().get(pk=key.rebuilder.operator_id)
+    if StoredStatement.objects.filter(key__rebuilder__operator=operator).count() >= MAX_TRIALS:
+        raise TrialsFull(f"{MAX_TRIALS} statements of this pending operator are kept already", where=str(operator))
 
 
 def _ended(offer: _Offer, held: Claim | None) -> Rebuild:
