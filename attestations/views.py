@@ -18,17 +18,14 @@ from attestations.services.portal_key import portal_key
 from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
 from builds.domain.errors import PortalError
-
-_PEM_TYPE = "application/x-pem-file"
-_BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_FOREVER = "public, max-age=31536000, immutable"
+from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
 
 
 @require_safe
 def raw_bundle(_request: HttpRequest, sha256: str) -> HttpResponse:
     """A bundle's bytes as they were received."""
     bundle = stored_bundle(sha256)
-    return _raw(bytes(bundle.content), f"{bundle.sha256}.sigstore.json", _BUNDLE_TYPE)
+    return raw_file(bytes(bundle.content), f"{bundle.sha256}.sigstore.json", BUNDLE_TYPE)
 
 
 @require_safe
@@ -41,18 +38,18 @@ def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
         if version is None:
             raise Http404(f"no trust root has the digest sha256:{sha256[:64]}")
         content = bytes(version.content)
-    return _raw(content, "trusted_root.json", "application/json")
+    return raw_file(content, "trusted_root.json", "application/json")
 
 
 @require_safe
 def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> HttpResponse:
     """A public key that verdicts are signed with: the current one, or one by its fingerprint, also long after."""
     if fingerprint is None:
-        response = HttpResponse(portal_key().public.pem, content_type=_PEM_TYPE)
+        response = HttpResponse(portal_key().public.pem, content_type=PEM_TYPE)
         response["Cache-Control"] = "public, max-age=300"
         return response
     key = get_object_or_404(PortalKey, fingerprint=fingerprint)
-    return _raw(key.pem.encode(), f"{fingerprint}.pub", _PEM_TYPE)
+    return raw_file(key.pem.encode(), f"{fingerprint}.pub", PEM_TYPE)
 
 
 @require_safe
@@ -60,8 +57,8 @@ def signed_verdict(_request: HttpRequest, sha256: str, form: str) -> HttpRespons
     """A signed summary by the digest of its payload: as a Sigstore bundle, or as the DSSE envelope that was signed."""
     record = get_object_or_404(VerdictRecord.objects.select_related("key"), payload_sha256=sha256)
     if form == "dsse":
-        return _raw(bytes(record.envelope or b""), f"{sha256}.dsse.json", "application/vnd.dsse.envelope+json")
-    return _raw(bundle_of(record), f"{sha256}.vsa.sigstore.json", _BUNDLE_TYPE)
+        return raw_file(bytes(record.envelope or b""), f"{sha256}.dsse.json", ENVELOPE_TYPE)
+    return raw_file(bundle_of(record), f"{sha256}.vsa.sigstore.json", BUNDLE_TYPE)
 
 
 @require_safe
@@ -70,17 +67,7 @@ def policy_document(_request: HttpRequest, sha256: str) -> HttpResponse:
     record = VerdictRecord.objects.filter(policy_sha256=sha256).only("policy").first()
     if record is None:
         raise Http404(f"no policy has the digest sha256:{sha256[:64]}")
-    return _raw(bytes(record.policy), f"{sha256}.policy.json", "application/json")
-
-
-def _raw(content: bytes, name: str, content_type: str) -> HttpResponse:
-    """Bytes from strangers: downloaded, never rendered. Named by their digest, so they never change."""
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": _FOREVER,
-        "X-Content-Type-Options": "nosniff",
-    }
-    return HttpResponse(content, content_type=content_type, headers=headers)
+    return raw_file(bytes(record.policy), f"{sha256}.policy.json", "application/json")
 
 
 @csrf_exempt

@@ -12,6 +12,8 @@ from attestations.services.standing import ReleaseStanding
 from builds.domain.comparison import ComponentComparison
 from builds.domain.digest import FileDigests
 from builds.models import Rebuild, Release
+from builds.operator_schemas import ResultOut, TallyOut, result_out, tally_out
+from builds.services.consensus import set_aside_of, statement_of
 from builds.services.evidence import ComponentRow, MeasurementRow, ReleaseView, comparisons_of, outcome_of
 
 
@@ -95,6 +97,7 @@ class VerdictOut(Schema):
     decision: str
     outcome: str | None
     attestation: str | None
+    tally: TallyOut
     sentence: str
     conditions: list[ConditionOut]
 
@@ -167,6 +170,7 @@ class ReleaseOut(Schema):
     reused: list[ReusedOut]
     embedded_files: list[EmbeddedFileOut]
     opaque_inputs: list[OpaqueOut]
+    results: list[ResultOut]
     rebuilds: list[RebuildSummaryOut]
 
 
@@ -232,6 +236,10 @@ class RebuildOut(RebuildSummaryOut):
     cancel_requested_at: datetime | None
     retry_of: uuid.UUID | None
     used_network: bool
+    other_materials: bool
+    log_complete: bool | None
+    statement: str | None
+    set_aside: str | None
     environment: dict[str, str | int]
     outcome: str | None
     stages: list[StageOut]
@@ -253,7 +261,9 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         recipe=_recipe_out(release),
         imported_at=release.imported_at,
         materials_stored_at=release.materials_stored_at,
+        results=[result_out(result, release.project.name, release.tag) for result in view.results],
         verdict=VerdictOut(
+            tally=tally_out(verdict.tally),
             decision=verdict.decision.value,
             outcome=verdict.outcome.value if verdict.outcome is not None else None,
             attestation=verdict.attestation.value if verdict.attestation is not None else None,
@@ -293,7 +303,7 @@ def _recipe_out(release: Release) -> RecipeOut | None:
 
 
 def rebuild_out(rebuild: Rebuild) -> RebuildOut:
-    outcome = outcome_of(rebuild)
+    outcome, statement, aside = outcome_of(rebuild), statement_of(rebuild), set_aside_of(rebuild)
     return RebuildOut(
         **_summary(rebuild).model_dump(),
         project=rebuild.release.project.name,
@@ -303,6 +313,10 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
         cancel_requested_at=rebuild.cancel_requested_at,
         retry_of=rebuild.retry_of_id,
         used_network=rebuild.used_network,
+        other_materials=rebuild.other_materials,
+        log_complete=rebuild.log_complete,
+        statement=statement.payload_sha256 if statement is not None else None,
+        set_aside=aside.reason if aside is not None else None,
         environment=rebuild.environment,
         outcome=outcome.value if outcome is not None else None,
         stages=[StageOut.from_orm(stage) for stage in rebuild.stages.all()],

@@ -12,6 +12,7 @@ from attestations.api import router as attestations_router
 from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import LimitExceeded, PortalError
+from builds.operator_api import router as operators_router
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.enrolling import KeyTaken, OperatorTaken
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
@@ -53,6 +54,7 @@ api = NinjaAPI(
     description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token.",
 )
 api.add_router("", agent_router)
+api.add_router("", operators_router)
 api.add_router("", router)
 api.add_router("", attestations_router)
 

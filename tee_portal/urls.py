@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path, register_converter
 
 from attestations import views as attestation_views
-from builds import views
+from builds import operator_views, views
 from tee_portal.api import api
 
 
@@ -21,6 +21,13 @@ class TagConverter:
     def to_url(self, value: str) -> str:
         return value
 
+
+STATEMENT_FILES = {
+    "bundle": ".rebuild.sigstore.json",
+    "key": ".rebuild.pub",
+    "dsse": ".dsse.json",
+    "received": ".received.json",
+}
 
 handler404 = "tee_portal.api.no_such_address"
 
@@ -41,6 +48,15 @@ urlpatterns = [
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", views.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", views.release, name="release"),
+    path("rebuilders/", operator_views.operators, name="operators"),
+    path("rebuilders/<slug:slug>/", operator_views.operator, name="operator"),
+    path("queue/", operator_views.queue, name="queue"),
+    path("statements/<str:sha256>/", operator_views.statement, name="statement"),
+    *(
+        path(f"statements/<str:sha256>{ending}", operator_views.statement_file, {"form": form}, f"statement-{form}")
+        for form, ending in STATEMENT_FILES.items()
+    ),
+    path("rebuilder-keys/<str:fingerprint>.pub", operator_views.key_file, name="rebuilder-key"),
     path("rebuilds/<uuid:rebuild_id>/", views.rebuild, name="rebuild"),
     path("rebuilds/<uuid:rebuild_id>/progress", views.rebuild_progress, name="rebuild-progress"),
     path("rebuilds/<uuid:rebuild_id>/log", views.rebuild_log, name="rebuild-log"),

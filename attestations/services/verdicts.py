@@ -173,7 +173,7 @@ def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestat
     counted = [result.rebuild.pk for result in view.results if result.counts]
     statements = StoredStatement.objects.filter(rebuild__in=counted).values_list("payload_sha256", "content")
     found = {
-        (_address(f"/statements/{name}.sigstore.json", digest), digest)
+        (_address(f"/statements/{name}.received.json", digest), digest)
         for name, digest in ((name, hashlib.sha256(bytes(content)).hexdigest()) for name, content in statements)
     }
     for component in standing.components:

@@ -105,6 +105,11 @@ class Rebuild(models.Model):
         return reverse("rebuild", args=[self.pk])
 
     @property
+    def why(self) -> str:
+        """Why it is in the queue: its priority in words."""
+        return Priority(self.priority).words
+
+    @property
     def operator_name(self) -> str:
         """Whose it is: who claimed it, else whom it is wanted from; "" while it is open to anybody."""
         who = self.rebuilder or self.wanted_from

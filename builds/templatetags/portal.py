@@ -108,6 +108,18 @@ def coverage_state(word: str) -> SafeString:
 
 
 @register.simple_tag
+def result_outcome(value: RebuildOutcome | None) -> SafeString:
+    """Of one result: None means that the release names nothing to compare it with."""
+    return state("nothing to compare with", _OPEN) if value is None else outcome(value)
+
+
+@register.simple_tag
+def key_state(value: str) -> SafeString:
+    """A rebuilder's key: what is not in force any more is no alarm."""
+    return state(value, _GOOD if value == "accepted" else _OPEN)
+
+
+@register.simple_tag
 def decision(value: Decision) -> SafeString:
     return state(value.value, _GOOD if value is Decision.ALLOW else _BAD)
 

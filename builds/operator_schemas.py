@@ -1,0 +1,273 @@
+"""The API's shapes of operators, results, statements and the queue."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from ninja import Schema
+
+from builds.domain.consensus import Tally
+from builds.models import Rebuild
+from builds.services.consensus import Result, set_aside_of, statement_of
+from builds.services.operator_pages import KeyStanding, OperatorPage, OperatorStanding, ResultRow, StatementPage
+from builds.services.queue_page import QueuePage
+
+
+class TallyOut(Schema):
+    """Distinct operators: how many are needed, agree with the publisher, contradict, and failed to get a result."""
+
+    needed: int
+    reproduced: int
+    contradicting: int
+    failed: int
+
+
+class ResultOut(Schema):
+    """One operator's result. ``outcome`` is null when there is nothing to compare with, ``statement`` when unsigned.
+
+    ``not_counted`` says why it does not count, and is empty when it does.
+    """
+
+    operator: str
+    operator_slug: str
+    rebuild: uuid.UUID
+    project: str
+    tag: str
+    outcome: str | None
+    counts: bool
+    not_counted: str
+    set_aside: str | None
+    other_materials: bool
+    statement: str | None
+    finished_on: datetime | None
+    received_at: datetime | None
+    key: str | None
+    key_revoked_at: datetime | None
+
+
+class TieOut(Schema):
+    project: str
+    what: str
+    stated_by: str
+
+
+class OperatorOut(Schema):
+    """``counts`` speaks of new results in general; for the projects in ``ties`` none counts."""
+
+    slug: str
+    name: str
+    counts: bool
+    not_counted: str
+    ties: list[TieOut]
+    results: int
+    releases: int
+    newest: datetime | None
+
+
+class KeyOut(Schema):
+    fingerprint: str
+    algorithm: str
+    state: str
+    not_before: datetime
+    not_after: datetime | None
+    revoked_at: datetime | None
+    revocation_reason: str
+    endorsed_by: str | None
+    pem: str
+
+
+class RebuilderOut(Schema):
+    name: str
+    is_local: bool
+    keys: list[KeyOut]
+
+
+class OperatorDetailOut(OperatorOut):
+    contact: str
+    stated_affiliation: str
+    proof_kind: str | None
+    proof_location: str | None
+    identified_by: str | None
+    accepted_at: datetime | None
+    accepted_by: str | None
+    rebuilders: list[RebuilderOut]
+    newest_results: list[ResultOut]
+
+
+class OperatorListOut(Schema):
+    operators: list[OperatorOut]
+
+
+class StatementOut(ResultOut):
+    """A signed statement; the addresses give its bytes."""
+
+    predicate_type: str
+    commit: str
+    log_sha256: str
+    log_complete: bool | None
+    environment: dict[str, str | int]
+    bundle: str
+    envelope: str
+    received: str
+    public_key: str
+
+
+class PlaceOut(Schema):
+    """``operator`` is null while anybody may take it, ``stage`` while none has started."""
+
+    rebuild: uuid.UUID
+    project: str
+    tag: str
+    state: str
+    operator: str | None
+    priority: str
+    attempt: int
+    queued_at: datetime
+    next_retry: datetime
+    started_at: datetime | None
+    lease_expires_at: datetime | None
+    finished_at: datetime | None
+    failure: str | None
+
+
+class QueueOut(Schema):
+    """The counts are of all, the lists hold the first ones."""
+
+    running_count: int
+    waiting_count: int
+    running: list[PlaceOut]
+    waiting: list[PlaceOut]
+    ended: list[PlaceOut]
+
+
+def tally_out(tally: Tally) -> TallyOut:
+    return TallyOut(
+        needed=tally.needed, reproduced=tally.reproduced, contradicting=tally.contradicting, failed=tally.failed
+    )
+
+
+def result_out(result: Result, project: str, tag: str) -> ResultOut:
+    outcome = result.evidence.outcome
+    return _result_out(
+        result.rebuild, project, tag, outcome.value if outcome is not None else None, result.evidence.not_counted
+    )
+
+
+def operator_out(standing: OperatorStanding) -> OperatorOut:
+    operator = standing.operator
+    return OperatorOut(
+        slug=operator.slug,
+        name=operator.name,
+        counts=standing.counts,
+        not_counted=standing.why_not,
+        ties=[TieOut(project=tie.project.name, what=tie.what, stated_by=tie.stated_by) for tie in standing.ties],
+        results=standing.results,
+        releases=standing.releases,
+        newest=standing.newest,
+    )
+
+
+def operator_detail_out(page: OperatorPage) -> OperatorDetailOut:
+    operator = page.standing.operator
+    return OperatorDetailOut(
+        **operator_out(page.standing).model_dump(),
+        contact=operator.contact,
+        stated_affiliation=operator.stated_affiliation,
+        proof_kind=operator.proof_kind or None,
+        proof_location=operator.proof_location or None,
+        identified_by=operator.identified_by or None,
+        accepted_at=operator.accepted_at,
+        accepted_by=operator.accepted_by or None,
+        rebuilders=[
+            RebuilderOut(name=rebuilder.name, is_local=rebuilder.is_local, keys=[_key_out(entry) for entry in keys])
+            for rebuilder, keys in page.rebuilders
+        ],
+        newest_results=[_row_out(row) for row in page.results],
+    )
+
+
+def statement_out(page: StatementPage) -> StatementOut:
+    place = f"/statements/{page.row.statement.payload_sha256}"
+    return StatementOut(
+        **_row_out(page.row).model_dump(),
+        predicate_type=page.statement.predicate_type,
+        commit=page.statement.parameters.source.commit,
+        log_sha256=page.statement.log_sha256,
+        log_complete=page.row.rebuild.log_complete,
+        environment=page.statement.environment,
+        bundle=f"{place}.rebuild.sigstore.json",
+        envelope=f"{place}.dsse.json",
+        received=f"{place}.received.json",
+        public_key=f"{place}.rebuild.pub",
+    )
+
+
+def queue_out(queue: QueuePage) -> QueueOut:
+    return QueueOut(
+        running_count=queue.running_count,
+        waiting_count=queue.waiting_count,
+        running=[_place_out(row) for row in queue.running],
+        waiting=[_place_out(row) for row in queue.waiting],
+        ended=[_place_out(row) for row in queue.ended],
+    )
+
+
+def _row_out(row: ResultRow) -> ResultOut:
+    outcome = row.outcome.value if row.outcome is not None else None
+    release = row.rebuild.release
+    return _result_out(row.rebuild, release.project.name, release.tag, outcome, row.why_not)
+
+
+def _result_out(rebuild: Rebuild, project: str, tag: str, outcome: str | None, not_counted: str) -> ResultOut:
+    statement, aside = statement_of(rebuild), set_aside_of(rebuild)
+    return ResultOut(
+        operator=rebuild.operator_name,
+        operator_slug=rebuild.rebuilder.operator.slug if rebuild.rebuilder is not None else "",
+        rebuild=rebuild.pk,
+        project=project,
+        tag=tag,
+        outcome=outcome,
+        counts=not not_counted,
+        not_counted=not_counted,
+        set_aside=aside.reason if aside is not None else None,
+        other_materials=rebuild.other_materials,
+        statement=statement.payload_sha256 if statement is not None else None,
+        finished_on=statement.finished_on if statement is not None else None,
+        received_at=statement.received_at if statement is not None else None,
+        key=statement.key.fingerprint if statement is not None else None,
+        key_revoked_at=statement.key.revoked_at if statement is not None else None,
+    )
+
+
+def _key_out(entry: KeyStanding) -> KeyOut:
+    key = entry.key
+    return KeyOut(
+        fingerprint=key.fingerprint,
+        algorithm=key.algorithm,
+        state=entry.state,
+        not_before=key.not_before,
+        not_after=key.not_after,
+        revoked_at=key.revoked_at,
+        revocation_reason=key.revocation_reason,
+        endorsed_by=key.endorsed_by.fingerprint if key.endorsed_by is not None else None,
+        pem=key.pem,
+    )
+
+
+def _place_out(row: Rebuild) -> PlaceOut:
+    return PlaceOut(
+        rebuild=row.pk,
+        project=row.release.project.name,
+        tag=row.release.tag,
+        state=row.state,
+        operator=row.operator_name or None,
+        priority=row.why,
+        attempt=row.attempt,
+        queued_at=row.queued_at,
+        next_retry=row.next_retry,
+        started_at=row.started_at,
+        lease_expires_at=row.lease_expires_at,
+        finished_at=row.finished_at,
+        failure=row.failure["code"] if row.failure is not None else None,
+    )

@@ -1,0 +1,55 @@
+"""Pages about who rebuilds: operators, their keys and signed statements, and the queue."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET, require_safe
+
+from builds.domain.provenance import SLSA_PROVENANCE
+from builds.models import RebuilderKey
+from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
+from builds.services import operator_pages
+from builds.services.queue_page import queue_page
+
+
+@require_GET
+def operators(request: HttpRequest) -> HttpResponse:
+    return render(request, "builds/operators.html", {"standings": operator_pages.operator_standings()})
+
+
+@require_GET
+def operator(request: HttpRequest, slug: str) -> HttpResponse:
+    return render(request, "builds/operator.html", {"page": operator_pages.operator_page(slug)})
+
+
+@require_GET
+def queue(request: HttpRequest) -> HttpResponse:
+    return render(request, "builds/queue.html", {"queue": queue_page()})
+
+
+@require_GET
+def statement(request: HttpRequest, sha256: str) -> HttpResponse:
+    page = operator_pages.statement_page(sha256)
+    return render(request, "builds/statement.html", {"page": page, "predicate_type": SLSA_PROVENANCE})
+
+
+@require_safe
+def statement_file(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
+    """A statement by its payload's digest: as received, as a Sigstore bundle, as an envelope; or its public key."""
+    page = operator_pages.statement_page(sha256)
+    stored = page.row.statement
+    if form == "received":
+        return raw_file(bytes(stored.content), f"{sha256}.received.json", "application/json")
+    if form == "dsse":
+        return raw_file(page.envelope.as_bytes(), f"{sha256}.dsse.json", ENVELOPE_TYPE)
+    if form == "key":
+        return raw_file(stored.key.pem.encode(), f"{sha256}.rebuild.pub", PEM_TYPE)
+    return raw_file(page.bundle, f"{sha256}.rebuild.sigstore.json", BUNDLE_TYPE)
+
+
+@require_safe
+def key_file(_request: HttpRequest, fingerprint: str) -> HttpResponse:
+    """A rebuilder's public key by its fingerprint, also long after it was revoked."""
+    key = get_object_or_404(RebuilderKey, fingerprint=fingerprint)
+    return raw_file(key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)

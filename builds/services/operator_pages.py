@@ -1,0 +1,184 @@
+"""What pages and API show of operators, their keys and their signed results; each in a constant number of queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Max, Prefetch, Q
+from django.http import Http404
+from django.utils import timezone
+
+from builds.domain.comparison import ComponentComparison, RebuildOutcome, overall_outcome
+from builds.domain.consensus import standing_of
+from builds.domain.dsse import Envelope, parse_envelope
+from builds.domain.lifecycle import RunState
+from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
+from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, StoredStatement
+from builds.pipeline.signing import read_public_key
+from builds.services.consensus import not_counted
+from builds.services.evidence import comparisons_of, outcome_of
+
+SHOWN_RESULTS = 50
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """A key, and in a word what it is good for today."""
+
+    key: RebuilderKey
+    state: str
+    """``accepted``, ``pending``, ``expired`` or ``revoked``."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorStanding:
+    """An operator and whether its results count; ``why_not`` is "" when they do.
+
+    Failures are no part of it: who tries and fails is as welcome as who never tried.
+    """
+
+    operator: Operator
+    why_not: str
+    ties: tuple[Affiliation, ...]
+    results: int
+    releases: int
+    newest: datetime | None
+
+    @property
+    def counts(self) -> bool:
+        return not self.why_not
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One signed result; ``why_not`` is "" when it counts."""
+
+    rebuild: Rebuild
+    statement: StoredStatement
+    outcome: RebuildOutcome | None
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorPage:
+    standing: OperatorStanding
+    rebuilders: tuple[tuple[Rebuilder, tuple[KeyStanding, ...]], ...]
+    results: tuple[ResultRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPage:
+    """A stored statement, read again from its bytes."""
+
+    row: ResultRow
+    key: KeyStanding
+    envelope: Envelope
+    statement: RebuildStatement
+    comparisons: tuple[ComponentComparison, ...]
+
+    @property
+    def bundle(self) -> bytes:
+        return self.envelope.as_bundle(read_public_key(self.row.statement.key.pem).hint)
+
+
+def operator_standings() -> list[OperatorStanding]:
+    """Every operator: accepted ones first, then by name."""
+    found = sorted(_operators(), key=lambda row: (row.accepted_at is None, row.slug))
+    return [_standing(operator) for operator in found]
+
+
+def operator_page(slug: str) -> OperatorPage:
+    """One operator with its rebuilders, keys and newest results; 404 when there is none."""
+    operator = next((row for row in _operators() if row.slug == slug), None) if slug else None
+    if operator is None:
+        raise Http404("there is no such operator")
+    return OperatorPage(
+        standing=_standing(operator),
+        rebuilders=tuple(
+            (rebuilder, tuple(key_standing(key) for key in rebuilder.keys.all()))
+            for rebuilder in operator.rebuilders.all()
+        ),
+        results=tuple(_results(operator)),
+    )
+
+
+def statement_page(sha256: str) -> StatementPage:
+    """The statement whose payload has this digest; 404 when there is none."""
+    found = (
+        StoredStatement.objects.select_related("key__rebuilder__operator")
+        .select_related("rebuild__release__project", "rebuild__rebuilder__operator", "rebuild__set_aside")
+        .prefetch_related("rebuild__components", "rebuild__release__components")
+        .prefetch_related("rebuild__release__project__affiliations")
+        .filter(payload_sha256=sha256 if _SHA256.fullmatch(sha256) else "")
+        .first()
+    )
+    if found is None:
+        raise Http404(f"there is no statement sha256:{sha256[:64]}")
+    envelope = parse_envelope(bytes(found.content))
+    comparisons = tuple(comparisons_of(found.rebuild))
+    return StatementPage(
+        row=ResultRow(
+            found.rebuild, found, overall_outcome(comparisons), not_counted(found.rebuild, found.rebuild.release)
+        ),
+        key=key_standing(found.key),
+        envelope=envelope,
+        statement=parse_rebuild_statement(envelope.payload),
+        comparisons=comparisons,
+    )
+
+
+def key_standing(key: RebuilderKey) -> KeyStanding:
+    now = timezone.now()
+    if key.revoked_at is not None and key.revoked_at <= now:
+        state = "revoked"
+    elif key.accepted_at is None:
+        state = "pending"
+    elif key.not_after is not None and key.not_after <= now:
+        state = "expired"
+    else:
+        state = "accepted"
+    return KeyStanding(key, state)
+
+
+def _operators() -> Iterable[Operator]:
+    signed = Q(rebuilders__rebuilds__statement__isnull=False, rebuilders__rebuilds__state=RunState.SUCCEEDED)
+    return Operator.objects.annotate(
+        results=Count("rebuilders__rebuilds", filter=signed),
+        releases=Count("rebuilders__rebuilds__release", filter=signed, distinct=True),
+        newest=Max("rebuilders__rebuilds__finished_at", filter=signed),
+    ).prefetch_related(
+        "rebuilders",
+        Prefetch("rebuilders__keys", RebuilderKey.objects.defer("enrolment").select_related("endorsed_by")),
+        Prefetch("affiliations", Affiliation.objects.select_related("project")),
+    )
+
+
+def _standing(operator: Operator) -> OperatorStanding:
+    keys = [key_standing(key).state for rebuilder in operator.rebuilders.all() for key in rebuilder.keys.all()]
+    why_not = standing_of(operator.accepted_at is not None, key_accepted=set(keys) != {"pending"}, affiliation="")
+    if not why_not and "accepted" not in keys:
+        why_not = "No key of it is in force: what it signed while one was stays as it is, and nothing new is taken."
+    return OperatorStanding(
+        operator=operator,
+        why_not=why_not,
+        ties=tuple(operator.affiliations.all()),
+        results=operator.results,  # type: ignore[attr-defined]
+        releases=operator.releases,  # type: ignore[attr-defined]
+        newest=operator.newest,  # type: ignore[attr-defined]
+    )
+
+
+def _results(operator: Operator) -> Iterable[ResultRow]:
+    rows = (
+        Rebuild.objects.filter(rebuilder__operator=operator, state=RunState.SUCCEEDED, statement__isnull=False)
+        .select_related("release__project", "rebuilder__operator", "statement__key", "set_aside")
+        .defer("statement__content", "statement__key__enrolment")
+        .prefetch_related("components", "release__components", "release__project__affiliations")
+        .order_by("-statement__received_at")[:SHOWN_RESULTS]
+    )
+    for row in rows:
+        yield ResultRow(row, row.statement, outcome_of(row), not_counted(row, row.release))
