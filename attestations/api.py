@@ -9,7 +9,6 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Query, Router
-from pydantic import AwareDatetime
 
 from attestations.models import BundleRecord, FindingRecord, Sighting, VerdictRecord
 from attestations.schemas import (
@@ -24,6 +23,7 @@ from attestations.schemas import (
 )
 from attestations.services.history import verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
+from builds.domain.frozen import Utc
 from builds.models import Release
 
 router = Router()
@@ -85,7 +85,7 @@ def _seen(entry: JudgedBundle) -> SightingOut:
 
 @router.get("/verdicts/{project}/{path:tag}", response=VerdictHistoryOut)
 def verdicts(
-    request: HttpRequest, project: str, tag: str, at: Annotated[AwareDatetime | None, Query()] = None
+    request: HttpRequest, project: str, tag: str, at: Annotated[Utc | None, Query()] = None
 ) -> VerdictHistoryOut:
     """Every signed verdict of a release, and the one that held ``at`` a moment (now, when it is not given)."""
     release = get_object_or_404(Release, project__name=project, tag=tag)

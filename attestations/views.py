@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import ClassVar
+
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -19,6 +22,15 @@ from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
 from builds.domain.errors import PortalError
 from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
+
+logger = logging.getLogger(__name__)
+
+
+class KeyAway(PortalError):
+    """The key that verdicts are signed with cannot be had."""
+
+    code: ClassVar[str] = "portal-key-away"
+    default_todo: ClassVar[str] = "Ask again later; the keys of recorded verdicts are served by their fingerprints."
 
 
 @require_safe
@@ -45,7 +57,13 @@ def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
 def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> HttpResponse:
     """A public key that verdicts are signed with: the current one, or one by its fingerprint, also long after."""
     if fingerprint is None:
-        response = HttpResponse(portal_key().public.pem, content_type=PEM_TYPE)
+        try:
+            pem = portal_key().public.pem
+        except PortalError as error:
+            # Where the key lies is not for strangers.
+            logger.error("the portal's key cannot be used: %s", error)  # noqa: TRY400 - named
+            return _refused(KeyAway("the portal's key cannot be used right now", where="portal.pub"), 503)
+        response = HttpResponse(pem, content_type=PEM_TYPE)
         response["Cache-Control"] = "public, max-age=300"
         return response
     key = get_object_or_404(PortalKey, fingerprint=fingerprint)

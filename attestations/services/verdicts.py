@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from attestations.services.portal_key import portal_key
 from attestations.services.publishers import policy_of, public_keys
 from attestations.services.standing import ReleaseStanding, judged_view
 from builds.domain.dsse import IN_TOTO_PAYLOAD, parse_envelope
-from builds.domain.errors import PortalError
+from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import AttestationState
 from builds.domain.verdict import Decision
 from builds.models import Release, StoredStatement
@@ -32,18 +32,31 @@ from builds.services.evidence import policy_of as release_policy
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 100
+_OF_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
+"""What a URI may hold besides letters and digits (RFC 3986, section 2)."""
 
 
 def record_due() -> int:
     """Record the verdicts of releases whose evidence changed since; how many were recorded."""
     due = Release.objects.filter(Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at")))
     found = list(due.order_by("evidence_changed_at").values_list("pk", flat=True)[:_AT_ONCE])
-    return sum(record_verdict(pk) is not None for pk in found)
+    return _record_each(found)
 
 
 def record_all() -> int:
     """Record every release whose verdict changed without anybody having said so: by time, policy or trust root."""
-    return sum(record_verdict(pk) is not None for pk in _all_releases())
+    return _record_each(_all_releases())
+
+
+def _record_each(release_ids: Iterable[int]) -> int:
+    """How many were recorded; one of which no summary can be made stays due and keeps none of the others."""
+    made = 0
+    for pk in release_ids:
+        try:
+            made += record_verdict(pk) is not None
+        except MalformedInput as error:
+            logger.error("the verdict of release %s cannot be stated: %s", pk, error)  # noqa: TRY400 - named
+    return made
 
 
 def _all_releases() -> Iterator[int]:
@@ -195,4 +208,4 @@ def address_of(release: Release) -> str:
     public = settings.ENVIRONMENT.public_url
     if public is not None:
         return f"{public.rstrip('/')}/releases/{release.project.name}/{quote(release.tag)}/"
-    return f"{release.project.source_url}#{quote(release.tag)}"
+    return f"{quote(release.project.source_url, safe=_OF_ADDRESSES)}#{quote(release.tag)}"
