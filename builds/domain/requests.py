@@ -6,11 +6,12 @@ later. A claim carries only the hash of a token that the agent chose: whoever re
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError, model_validator
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, KeyName, Sha256Hex, Utc, first_problem
@@ -24,6 +25,10 @@ ENROLMENT_PAYLOAD = "application/vnd.tee-portal.enrolment.v1+json"
 MAX_REQUEST_BYTES = 32 * 1024
 FRESH = timedelta(seconds=60)
 """How far a request's moment may lie from the portal's clock, either way."""
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"({_LABEL}\.)+(?=[A-Za-z]){_LABEL}(:[0-9]{{1,5}})?")
+_REPOSITORY = re.compile(rf"https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~+-]+)+/?")
 
 Pem = Annotated[str, StringConstraints(pattern=r"^[ -~\n]+$", max_length=2000)]
 Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.:\[\]-]+$", max_length=255)]
@@ -63,6 +68,15 @@ class Proof(CamelCase):
 
     kind: ProofKind
     location: Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=300)]
+
+    @model_validator(mode="after")
+    def _is_a_place(self) -> Self:
+        # An administrator reads it and asks there: it must be the place that it looks like.
+        if self.kind is ProofKind.DOMAIN and _DOMAIN.fullmatch(self.location) is None:
+            raise ValueError("the location is no domain name")
+        if self.kind is ProofKind.REPOSITORY and _REPOSITORY.fullmatch(self.location) is None:
+            raise ValueError("the location is no plain https address of a repository")
+        return self
 
 
 class ReleaseName(CamelCase):

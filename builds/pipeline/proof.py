@@ -6,6 +6,7 @@ Asked for by an administrator, never by a stranger's request.
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,11 +62,19 @@ def _check_repository(location: str, fingerprint: str) -> str:
 
 def _lines(address: str) -> list[str]:
     """The lines of a small text file; redirects are not followed: they would show somebody else's word."""
+    deadline = time.monotonic() + _SECONDS
+    data = bytearray()
     try:
         with requests.get(address, timeout=_SECONDS, allow_redirects=False, stream=True) as answer:
             if answer.status_code != requests.codes.ok:
                 raise ProofNotShown(f"the answer is {answer.status_code}", where=address)
-            data = answer.raw.read(_MAX_PROOF_BYTES, decode_content=True)
+            # Byte by byte: a larger piece that never fills would be waited for beyond the deadline.
+            for byte in answer.iter_content(1):
+                data += byte
+                if len(data) >= _MAX_PROOF_BYTES:
+                    break
+                if time.monotonic() > deadline:
+                    raise ProofNotShown(f"the answer took longer than {_SECONDS:.0f} seconds", where=address)
     except requests.RequestException as error:
         raise ProofNotShown(f"no answer: {type(error).__name__}", where=address) from error
     return [line.strip() for line in data.decode("utf-8", "replace").splitlines()]

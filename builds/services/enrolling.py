@@ -20,7 +20,7 @@ from builds.domain.requests import ENROLMENT_PAYLOAD, MAX_REQUEST_BYTES, Enrolme
 from builds.domain.strict_json import load_object
 from builds.models import Operator, Rebuilder, RebuilderKey, Release
 from builds.pipeline.signing import VerifyingKey, read_public_key
-from builds.services.keys import UnknownKey, check_period, key_named, require_accepted
+from builds.services.keys import KeyExpired, UnknownKey, check_period, key_named, require_accepted
 
 MAX_PENDING_OPERATORS = 200
 _MEMBERS = {"enrolment", "endorsement", "endorsedBy"}
@@ -99,7 +99,14 @@ def _brought(data: bytes, audience: str) -> _Brought:
     if public.name != request.key:
         raise KeyNotShown("the key in the request is not the one that it names", where="enrolment")
     public.verify(envelope)
-    request.check_meant(audience, timezone.now())
+    now = timezone.now()
+    request.check_meant(audience, now)
+    if request.not_after is not None and request.not_after <= now:
+        raise KeyExpired(
+            f"the key would end at {request.not_after:%Y-%m-%d %H:%M} UTC, before it begins",
+            where="enrolment",
+            todo="Give a later end, or none.",
+        )
     return _Brought(envelope, request, public)
 
 
