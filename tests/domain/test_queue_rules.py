@@ -35,7 +35,14 @@ MACHINES = st.fixed_dictionaries(
         "registry": st.booleans(),
     }
 ).map(lambda parts: Capability(**parts))
-NEEDS = st.builds(Needs, st.integers(1, 4), SIZES, SIZES, st.booleans(), st.booleans())
+NEEDS = st.builds(
+    Needs,
+    recipe_format=st.integers(1, 4),
+    memory_bytes=SIZES,
+    disk_bytes=SIZES,
+    network=st.booleans(),
+    registry=st.booleans(),
+)
 
 
 @given(MACHINES, NEEDS)
