@@ -35,14 +35,15 @@ MACHINES = st.fixed_dictionaries(
         "registry": st.booleans(),
     }
 ).map(lambda parts: Capability(**parts))
-NEEDS = st.builds(
-    Needs,
-    recipe_format=st.integers(1, 4),
-    memory_bytes=SIZES,
-    disk_bytes=SIZES,
-    network=st.booleans(),
-    registry=st.booleans(),
-)
+NEEDS = st.fixed_dictionaries(
+    {
+        "recipe_format": st.integers(1, 4),
+        "memory_bytes": SIZES,
+        "disk_bytes": SIZES,
+        "network": st.booleans(),
+        "registry": st.booleans(),
+    }
+).map(lambda parts: Needs(**parts))
 
 
 @given(MACHINES, NEEDS)
