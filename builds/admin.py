@@ -6,7 +6,19 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from builds.models import AcceptedOpaqueInput, Material, Project, Rebuild, Rebuilder, Release
+from builds.models import (
+    AcceptedOpaqueInput,
+    Affiliation,
+    Material,
+    Operator,
+    Project,
+    Rebuild,
+    Rebuilder,
+    RebuilderKey,
+    Release,
+    ResultSetAside,
+    StoredStatement,
+)
 
 
 class AcceptedOpaqueInputInline(admin.TabularInline[AcceptedOpaqueInput, Project]):
@@ -51,3 +63,32 @@ class MaterialAdmin(ReadOnly[Material]):
 @admin.register(Rebuilder)
 class RebuilderAdmin(ReadOnly[Rebuilder]):
     list_display = ("name", "operator", "is_local")
+
+
+@admin.register(Operator)
+class OperatorAdmin(ReadOnly[Operator]):
+    """Accepted, tied and revoked with ``manage.py operators``, which asks for a name and a reason."""
+
+    list_display = ("slug", "name", "accepted_at", "accepted_by", "contact")
+
+
+@admin.register(Affiliation)
+class AffiliationAdmin(ReadOnly[Affiliation]):
+    list_display = ("operator", "project", "what", "stated_by", "stated_at")
+
+
+@admin.register(RebuilderKey)
+class RebuilderKeyAdmin(ReadOnly[RebuilderKey]):
+    list_display = ("fingerprint", "rebuilder", "algorithm", "accepted_at", "not_after", "revoked_at")
+    exclude = ("enrolment",)
+
+
+@admin.register(StoredStatement)
+class StoredStatementAdmin(ReadOnly[StoredStatement]):
+    list_display = ("payload_sha256", "rebuild", "key", "received_at")
+    exclude = ("content",)
+
+
+@admin.register(ResultSetAside)
+class ResultSetAsideAdmin(ReadOnly[ResultSetAside]):
+    list_display = ("rebuild", "reason", "by", "at")

@@ -59,6 +59,7 @@ class ComponentOut(Schema):
     comparison: ComparisonOut | None
     origin_kind: str | None
     origin: str | None
+    tally: TallyOut
 
 
 class NotCoveredOut(Schema):
@@ -364,6 +365,7 @@ def _component_out(row: ComponentRow) -> ComponentOut:
         comparison=comparison_out(row.comparison) if row.comparison is not None else None,
         origin_kind=row.origin_kind.value if row.origin_kind is not None else None,
         origin=row.origin or None,
+        tally=tally_out(row.tally),
     )
 
 

@@ -84,6 +84,26 @@ def tally_of(evidence: ReleaseEvidence) -> Tally:
     return Tally(evidence.policy.needed_operators, reproduced, len(counted) - reproduced, evidence.failed)
 
 
+def component_tallies(evidence: ReleaseEvidence) -> Mapping[Role, Tally]:
+    """As ``tally_of``, for each published component by itself; whoever did not make it contradicts."""
+    counted = evidence.counted
+    got = {
+        (row.role, result.operator)
+        for result in counted
+        for row in result.comparisons
+        if row.outcome is RebuildOutcome.REPRODUCED
+    }
+    return {
+        component.role: Tally(
+            evidence.policy.needed_operators,
+            reproduced := sum((component.role, result.operator) in got for result in counted),
+            len(counted) - reproduced,
+            evidence.failed,
+        )
+        for component in evidence.components
+    }
+
+
 def contradicting(results: Iterable[OperatorResult]) -> list[OperatorResult]:
     return [result for result in results if result.outcome is not RebuildOutcome.REPRODUCED]
 

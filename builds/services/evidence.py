@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from builds.domain.comparison import (
@@ -13,6 +13,7 @@ from builds.domain.comparison import (
     compare,
     overall_outcome,
 )
+from builds.domain.consensus import Tally, component_tallies
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import (
     COVERABLE,
@@ -69,6 +70,8 @@ class ComponentRow:
     comparison: ComponentComparison | None
     origin_kind: OriginKind | None
     origin: str
+    tally: Tally
+    """What all operators got for this component; ``comparison`` is of one rebuild."""
 
     @property
     def role(self) -> Role:
@@ -186,7 +189,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
     return ReleaseView(
         release=release,
         verdict=judge(evidence),
-        components=_component_rows(release, published, newest),
+        components=_component_rows(release, published, newest, component_tallies(evidence)),
         measurements=measurements,
         opaque=_distinct([*embedded, *(entry for result in counting for entry in result.evidence.opaque)]),
         newest=newest,
@@ -265,7 +268,7 @@ def _absences(release: Release) -> tuple[str, ...]:
 
 
 def _component_rows(
-    release: Release, published: list[PublishedComponent], newest: Rebuild | None
+    release: Release, published: list[PublishedComponent], newest: Rebuild | None, tallies: Mapping[Role, Tally]
 ) -> tuple[ComponentRow, ...]:
     comparisons = {row.role: row for row in (compare(published, rebuilt_digests(newest)) if newest is not None else ())}
     rebuilt: dict[str, RebuiltComponent] = (
@@ -289,6 +292,7 @@ def _component_rows(
                 comparison=comparisons.get(value.role),
                 origin_kind=OriginKind(made.origin_kind) if made is not None else None,
                 origin=made.origin if made is not None else "",
+                tally=tallies[value.role],
             )
         )
     return tuple(rows)

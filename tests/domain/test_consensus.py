@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builds.domain.comparison import RebuildOutcome, compare
+from builds.domain.comparison import RebuildOutcome, compare, overall_outcome
 from builds.domain.consensus import (
     ResultFacts,
+    Tally,
     agreed_digests,
+    component_tallies,
     contradicting,
     environment_difference,
     standing_of,
@@ -127,6 +129,33 @@ def test_failures_and_what_does_not_count_never_move_the_other_numbers(
 def test_the_words_of_a_tally_round_nothing_up() -> None:
     found = [result("a", RebuildOutcome.REPRODUCED), result("b", RebuildOutcome.MISSING)]
     assert tally_of(evidence(found, failed=1)).words == "1 of 2 reproduced, 1 contradict, 1 failed"
+
+
+@given(rows=st.lists(st.tuples(st.sets(st.sampled_from(Role)), st.booleans()), max_size=6))
+def test_each_component_is_tallied_by_itself_over_those_who_count(rows: list[tuple[set[Role], bool]]) -> None:
+    published = tuple(honest(role) for role in Role)
+    results = []
+    for number, (differing, counts) in enumerate(rows):
+        digests = {role: file_digests("b" if role in differing else "a") for role in Role}
+        comparisons = compare(published, digests)
+        results.append(
+            OperatorResult(
+                str(number), comparisons, overall_outcome(comparisons), (), "" if counts else "It does not count."
+            )
+        )
+    tallies = component_tallies(replace(evidence(results, failed=2), components=published))
+    counted = [differing for differing, counts in rows if counts]
+    for role in Role:
+        against = sum(role in differing for differing in counted)
+        assert tallies[role] == Tally(2, len(counted) - against, against, 2)
+
+
+def test_who_made_no_such_component_contradicts_it() -> None:
+    published = (honest(Role.KATANA), honest(Role.DISK))
+    comparisons = compare(published, {Role.KATANA: file_digests("a")})
+    made = OperatorResult("ada", comparisons, overall_outcome(comparisons), ())
+    tallies = component_tallies(replace(evidence([made]), components=published))
+    assert (tallies[Role.KATANA].reproduced, tallies[Role.DISK].contradicting) == (1, 1)
 
 
 def test_who_contradicts_is_who_did_not_reproduce() -> None:
