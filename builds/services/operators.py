@@ -12,12 +12,21 @@ from builds.domain.errors import PortalError
 from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
 from builds.services.release_events import ReasonMissing, evidence_changed
 
+_MOST_NAME, _MOST_REASON = 200, 500
+
 
 class NoSuchOperator(PortalError):
     """No operator, key or result has this name."""
 
     code: ClassVar[str] = "no-such-operator"
     default_todo: ClassVar[str] = "List them with: manage.py operators list"
+
+
+class WordsTooLong(PortalError):
+    """A reason or a name is longer than what is kept of one."""
+
+    code: ClassVar[str] = "words-too-long"
+    default_todo: ClassVar[str] = "Say it shorter; a page with the whole story can be named."
 
 
 class AlreadySetAside(PortalError):
@@ -91,6 +100,8 @@ def set_aside(rebuild: Rebuild, *, reason: str, by: str) -> ResultSetAside:
 def _require(by: str, reason: str, *, where: str) -> None:
     if not by.strip() or not reason.strip():
         raise ReasonMissing("this needs a reason and the name of who decides it", where=where)
+    if len(by) > _MOST_NAME or len(reason) > _MOST_REASON:
+        raise WordsTooLong(f"a name has at most {_MOST_NAME} characters, a reason {_MOST_REASON}", where=where)
 
 
 def _rejudge(operator: Operator) -> None:

@@ -70,7 +70,8 @@ class Command(BaseCommand):
 
     def _seen(self, operator: Operator) -> str:
         """What its domain or repository shows for every pending key; for one that has none, of all."""
-        keys = [key for rebuilder in operator.rebuilders.all() for key in rebuilder.keys.all()]
+        every = [key for rebuilder in operator.rebuilders.all() for key in rebuilder.keys.all()]
+        keys = [key for key in every if key.accepted_at is None and key.revoked_at is None] or every
         if not keys or not operator.proof_kind:
             raise CommandError(f"{operator.slug} has no key or named no proof: say --identified-by")
         kind, location = ProofKind(operator.proof_kind), operator.proof_location
