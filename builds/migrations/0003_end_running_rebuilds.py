@@ -5,8 +5,17 @@ from django.utils import timezone
 
 
 def end_running(apps, schema_editor):
-    rebuilds = apps.get_model("builds", "Rebuild").objects
-    rebuilds.filter(state="running").update(state="lost", finished_at=timezone.now(), lease_expires_at=None)
+    rebuild, event = apps.get_model("builds", "Rebuild"), apps.get_model("builds", "RebuildEvent")
+    now = timezone.now()
+    for ended in rebuild.objects.filter(state="running"):
+        ended.state, ended.finished_at, ended.lease_expires_at = "lost", now, None
+        ended.save(update_fields=["state", "finished_at", "lease_expires_at"])
+        event.objects.create(rebuild=ended, kind="lost", detail={"worker": ended.worker})
+        if ended.cancel_requested_at is None:
+            again = rebuild.objects.create(
+                release_id=ended.release_id, rebuilder_id=ended.rebuilder_id, retry_of=ended, queued_at=now
+            )
+            event.objects.create(rebuild=again, kind="queued", detail={"retry_of": str(ended.pk)})
 
 
 class Migration(migrations.Migration):

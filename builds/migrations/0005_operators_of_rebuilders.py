@@ -13,10 +13,12 @@ def make_operators(apps, schema_editor):
             "accepted_by": "this portal",
             "identified_by": "it was known here before operators were enrolled",
         }
-        rebuilder.operator, _ = operators.get_or_create(
-            slug=slugify(rebuilder.operator_name)[:63] or f"operator-{rebuilder.pk}",
-            defaults={"name": rebuilder.operator_name[:80], **accepted},
-        )
+        # One name is one operator; two names that would share an address are two.
+        name = rebuilder.operator_name[:80] or f"operator {rebuilder.pk}"
+        slug = slugify(name)[:63] or f"operator-{rebuilder.pk}"
+        if operators.exclude(name=name).filter(slug=slug).exists():
+            slug = f"{slug[:40]}-{rebuilder.pk}"
+        rebuilder.operator, _ = operators.get_or_create(name=name, defaults={"slug": slug, **accepted})
         rebuilder.save(update_fields=["operator"])
 
 
