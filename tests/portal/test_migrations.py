@@ -153,5 +153,5 @@ def test_the_portals_own_worker_is_the_one_it_was(old: Apps) -> None:
 
 def test_an_empty_portal_is_upgraded_too(old: Apps) -> None:
     upgrade()
-    assert not (Operator.objects.exists() or Rebuild.objects.exists())
+    assert (Operator.objects.count(), Rebuild.objects.count()) == (0, 0)
     assert queueing.open_missing_places() == 0
