@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,9 +14,12 @@ GIB = 1024 * MIB
 
 
 class Environment(BaseSettings):
-    """Every variable is optional: the defaults are the embedded portal (SQLite, files under ``var/``)."""
+    """Every variable is optional: the defaults are the embedded portal (SQLite, files under ``var/``).
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="TEE_PORTAL_")
+    One that is empty is not set, as compose files leave it.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="TEE_PORTAL_", env_ignore_empty=True)
 
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
@@ -87,6 +91,16 @@ class Environment(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.absolute() if path is not None else None
+
+    @field_validator("public_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError("an address like https://portal.example.org is wanted")
+        return url.rstrip("/")
 
 
 def read_environment() -> Environment:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from builds.domain.materials import parse_lock
 from builds.domain.recipe import PublicationRecipe, parse_any_recipe, parse_recipe
-from tee_portal.env import BASE_DIR
+from tee_portal.env import BASE_DIR, read_environment
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,17 @@ def test_the_example_recipes_and_the_katana_lock_can_be_read() -> None:
     assert spec.command_line == "console=ttyS0 KATANA_EXPECTED_LUKS_UUID={LUKS_UUID}"
     lock = BASE_DIR / "examples" / "katana" / "materials.lock"
     assert parse_lock(lock.read_bytes()).images
+
+
+def test_a_variable_that_a_compose_file_leaves_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEE_PORTAL_PUBLIC_URL", "")
+    assert read_environment().public_url is None
+    monkeypatch.setenv("TEE_PORTAL_PUBLIC_URL", "https://portal.example.org/")
+    assert read_environment().public_url == "https://portal.example.org"
+
+
+@pytest.mark.parametrize("url", ["portal.example.org", "ftp://portal.example.org", "https://", "https://a.example/x"])
+def test_a_public_address_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("TEE_PORTAL_PUBLIC_URL", url)
+    with pytest.raises(ValidationError, match="is wanted"):
+        read_environment()

@@ -109,6 +109,22 @@ def test_a_pending_operator_hands_in_a_trial_that_is_shown_and_does_not_count(
     assert "2 of 2 reproduced" in str(portal.get("releases/small/v1")["verdict"]["conditions"])
 
 
+def test_everything_of_a_project_is_rebuilt_once_by_who_follows_it(portal: Portal, small_lock: MaterialsLock) -> None:
+    for tag in ("v1", "v2"):
+        import_small(portal, small_lock, tag=tag)
+    agent = AgentProcess(portal, "ada").enrolled()
+    planned = agent.run("--follow", "small", "--dry-run")
+    assert planned.splitlines() == ["small v1", "small v2", "2 releases can be rebuilt; nothing was claimed"]
+    agent.run("--follow", "small", "--all")
+    assert {path.name for path in (agent.home / "statements").glob("*.json")} == {
+        "small@v1.rebuild.sigstore.json",
+        "small@v2.rebuild.sigstore.json",
+    }
+    for tag in ("v1", "v2"):
+        assert "1 of 1 reproduced" in str(portal.get(f"releases/small/{tag}")["verdict"]["conditions"])
+    assert agent.run("--follow", "small", "--all").count("was rebuilt here before") == 2
+
+
 def test_sigterm_stops_the_build_gives_the_claim_back_and_leaves_nothing(
     portal: Portal, small_lock: MaterialsLock, engine: DockerEngine
 ) -> None:
