@@ -34,6 +34,7 @@ from builds.rebuilder.home import AgentHome, key_path, write_whole
 from builds.rebuilder.portal_client import HeldClaim, Nothing, PortalAway, PortalClient, PortalRefused
 
 _FLUSH_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
 _LONGEST_PAUSE = 300.0
 _CLAIM_GONE = "claim-gone"
 
@@ -135,7 +136,10 @@ class Agent:
         """Claim and rebuild until stopped, or once; returns how many rebuilds were handed in."""
         done = 0
         while not self.stopping:
-            self.empty_outbox()
+            if not self.empty_outbox():
+                # A new claim could be for the very release whose statement waits.
+                self._stop.wait(_AWAY_SECONDS)
+                continue
             claimed, pause = self._claim(release, project)
             if claimed is None:
                 if once or (release is not None and pause is None):
@@ -170,20 +174,21 @@ class Agent:
                 raise
             return self._client.submit(statement)
 
-    def empty_outbox(self) -> None:
-        """Hand in what an earlier run signed and could not deliver; the portal takes each once."""
+    def empty_outbox(self) -> bool:
+        """Hand in what was signed and could not be delivered; the portal takes each once. False while it is away."""
         for path in sorted(self._home.outbox.glob("*.json")):
             try:
                 answer = self.hand_in(path.read_bytes())
             except PortalAway as error:
                 self._say(f"{path.name} waits: {error}")
-                return
+                return False
             except PortalRefused as error:
                 self._say(f"{path.name} was refused: {error}")
                 path.rename(path.with_suffix(".refused"))
                 continue
             self._say(f"{path.name} was handed in: {_words(answer)}")
             path.unlink()
+        return True
 
     def _claim(
         self, release: ReleaseName | None, project: str | None
@@ -205,7 +210,7 @@ class Agent:
             answer = self._client.claim(envelope)
         except PortalAway as error:
             self._say(str(error))
-            return None, _FLUSH_SECONDS * 5
+            return None, _AWAY_SECONDS
         if isinstance(answer, Nothing):
             return None, None if release is not None else answer.retry_seconds
         return (answer, HeldClaim(answer.rebuild_id, token)), None

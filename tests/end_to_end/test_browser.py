@@ -79,6 +79,37 @@ def test_the_tampered_release_can_be_read_in_any_light_and_width_without_a_compl
     context.close()
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
+def test_who_rebuilt_what_can_be_followed_from_the_release_to_the_key_without_a_complaint(
+    browser: Browser, served: Portal, scheme: Any, width: int
+) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    shots = settings.DATA_DIR / "screenshots"
+
+    def look(name: str, heading: str) -> None:
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
+
+    page.goto(f"http://127.0.0.1:{served.port}/releases/reference-enclave/v1.0.1/")
+    expect(page.get_by_role("heading", name="Independent operators")).to_contain_text("0 of 3 reproduced, 3 contradict")
+    page.get_by_role("link", name="signed statement").first.click()
+    look("statement", "Signed rebuild of reference-enclave v1.0.1")
+    expect(page.get_by_label("Result")).to_contain_text("mismatched")
+    page.get_by_role("link", name="Demo operator").click()
+    look("operator", page.get_by_role("heading", level=1).inner_text())
+    expect(page.get_by_label("Whether it counts")).to_contain_text("yes")
+    page.get_by_role("link", name="Rebuilders", exact=True).click()
+    look("rebuilders", "Rebuilders")
+    page.get_by_role("link", name="Queue", exact=True).click()
+    look("queue", "Queue")
+    assert complaints == []
+    context.close()
+
+
 def test_a_reader_without_script_gets_every_page(browser: Browser, served: Portal) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -84,7 +84,10 @@ class Farm:
 
     def assert_nothing_left(self, *agents: AgentProcess) -> None:
         for agent in agents:
-            wait_for("the agent's outbox", lambda agent=agent: agent.outbox == [])
+            wait_for(
+                f"the outbox of {agent.operator}: {agent.log.read_text()[-1500:]}",
+                lambda agent=agent: agent.outbox == [],
+            )
             assert list((agent.home / "work").iterdir()) == []
         wait_for("an empty engine", lambda: not self.engine.label_values("org.tee-portal.rebuild", {}))
         work = self.portal.root / "data" / "work"
@@ -218,13 +221,20 @@ def test_a_portal_killed_while_it_serves_a_rebuilder_gives_and_takes_once(
     assert farm.portal_rows("succeeded") == ["v1"]
 
 
-def test_redis_stopped_and_emptied_during_a_build_changes_nothing(farm: Farm, small_lock: MaterialsLock) -> None:
-    import_small(farm.portal, small_lock, dockerfile=SLOW)
-    with farm.portal.web(), ExitStack() as stack:
-        agent = stack.enter_context(AgentProcess(farm.portal, "ada").enrolled().running("--release", "v1"))
+@contextmanager
+def an_agent_and_the_worker_building(farm: Farm) -> Iterator[subprocess.Popen[bytes]]:
+    """Both in the middle of the same release; the agent's process."""
+    with AgentProcess(farm.portal, "ada").enrolled().running("--release", "v1") as agent:
         farm.portal.manage("rebuild", "v1")
         wait_for("two runs", lambda: len(farm.rebuilds("v1", "running")) == 2)
         farm.marker()
+        yield agent
+
+
+def test_redis_stopped_and_emptied_during_a_build_changes_nothing(farm: Farm, small_lock: MaterialsLock) -> None:
+    import_small(farm.portal, small_lock, dockerfile=SLOW)
+    with farm.portal.web(), ExitStack() as stack:
+        agent = stack.enter_context(an_agent_and_the_worker_building(farm))
         kill_hard(farm.redis)
         farm.portal.redis_socket.unlink()
         assert len(farm.rebuilds("v1", "running")) == 2
@@ -242,10 +252,7 @@ def test_redis_stopped_and_emptied_during_a_build_changes_nothing(farm: Farm, sm
 def test_postgresql_restarted_during_a_build_changes_nothing(farm: Farm, small_lock: MaterialsLock) -> None:
     import_small(farm.portal, small_lock, dockerfile=SLOW)
     with farm.portal.web(), ExitStack() as stack:
-        agent = stack.enter_context(AgentProcess(farm.portal, "ada").enrolled().running("--release", "v1"))
-        farm.portal.manage("rebuild", "v1")
-        wait_for("two runs", lambda: len(farm.rebuilds("v1", "running")) == 2)
-        farm.marker()
+        agent = stack.enter_context(an_agent_and_the_worker_building(farm))
         farm.postgres.stop()
         for path in ("api/v1/releases/small/v1", "releases/small/v1/"):
             answer = requests.get(f"{farm.portal.address}/{path}", timeout=10)
