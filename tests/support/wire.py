@@ -83,7 +83,9 @@ class Wire:
                     self.kept_back.set()
                 else:
                     near.sendall(piece)
-            near.shutdown(socket.SHUT_WR)
+        # Also when the far side was reset: whoever waits for an answer must hear that there is none.
+        with suppress(OSError):
+            near.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
