@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Query, Router
 
 from builds.operator_schemas import (
     OperatorDetailOut,
@@ -28,9 +30,14 @@ def operators(request: HttpRequest) -> OperatorListOut:
 
 
 @router.get("/rebuilders/{slug}", response=OperatorDetailOut)
-def operator(request: HttpRequest, slug: str) -> OperatorDetailOut:
-    """One operator: how it was identified, its ties, its rebuilders with their keys, and its newest results."""
-    return operator_detail_out(operator_pages.operator_page(slug))
+def operator(
+    request: HttpRequest, slug: str, before: Annotated[int | None, Query(ge=1, lt=2**63)] = None
+) -> OperatorDetailOut:
+    """One operator: how it was identified, its ties, its rebuilders with their keys, and its newest results.
+
+    ``next`` is the value of ``before`` for older results, or null.
+    """
+    return operator_detail_out(operator_pages.operator_page(slug, before=before))
 
 
 @router.get("/queue", response=QueueOut)

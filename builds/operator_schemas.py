@@ -53,14 +53,22 @@ class TieOut(Schema):
 
 
 class OperatorOut(Schema):
-    """``counts`` speaks of new results in general; for the projects in ``ties`` none counts."""
+    """``counts`` speaks of new results in general; for the projects in ``ties`` none counts.
+
+    ``other`` are results that are no evidence whoever signs such: set aside, from other inputs, after a key's
+    revocation, or of a release without components. Failed rebuilds are nowhere in it.
+    """
 
     slug: str
     name: str
+    state: str
     counts: bool
     not_counted: str
     ties: list[TieOut]
     results: int
+    reproduced: int
+    contradicting: int
+    other: int
     releases: int
     newest: datetime | None
 
@@ -93,6 +101,7 @@ class OperatorDetailOut(OperatorOut):
     accepted_by: str | None
     rebuilders: list[RebuilderOut]
     newest_results: list[ResultOut]
+    next: int | None
 
 
 class OperatorListOut(Schema):
@@ -162,7 +171,11 @@ def operator_out(standing: OperatorStanding) -> OperatorOut:
         counts=standing.counts,
         not_counted=standing.why_not,
         ties=[TieOut(project=tie.project.name, what=tie.what, stated_by=tie.stated_by) for tie in standing.ties],
+        state=standing.state,
         results=standing.results,
+        reproduced=standing.reproduced,
+        contradicting=standing.contradicting,
+        other=standing.other,
         releases=standing.releases,
         newest=standing.newest,
     )
@@ -184,6 +197,7 @@ def operator_detail_out(page: OperatorPage) -> OperatorDetailOut:
             for rebuilder, keys in page.rebuilders
         ],
         newest_results=[_row_out(row) for row in page.results],
+        next=page.older,
     )
 
 

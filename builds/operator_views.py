@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET, require_safe
 
@@ -20,7 +20,8 @@ def operators(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def operator(request: HttpRequest, slug: str) -> HttpResponse:
-    return render(request, "builds/operator.html", {"page": operator_pages.operator_page(slug)})
+    page = operator_pages.operator_page(slug, before=_before(request.GET.get("before", "")))
+    return render(request, "builds/operator.html", {"page": page})
 
 
 @require_GET
@@ -53,3 +54,9 @@ def key_file(_request: HttpRequest, fingerprint: str) -> HttpResponse:
     """A rebuilder's public key by its fingerprint, also long after it was revoked."""
     key = get_object_or_404(RebuilderKey, fingerprint=fingerprint)
     return raw_file(key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)
+
+
+def _before(text: str) -> int | None:
+    if text and not (text.isascii() and text.isdigit()):
+        raise Http404("before is not the number of a result")
+    return int(text[:18]) if text else None

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Case, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
-from django.db.models.functions import Coalesce, RowNumber
+from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
+from django.db.models.functions import Coalesce, Concat, RowNumber
 
+from builds.domain.comparison import Subject
 from builds.domain.lifecycle import RunState
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
 
@@ -96,6 +97,37 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             rebuilder__operator__accepted_at__isnull=False,
             statement__key__accepted_at__isnull=False,
         ).order_by()
+
+    def counted_by_operator(self) -> dict[int, tuple[int, int]]:
+        """For each operator, by primary key: how many results that may count reproduced, and how many contradict.
+
+        As ``builds.domain.comparison.compare``; one of a release without components is neither.
+        """
+        from builds.models import Component, RebuiltComponent  # noqa: PLC0415 - models import this module
+
+        published = Component.objects.filter(release=OuterRef("release"))
+        says_content = Q(claim_subject=Subject.CONTENT) & ~Q(claimed_digest="")
+        same_file = Q(size=OuterRef("size"), sha256=OuterRef("sha256"), sha384=OuterRef("sha384"))
+        as_claimed = Q(sha256_name=OuterRef("claimed_digest")) | Q(sha384_name=OuterRef("claimed_digest"))
+        made = RebuiltComponent.objects.filter(rebuild=OuterRef(OuterRef("pk")), role=OuterRef("role")).annotate(
+            sha256_name=Concat(Value("sha256:"), "sha256"), sha384_name=Concat(Value("sha384:"), "sha384")
+        )
+        agreed = (
+            (Q(size__isnull=True) | Exists(made.filter(same_file)))
+            & (~says_content | Exists(made.filter(as_claimed)))
+            & (Q(size__isnull=False) | says_content)
+        )
+        differs, compared = Exists(published.exclude(agreed)), Exists(published)
+        rows = (
+            self.filter(COUNTABLE)
+            .order_by()
+            .values("rebuilder__operator")
+            .annotate(same=Count("pk", filter=compared & ~differs), other=Count("pk", filter=compared & differs))
+        )
+        return {
+            operator: (same, other)
+            for operator, same, other in rows.values_list("rebuilder__operator", "same", "other")
+        }
 
     def lapsed(self, now: datetime) -> RebuildQuerySet:
         """Running, but the worker has not renewed its lease."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Max, Prefetch, Q
+from django.db.models import Count, Max, Prefetch, Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
@@ -45,12 +45,24 @@ class OperatorStanding:
     why_not: str
     ties: tuple[Affiliation, ...]
     results: int
+    reproduced: int
+    contradicting: int
     releases: int
     newest: datetime | None
 
     @property
     def counts(self) -> bool:
         return not self.why_not
+
+    @property
+    def state(self) -> str:
+        """``accepted`` or ``pending``; whether its keys are in force is said by ``why_not``."""
+        return "pending" if self.operator.accepted_at is None else "accepted"
+
+    @property
+    def other(self) -> int:
+        """Results that are no evidence, whoever signs such: set aside, from other inputs, after a key's revocation."""
+        return max(self.results - self.reproduced - self.contradicting, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +77,12 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class OperatorPage:
+    """``results`` are the newest ones received; ``older`` is the cursor of the next page or None."""
+
     standing: OperatorStanding
     rebuilders: tuple[tuple[Rebuilder, tuple[KeyStanding, ...]], ...]
     results: tuple[ResultRow, ...]
+    older: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +103,25 @@ class StatementPage:
 def operator_standings() -> list[OperatorStanding]:
     """Every operator: accepted ones first, then by name."""
     found = sorted(_operators(), key=lambda row: (row.accepted_at is None, row.slug))
-    return [_standing(operator) for operator in found]
+    counted = Rebuild.objects.counted_by_operator()
+    return [_standing(operator, counted) for operator in found]
 
 
-def operator_page(slug: str) -> OperatorPage:
-    """One operator with its rebuilders, keys and newest results; 404 when there is none."""
-    operator = next((row for row in _operators() if row.slug == slug), None) if slug else None
+def operator_page(slug: str, *, before: int | None = None) -> OperatorPage:
+    """One operator with its rebuilders, keys and the results that came before number ``before``; 404 without one."""
+    operator = _operators().filter(slug=slug).first()
     if operator is None:
         raise Http404("there is no such operator")
+    counted = Rebuild.objects.filter(rebuilder__operator=operator).counted_by_operator()
+    rows = _results(operator, before)
     return OperatorPage(
-        standing=_standing(operator),
+        standing=_standing(operator, counted),
         rebuilders=tuple(
             (rebuilder, tuple(key_standing(key) for key in rebuilder.keys.all()))
             for rebuilder in operator.rebuilders.all()
         ),
-        results=tuple(_results(operator)),
+        results=rows[:SHOWN_RESULTS],
+        older=rows[SHOWN_RESULTS - 1].statement.pk if len(rows) > SHOWN_RESULTS else None,
     )
 
 
@@ -144,7 +163,7 @@ def key_standing(key: RebuilderKey) -> KeyStanding:
     return KeyStanding(key, state)
 
 
-def _operators() -> Iterable[Operator]:
+def _operators() -> QuerySet[Operator]:
     signed = Q(rebuilders__rebuilds__statement__isnull=False, rebuilders__rebuilds__state=RunState.SUCCEEDED)
     return Operator.objects.annotate(
         results=Count("rebuilders__rebuilds", filter=signed),
@@ -157,7 +176,8 @@ def _operators() -> Iterable[Operator]:
     )
 
 
-def _standing(operator: Operator) -> OperatorStanding:
+def _standing(operator: Operator, counted: Mapping[int, tuple[int, int]]) -> OperatorStanding:
+    reproduced, contradicting = counted.get(operator.pk, (0, 0))
     keys = [key_standing(key).state for rebuilder in operator.rebuilders.all() for key in rebuilder.keys.all()]
     why_not = standing_of(operator.accepted_at is not None, key_accepted=set(keys) != {"pending"}, affiliation="")
     if not why_not and "accepted" not in keys:
@@ -166,19 +186,26 @@ def _standing(operator: Operator) -> OperatorStanding:
         operator=operator,
         why_not=why_not,
         ties=tuple(operator.affiliations.all()),
+        reproduced=reproduced,
+        contradicting=contradicting,
         results=operator.results,  # type: ignore[attr-defined]
         releases=operator.releases,  # type: ignore[attr-defined]
         newest=operator.newest,  # type: ignore[attr-defined]
     )
 
 
-def _results(operator: Operator) -> Iterable[ResultRow]:
+def _results(operator: Operator, before: int | None) -> tuple[ResultRow, ...]:
+    """A page of results and one more, the last received first: statements are numbered as they come."""
     rows = (
         Rebuild.objects.filter(rebuilder__operator=operator, state=RunState.SUCCEEDED, statement__isnull=False)
         .select_related("release__project", "rebuilder__operator", "statement__key", "set_aside")
         .defer("statement__content", "statement__key__enrolment")
         .prefetch_related("components", "release__components", "release__project__affiliations")
-        .order_by("-statement__received_at")[:SHOWN_RESULTS]
+        .order_by("-statement__pk")
     )
-    for row in rows:
-        yield ResultRow(row, row.statement, outcome_of(row), not_counted(row, row.release))
+    if before is not None:
+        rows = rows.filter(statement__pk__lt=before)
+    return tuple(
+        ResultRow(row, row.statement, outcome_of(row), not_counted(row, row.release))
+        for row in rows[: SHOWN_RESULTS + 1]
+    )
