@@ -122,19 +122,32 @@ class StatementOut(ResultOut):
     public_key: str
 
 
+class NeedsOut(Schema):
+    """What a machine must have; sizes in bytes, zero where the recipe names none."""
+
+    recipe_format: int
+    memory_bytes: int
+    disk_bytes: int
+    network: bool
+    registry: bool
+
+
 class PlaceOut(Schema):
-    """``operator`` is null while anybody may take it, ``stage`` while none has started."""
+    """``operator`` and ``rebuilder`` are null while anybody may take it, ``stage`` while none has started."""
 
     rebuild: uuid.UUID
     project: str
     tag: str
     state: str
     operator: str | None
+    rebuilder: str | None
     priority: str
+    needs: NeedsOut
     attempt: int
     queued_at: datetime
     next_retry: datetime
     started_at: datetime | None
+    stage: str | None
     lease_expires_at: datetime | None
     finished_at: datetime | None
     failure: str | None
@@ -221,7 +234,7 @@ def queue_out(queue: QueuePage) -> QueueOut:
     return QueueOut(
         running_count=queue.running_count,
         waiting_count=queue.waiting_count,
-        running=[_place_out(row) for row in queue.running],
+        running=[_place_out(row.rebuild, row.stage) for row in queue.running],
         waiting=[_place_out(row) for row in queue.waiting],
         ended=[_place_out(row) for row in queue.ended],
     )
@@ -269,13 +282,17 @@ def _key_out(entry: KeyStanding) -> KeyOut:
     )
 
 
-def _place_out(row: Rebuild) -> PlaceOut:
+def _place_out(row: Rebuild, stage: str | None = None) -> PlaceOut:
+    who = row.rebuilder or row.wanted_from
     return PlaceOut(
         rebuild=row.pk,
         project=row.release.project.name,
         tag=row.release.tag,
         state=row.state,
         operator=row.operator_name or None,
+        rebuilder=who.name if who is not None else None,
+        needs=NeedsOut(**row.release.needs.model_dump()),
+        stage=stage,
         priority=row.why,
         attempt=row.attempt,
         queued_at=row.queued_at,

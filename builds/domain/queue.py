@@ -18,6 +18,7 @@ _FIRST_RETRY = timedelta(seconds=5)
 _RETRY_GROWTH = 4
 _LONGEST_RETRY = timedelta(hours=1)
 _MOST = 2**60
+_MIB, _GIB = 2**20, 2**30
 
 
 class Priority(IntEnum):
@@ -61,6 +62,16 @@ class Needs(CamelCase):
     network: bool
     registry: bool
 
+    @property
+    def words(self) -> str:
+        """What the recipe names, as ``4.0 GiB memory, 12.0 GiB disk, the network``; "" when it names nothing."""
+        sizes = ((self.memory_bytes, "memory"), (self.disk_bytes, "disk"))
+        rights = ((self.network, "the network"), (self.registry, "an image registry"))
+        return ", ".join(
+            [f"{_size(size)} {what}" for size, what in sizes if size]
+            + [what for is_needed, what in rights if is_needed]
+        )
+
     def met_by(self, machine: Capability) -> bool:
         return (
             self.recipe_format in machine.recipe_formats
@@ -69,3 +80,10 @@ class Needs(CamelCase):
             and (machine.network or not self.network)
             and (machine.registry or not self.registry)
         )
+
+
+def _size(count: int) -> str:
+    """Never less than is needed: rounded up, in GiB with one decimal or in MiB."""
+    if count < _GIB:
+        return f"{-(-count // _MIB)} MiB"
+    return f"{-(-count * 10 // _GIB) / 10:.1f} GiB"

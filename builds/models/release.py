@@ -14,6 +14,7 @@ from django.utils import timezone
 from builds.domain.comparison import Subject
 from builds.domain.errors import MalformedInput
 from builds.domain.manifest import MANIFEST_FILE
+from builds.domain.queue import Needs
 from builds.domain.recipe import RecipeOrigin, parse_any_recipe
 from builds.domain.roles import BootMode, Role
 from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
@@ -161,6 +162,17 @@ class Release(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("release", args=[self.project.name, self.tag])
+
+    @property
+    def needs(self) -> Needs:
+        """What a machine must have to rebuild it."""
+        return Needs(
+            recipe_format=self.recipe_format,
+            memory_bytes=self.needs_memory_bytes,
+            disk_bytes=self.needs_disk_bytes,
+            network=self.needs_network,
+            registry=self.needs_registry,
+        )
 
 
 class ReleaseEvent(AppendOnly):

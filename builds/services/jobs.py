@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from builds.domain.job import JobComponent, KeptRecipe, RebuildJob
 from builds.domain.lifecycle import RunState
-from builds.domain.queue import Needs
 from builds.models import Rebuild, Release
 from builds.services.evidence import published_component
 from builds.services.source_facts import build_info_of, portal_recipe
@@ -28,13 +27,7 @@ def job_of(release: Release) -> RebuildJob:
         launch_values=dict(info.values) if info is not None else {},
         components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
         expected_seconds=expected_seconds(release),
-        needs=Needs(
-            recipe_format=release.recipe_format,
-            memory_bytes=release.needs_memory_bytes,
-            disk_bytes=release.needs_disk_bytes,
-            network=release.needs_network,
-            registry=release.needs_registry,
-        ),
+        needs=release.needs,
     )
 
 

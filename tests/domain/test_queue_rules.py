@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +57,26 @@ def test_a_machine_fits_exactly_when_it_lacks_nothing(machine: Capability, needs
         needs.registry and not machine.registry,
     )
     assert needs.met_by(machine) is not any(lacks)
+
+
+@given(NEEDS)
+def test_needs_in_words_name_each_thing_that_is_needed_and_nothing_else(needs: Needs) -> None:
+    named = {part.split()[-1] for part in needs.words.split(", ") if part}
+    wanted = {"memory": needs.memory_bytes, "disk": needs.disk_bytes, "network": needs.network}
+    assert named == {name for name, value in {**wanted, "registry": needs.registry}.items() if value}
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, ""),
+        (1, "1 MiB memory"),
+        (2**30 - 1, "1024 MiB memory"),
+        (2**30, "1.0 GiB memory"),
+        (2**30 + 1, "1.1 GiB memory"),
+        (6 * 2**30, "6.0 GiB memory"),
+    ],
+)
+def test_a_size_in_words_is_never_less_than_what_is_needed(size: int, words: str) -> None:
+    asked = Needs(recipe_format=1, memory_bytes=size, disk_bytes=0, network=False, registry=False)
+    assert asked.words == words
