@@ -7,11 +7,22 @@ from datetime import datetime
 
 from ninja import Schema
 
+from builds.domain.comparison import ComponentComparison
 from builds.domain.consensus import Tally
 from builds.models import Rebuild
 from builds.services.consensus import Result, set_aside_of, statement_of
 from builds.services.operator_pages import KeyStanding, OperatorPage, OperatorStanding, ResultRow, StatementPage
 from builds.services.queue_page import QueuePage
+
+
+class ComparisonOut(Schema):
+    """Digests are of the component itself, never of a container around it; null means not known."""
+
+    role: str
+    algorithm: str
+    published: str | None
+    rebuilt: str | None
+    outcome: str
 
 
 class TallyOut(Schema):
@@ -109,10 +120,18 @@ class OperatorListOut(Schema):
 
 
 class StatementOut(ResultOut):
-    """A signed statement; the addresses give its bytes."""
+    """A signed statement; the addresses give its bytes.
 
+    ``materials`` is how many it names; ``comparisons`` is this portal's, not the operator's.
+    """
+
+    rebuilder: str
+    key_state: str
     predicate_type: str
     commit: str
+    started_on: datetime
+    materials: int
+    comparisons: list[ComparisonOut]
     log_sha256: str
     log_complete: bool | None
     environment: dict[str, str | int]
@@ -161,6 +180,16 @@ class QueueOut(Schema):
     running: list[PlaceOut]
     waiting: list[PlaceOut]
     ended: list[PlaceOut]
+
+
+def comparison_out(row: ComponentComparison) -> ComparisonOut:
+    return ComparisonOut(
+        role=row.role.value,
+        algorithm=row.algorithm.value,
+        published=row.published.hex if row.published is not None else None,
+        rebuilt=row.rebuilt.hex if row.rebuilt is not None else None,
+        outcome=row.outcome.value,
+    )
 
 
 def tally_out(tally: Tally) -> TallyOut:
@@ -218,6 +247,11 @@ def statement_out(page: StatementPage) -> StatementOut:
     place = f"/statements/{page.row.statement.payload_sha256}"
     return StatementOut(
         **_row_out(page.row).model_dump(),
+        rebuilder=page.key.key.rebuilder.name,
+        key_state=page.key.state,
+        started_on=page.statement.metadata.started_on,
+        materials=len(page.statement.materials),
+        comparisons=[comparison_out(row) for row in page.comparisons],
         predicate_type=page.statement.predicate_type,
         commit=page.statement.parameters.source.commit,
         log_sha256=page.statement.log_sha256,

@@ -9,11 +9,10 @@ from ninja import Schema
 
 from attestations.schemas import ReleaseAttestationsOut, release_attestations_out
 from attestations.services.standing import ReleaseStanding
-from builds.domain.comparison import ComponentComparison
 from builds.domain.digest import FileDigests
 from builds.models import Rebuild, Release
-from builds.operator_schemas import ResultOut, TallyOut, result_out, tally_out
-from builds.services.consensus import set_aside_of, statement_of
+from builds.operator_schemas import ComparisonOut, ResultOut, TallyOut, comparison_out, result_out, tally_out
+from builds.services.consensus import set_aside_of, statement_of, why_not_counted
 from builds.services.evidence import ComponentRow, MeasurementRow, ReleaseView, comparisons_of, outcome_of
 
 
@@ -30,16 +29,6 @@ class DigestsOut(Schema):
     size: int
     sha256: str
     sha384: str
-
-
-class ComparisonOut(Schema):
-    """Digests are of the component itself, never of a container around it; null means not known."""
-
-    role: str
-    algorithm: str
-    published: str | None
-    rebuilt: str | None
-    outcome: str
 
 
 class ComponentOut(Schema):
@@ -230,6 +219,8 @@ class RebuiltFileOut(Schema):
 
 
 class RebuildOut(RebuildSummaryOut):
+    """``counts`` and ``not_counted`` are null unless it succeeded: other runs are no evidence either way."""
+
     project: str
     tag: str
     commit: str
@@ -239,7 +230,11 @@ class RebuildOut(RebuildSummaryOut):
     used_network: bool
     other_materials: bool
     log_complete: bool | None
+    rebuilder: str | None
+    agent: str | None
     statement: str | None
+    counts: bool | None
+    not_counted: str | None
     set_aside: str | None
     environment: dict[str, str | int]
     outcome: str | None
@@ -305,6 +300,7 @@ def _recipe_out(release: Release) -> RecipeOut | None:
 
 def rebuild_out(rebuild: Rebuild) -> RebuildOut:
     outcome, statement, aside = outcome_of(rebuild), statement_of(rebuild), set_aside_of(rebuild)
+    why_not = why_not_counted(rebuild)
     return RebuildOut(
         **_summary(rebuild).model_dump(),
         project=rebuild.release.project.name,
@@ -317,6 +313,10 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
         other_materials=rebuild.other_materials,
         log_complete=rebuild.log_complete,
         statement=statement.payload_sha256 if statement is not None else None,
+        rebuilder=rebuild.rebuilder.name if rebuild.rebuilder is not None else None,
+        agent=rebuild.agent or None,
+        counts=not why_not if why_not is not None else None,
+        not_counted=why_not,
         set_aside=aside.reason if aside is not None else None,
         environment=rebuild.environment,
         outcome=outcome.value if outcome is not None else None,
@@ -324,16 +324,6 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
         comparisons=[comparison_out(row) for row in comparisons_of(rebuild)],
         components=[RebuiltComponentOut.from_orm(row) for row in rebuild.components.all()],
         files=[RebuiltFileOut.from_orm(row) for row in rebuild.files.all()],
-    )
-
-
-def comparison_out(row: ComponentComparison) -> ComparisonOut:
-    return ComparisonOut(
-        role=row.role.value,
-        algorithm=row.algorithm.value,
-        published=row.published.hex if row.published is not None else None,
-        rebuilt=row.rebuilt.hex if row.rebuilt is not None else None,
-        outcome=row.outcome.value,
     )
 
 

@@ -116,6 +116,11 @@ class Rebuild(models.Model):
         return who.operator.name if who is not None else ""
 
     @property
+    def agent(self) -> str:
+        """Program, version and machine as a rebuilder's agent names itself; "" for none and for the own worker."""
+        return "" if self.rebuilder is None or self.rebuilder.is_local else self.worker
+
+    @property
     def run_state(self) -> RunState:
         return RunState(self.state)
 

@@ -84,6 +84,11 @@ def not_counted(rebuild: Rebuild, release: Release) -> str:
     ).not_counted
 
 
+def why_not_counted(rebuild: Rebuild) -> str | None:
+    """As ``not_counted``; None for a run that did not succeed, which is no evidence either way."""
+    return not_counted(rebuild, rebuild.release) if rebuild.run_state is RunState.SUCCEEDED else None
+
+
 def rebuilt_digests(rebuild: Rebuild) -> dict[Role, FileDigests]:
     return {
         Role(component.role): FileDigests(

@@ -14,6 +14,7 @@ from builds.domain.comparison import RebuildOutcome, overall_outcome
 from builds.domain.evidence import PublisherEvidence
 from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
+from builds.services.consensus import why_not_counted
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 
 _OUTCOME_SENTENCES = {
@@ -62,7 +63,9 @@ def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:
     found = (
         Rebuild.objects.select_related("release__project", "rebuilder__operator", "wanted_from__operator")
         .select_related("statement__key", "set_aside")
-        .prefetch_related("release__components", "components", "files", "stages", "measurements")
+        .prefetch_related(
+            "release__project__affiliations", "release__components", "components", "files", "stages", "measurements"
+        )
         .filter(pk=rebuild_id)
         .first()
     )
@@ -84,6 +87,7 @@ def rebuild_context(rebuild_id: uuid.UUID) -> dict[str, Any]:
         "comparisons": [(row, origins.get(row.role, "")) for row in comparisons],
         "files": rebuild.files.all(),
         "outcome": outcome,
+        "why_not": why_not_counted(rebuild),
         "panel": _panel(rebuild.run_state, outcome),
         "sentence": rebuild_sentence(rebuild.run_state, outcome),
         "log": log,

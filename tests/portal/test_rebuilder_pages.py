@@ -22,9 +22,9 @@ from builds.domain.queue import Priority
 from builds.domain.roles import Role
 from builds.models import Operator, Project, Rebuild, RebuilderKey, RebuildStage, Release, StoredStatement
 from builds.pipeline.signing import read_public_key
-from builds.services import operators, queueing
+from builds.services import operators, queueing, rebuilding, running
 from tests.support.attacks import claim_of, hand_in, signed
-from tests.support.operators import operator_named
+from tests.support.operators import operator_named, portal_operator
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +116,10 @@ def test_a_statement_page_shows_the_comparison_and_how_to_repeat_the_check(clien
     assert "--type https://slsa.dev/provenance/v1" in shown
     told = api(client, f"statements/{stored.payload_sha256}")
     assert (told["operator_slug"], told["outcome"], told["commit"]) == ("ben", "mismatched", release.commit)
+    assert {row["role"]: row["outcome"] for row in told["comparisons"]} == {
+        role: "mismatched" if role == "initrd" else "reproduced" for role in release.recipe_roles
+    }
+    assert (told["materials"], told["rebuilder"], told["key_state"]) == (1, "ben-1", "accepted")
     assert told["log_complete"] is None
     assert "none was handed in" in shown
 
@@ -158,6 +162,52 @@ def test_a_result_that_was_set_aside_stays_listed_with_the_reason(client: Client
         assert "faulty memory" in page(client, address)
     assert api(client, f"rebuilds/{rebuild.pk}")["set_aside"] == "faulty memory"
     assert "Independent operators: 1 of 1 reproduced, 0 contradict" in page(client, release.get_absolute_url())
+
+
+def test_a_rebuild_says_whether_it_counts_who_made_it_and_with_which_agent(client: Client, release: Release) -> None:
+    operator_named("new", accepted=False)
+    hand_in(signed(release, "new").as_bytes())
+    rebuild = statement_by("new").rebuild
+    shown = page(client, rebuild.get_absolute_url())
+    assert 'href="/rebuilders/new/"' in shown
+    assert "The operator is pending" in shown
+    told = api(client, f"rebuilds/{rebuild.pk}")
+    assert (told["counts"], told["rebuilder"], told["agent"]) == (False, "new-1", None)
+    assert told["not_counted"].startswith("The operator is pending")
+
+
+def test_a_claimed_rebuild_names_its_agent_and_does_not_say_yet_whether_it_counts(
+    client: Client, release: Release
+) -> None:
+    held = claim_of(operator_named("cy"), release)
+    Rebuild.objects.filter(pk=held.rebuild_id).update(worker="<b>agent</b> 0.1 on a machine")
+    told = api(client, f"rebuilds/{held.rebuild_id}")
+    assert (told["counts"], told["not_counted"], told["agent"]) == (None, None, "<b>agent</b> 0.1 on a machine")
+    shown = page(client, f"/rebuilds/{held.rebuild_id}/")
+    assert "&lt;b&gt;agent&lt;/b&gt; 0.1 on a machine" in shown
+    assert "<dt>Counts</dt>" not in shown
+
+
+def test_the_machine_of_the_portals_own_worker_is_not_for_strangers(client: Client, release: Release) -> None:
+    portal_operator()
+    rebuild = queueing.request_rebuild(release, running.local_rebuilder())
+    assert rebuilding.claim(rebuild.pk, running.local_rebuilder(), "host-inside") is not None
+    assert "host-inside" not in page(client, rebuild.get_absolute_url())
+    assert "host-inside" not in page(client, "/queue/")
+    assert api(client, f"rebuilds/{rebuild.pk}")["agent"] is None
+
+
+@pytest.mark.parametrize("address", ["/rebuilds/{}/", "/api/v1/rebuilds/{}"])
+def test_a_rebuilds_page_costs_no_more_for_more_ties_files_and_stages(
+    client: Client, release: Release, address: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    rebuild = statement_by("ben").rebuild
+    for number in range(6):
+        operator_named(f"tied-{number}")
+        operators.state_affiliation(operators.find_operator(f"tied-{number}"), release.project, what="x", by="Eve")
+        RebuildStage.objects.create(rebuild=rebuild, position=number, name=f"{number}", started_at=timezone.now())
+    with django_assert_max_num_queries(11):
+        page(client, address.format(rebuild.pk))
 
 
 def test_the_queue_says_what_runs_what_waits_and_what_ended(client: Client, release: Release) -> None:
