@@ -89,7 +89,10 @@ def test_a_statement_under_somebody_elses_claim_is_refused_even_with_its_token(r
     for taken in (held, Claim(held.rebuild_id, new_token()), Claim(uuid.uuid4(), held.token)):
         assert refusal(hand_in(data, taken))[:2] == (403, "claim-of-another")
         assert Trace.of(release) == before
-    assert hand_in(signed(release, "ben").as_bytes(), held).status_code == 201
+    own = signed(release, "ben").as_bytes()
+    assert refusal(hand_in(own, Claim(held.rebuild_id, new_token())))[:2] == (403, "claim-of-another")
+    assert Trace.of(release) == before
+    assert hand_in(own, held).status_code == 201
 
 
 @ONE_AT_A_TIME

@@ -136,6 +136,16 @@ def test_an_operator_tries_a_new_release_once_with_whichever_of_its_rebuilders(
     assert take(rebuilder("ben")) is not None
 
 
+def test_a_rebuilder_that_rebuilds_a_release_is_given_another_and_not_the_same_again(
+    make_release: Callable[..., Release],
+) -> None:
+    busy, other = make_release("v1"), make_release("v2")
+    for _ in range(2):
+        queueing.open_place(busy, Priority.USER)
+    queueing.open_place(other, Priority.RECHECK)
+    assert tags(take(rebuilder("ada")) for _ in range(3)) == ["v1", "v2", ""]
+
+
 def test_what_is_wanted_from_one_rebuilder_is_no_place_for_another(make_release: Callable[..., Release]) -> None:
     ada, ben = rebuilder("ada"), rebuilder("ben")
     place = queueing.request_rebuild(make_release(), ada)
