@@ -134,18 +134,26 @@ class Bench:
         """Seconds until the job of a killed agent is another's."""
         prefix = "k"
         with ExitStack() as stack:
-            agent = stack.enter_context(self._agent(portal, keys, 0))
             self._store("places", keys, count=_KILLED_JOBS, prefix=prefix)
-            _until("a claim", lambda: self._received(prefix)["done"] > 0)
-            agent.send_signal(signal.SIGKILL)
-            agent.wait()
-            killed = time.time()
+            killed = self._kill_one_that_holds_a_job(portal, keys, prefix)
             stack.enter_context(self._agent(portal, keys, 1))
             _until("all jobs", lambda: self._received(prefix)["done"] >= _KILLED_JOBS)
             answer = self._received(prefix)
         back = max(started for _, started, _ in answer["times"]) - killed
         what = f"seconds until a killed agent's job is another's ({answer['done']} of {_KILLED_JOBS} jobs done)"
         return f"| {what} | **{back:.0f} s** | 540 s | 90 s |"
+
+    def _kill_one_that_holds_a_job(self, portal: str, keys: Path, prefix: str) -> float:
+        """When it was killed. One killed between two jobs leaves none behind and would measure nothing."""
+        for _ in range(_KILLED_JOBS // 10):
+            with self._agent(portal, keys, 0) as agent:
+                _until("a claim", lambda: self._received(prefix)["held"] > 0)
+                agent.send_signal(signal.SIGKILL)
+                agent.wait()
+                killed = time.time()
+            if self._received(prefix)["held"]:
+                return killed
+        raise PortalError("no agent was killed while it held a job", where="benchmark")
 
     def _done(self, prefix: str, count: int) -> list[tuple[float, float, float]]:
         _until(f"{count} jobs", lambda: self._received(prefix)["done"] >= count, pause=4.0 if count > 1 else 0.05)

@@ -121,6 +121,7 @@ class Agent:
         self._rebuild = rebuild
         self._stop = threading.Event()
         self._reporter: Reporter | None = None
+        self._left_something = False
 
     def stop(self) -> None:
         """End soon: a running build is stopped and its claim given back. May be called from a signal handler."""
@@ -269,8 +270,10 @@ class Agent:
         if job.source_url.startswith("file:") and not self._client.is_local:
             raise SourceNotAllowed(f"the source is {job.source_url}", where=self._client.address)
         with closing(DockerEngine(self._tools.docker_host)) as engine:
-            # One build at a time: what is there was left by one whose engine went away under it.
-            self._home.reap(engine)
+            if self._left_something:
+                # One build at a time: what is there was left by one whose engine went away under it.
+                self._home.reap(engine)
+            self._left_something = True
             workshop = Workshop(
                 engine=engine,
                 store=MaterialStore(self._home.materials),
@@ -282,7 +285,9 @@ class Agent:
                 labels=self._home.labels(build),
                 reach=self._tools.reach,
             )
-            return self._rebuild(job, workshop, self._signer, reporter)
+            made = self._rebuild(job, workshop, self._signer, reporter)
+            self._left_something = False
+            return made
 
     def _say_log(self, text: str) -> None:
         self._say(f"  {text.rstrip()}")

@@ -39,14 +39,15 @@ class Command(BaseCommand):
         return int(options["count"])
 
     def _received(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Of the places of a prefix: how many are done, and when each was queued, started and finished."""
+        """Of the places of a prefix: how many are done and held, and when each was queued, started and finished."""
         rows = Rebuild.objects.filter(release__tag__startswith=options["prefix"])
         done = rows.filter(state="succeeded", statement__isnull=False)
         times = [
             [moment.timestamp() for moment in row if moment is not None]
             for row in done.order_by("finished_at").values_list("queued_at", "started_at", "finished_at")
         ]
-        return {"rows": rows.count(), "done": done.count(), "times": times}
+        held = rows.filter(state="running").count()
+        return {"rows": rows.count(), "done": done.count(), "held": held, "times": times}
 
     def _claims(self, options: dict[str, Any]) -> dict[str, float]:
         options["keys"].mkdir(parents=True, exist_ok=True)
