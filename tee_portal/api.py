@@ -14,7 +14,7 @@ from builds.api import router
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.operator_api import router as operators_router
 from builds.pipeline.signing import SignatureMismatch
-from builds.services.enrolling import KeyTaken, OperatorTaken
+from builds.services.enrolling import EnrolmentsFull, KeyTaken, OperatorTaken
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
 from builds.services.rebuilding import ClaimGone
 from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
@@ -43,6 +43,7 @@ _STATUSES: dict[type[PortalError], int] = {
     OperatorTaken: 409,
     InvocationReused: 409,
     TrialsFull: 403,
+    EnrolmentsFull: 403,
 }
 
 

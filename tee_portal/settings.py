@@ -161,8 +161,9 @@ CELERY_BROKER_URL = ENVIRONMENT.redis_url or "redis://127.0.0.1:6379/0"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "tee-portal"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A hint that cannot be delivered is not worth waiting for: the row is the queue.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5}
+# A hint that cannot be delivered is not worth waiting for: the row is the queue. Without the last of them kombu
+# tries to connect for six seconds, while a page waits.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "max_retries": 0}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -26,6 +27,9 @@ MIB = 1024 * 1024
 
 
 def pytest_configure() -> None:
+    # How long one example takes says what else the machine is doing, not whether the rule holds.
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
     # A terminated run stops what its fixtures started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

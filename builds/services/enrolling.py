@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from builds.domain.dsse import Envelope, parse_envelope
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
 from builds.domain.requests import ENROLMENT_PAYLOAD, MAX_REQUEST_BYTES, Enrolment, MalformedRequest, parse_request
 from builds.domain.strict_json import load_object
@@ -40,6 +40,13 @@ class OperatorTaken(PortalError):
     default_todo: ClassVar[str] = (
         "If it is you, enrol with --endorse OLD-KEY; if that key is lost, ask the portal's administrator."
     )
+
+
+class EnrolmentsFull(PortalError):
+    """As many operators wait for an administrator as are kept at a time."""
+
+    code: ClassVar[str] = "enrolments-full"
+    default_todo: ClassVar[str] = "Ask the portal's administrator to look through them, then enrol again."
 
 
 class KeyNotShown(PortalError):
@@ -156,11 +163,7 @@ def _new_operator(request: Enrolment) -> Operator:
     ):
         raise OperatorTaken(f"operator {request.operator} is known", where="enrolment")
     if Operator.objects.filter(accepted_at__isnull=True).count() >= MAX_PENDING_OPERATORS:
-        raise LimitExceeded(
-            f"{MAX_PENDING_OPERATORS} operators are pending already",
-            where="enrolment",
-            todo="Ask the portal's administrator to look through them, then enrol again.",
-        )
+        raise EnrolmentsFull(f"{MAX_PENDING_OPERATORS} operators are pending already", where="enrolment")
     return Operator.objects.create(
         slug=request.operator,
         name=request.operator_name,

@@ -24,9 +24,7 @@ from tests.attestations.conftest import FILE, FILE_DIGEST, WORKFLOW
 
 MIB = 1024 * 1024
 REFUSED = {AttestationState.REJECTED, AttestationState.UNREADABLE}
-relaxed = settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+relaxed = settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

@@ -323,7 +323,7 @@ HEADERS = [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: ",
 HEADERS += [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b", b"HTTP/1.1 403 Forbidden\r\nRetry-After: "]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(start=st.sampled_from(HEADERS), rest=st.binary(max_size=300))
 def test_whatever_bytes_come_only_named_errors_escape(
     raw: RawServer, connect: Connect, tmp_path: Path, start: bytes, rest: bytes

@@ -36,7 +36,7 @@ COMMAND_LINE = "console=ttyS0 katana.args=--http.addr=0.0.0.0"
 VMMS: dict[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
 PLAIN_OVMF = Path("/usr/share/ovmf/OVMF.fd")
 WITHOUT_METADATA = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-reuse = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+reuse = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
 @pytest.fixture(scope="session")

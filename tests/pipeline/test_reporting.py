@@ -86,7 +86,7 @@ def test_stages_and_log_arrive_in_order_and_the_digest_is_of_what_arrived() -> N
     assert sink.closed_by == ["progress"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(ANY_TEXT, max_size=6))
 def test_whatever_a_build_prints_arrives_as_plain_text_and_is_what_is_signed(texts: list[str]) -> None:
     sink = Sink()

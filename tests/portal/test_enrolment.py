@@ -183,7 +183,7 @@ def test_no_more_than_so_many_operators_wait_at_a_time(monkeypatch: pytest.Monke
         answer = enrol(Application(changed=changed).signed())
         if number < 2:
             assert answer.status_code == 201
-    assert refusal(answer) == (413, "limit-exceeded", "2 operators are pending already")
+    assert refusal(answer) == (403, "enrolments-full", "2 operators are pending already")
     assert known() == (2, 2, 2)
     accept_operator(Operator.objects.get(slug="op-0"), by="Ada", identified_by="met in person")
     assert enrol(Application().signed()).status_code == 201
