@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 
+from builds.bench import attestation_peers
 from builds.domain.digest import Digest
 from builds.domain.materials import MalformedLock, MaterialsLock, parse_lock, render_lock
 from builds.domain.recipe import MaterialGroup, parse_recipe
@@ -78,6 +79,12 @@ def firmware(store: MaterialStore, tmp_path_factory: pytest.TempPathFactory) -> 
         subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
         shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
     return kept
+
+
+@pytest.fixture(scope="session")
+def cosign() -> Path:
+    """Debian's own build, unpacked and never installed."""
+    return attestation_peers.cosign(settings.DATA_DIR / "bench")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from builds.bench import attestation_peers
 from tee_portal.env import BASE_DIR
 from tests.support.portal import free_port
 
@@ -53,12 +52,6 @@ class FinishedDemo:
             text=True,
             check=False,
         )
-
-
-@pytest.fixture(scope="session")
-def cosign() -> Path:
-    """Debian's own build, unpacked and never installed."""
-    return attestation_peers.cosign(settings.DATA_DIR / "bench")
 
 
 @pytest.fixture(scope="session")

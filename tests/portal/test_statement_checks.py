@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -63,8 +64,16 @@ def fetch(client: Client, folder: Path, curl: str) -> None:
         (folder / address.rsplit("/", 1)[1]).write_bytes(answer.content)
 
 
-def pasted(folder: Path, text: str) -> int:
-    return subprocess.run(["bash", "-euc", text], cwd=folder, capture_output=True, check=False, timeout=60).returncode
+def pasted(folder: Path, text: str, *, programs: Path | None = None) -> int:
+    path = f"{programs}:{os.environ['PATH']}" if programs is not None else os.environ["PATH"]
+    return subprocess.run(
+        ["bash", "-euc", text],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    ).returncode
 
 
 @pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
@@ -80,6 +89,28 @@ def test_the_commands_for_openssl_accept_the_statement_and_nothing_else(
     (key,) = tmp_path.glob("*.pub")
     key.write_text(new_signer(algorithm).public.pem)
     assert pasted(tmp_path, openssl) != 0
+
+
+@pytest.mark.slow
+@pytest.mark.archive
+@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
+def test_the_command_for_cosign_accepts_the_rebuilt_bytes_and_nothing_else(
+    client: Client, make_release: Callable[..., Release], tmp_path: Path, cosign: Path, algorithm: KeyAlgorithm
+) -> None:
+    release = make_release()
+    curl, command, _ = commands(client, stored(release, algorithm))
+    fetch(client, tmp_path, curl)
+    (role, *_) = release.recipe_roles
+    (tmp_path / "FILE").write_text(role)
+    assert pasted(tmp_path, command, programs=cosign.parent) == 0
+    named = command.replace("FILE", f"--digest {digests(role)['sha256']} --digestAlg sha256")
+    assert pasted(tmp_path, named, programs=cosign.parent) == 0
+    (tmp_path / "FILE").write_text(f"{role}, changed")
+    assert pasted(tmp_path, command, programs=cosign.parent) != 0
+    (tmp_path / "FILE").write_text(role)
+    (key,) = tmp_path.glob("*.pub")
+    key.write_text(new_signer(algorithm).public.pem)
+    assert pasted(tmp_path, command, programs=cosign.parent) != 0
 
 
 def test_the_commands_are_those_of_the_documents_with_the_names_of_this_statement(
