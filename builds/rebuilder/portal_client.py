@@ -25,6 +25,9 @@ from builds.domain.strict_json import AmbiguousJson, read_json
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OK, _NOTHING, _SERVER_ERROR, _TOO_MANY = 200, 204, 500, 429
 _PAGES = 100
+# Gunicorn closes a connection that was idle for two seconds, just when a waiting agent asks again: one such answer
+# in 500 is lost. Less than any server's patience.
+_IDLE_SECONDS = 1.0
 
 
 class PortalAway(PortalError):
@@ -85,7 +88,11 @@ class PortalClient:
         self.audience = parts.netloc.rpartition("@")[2].lower()
         self.is_local = host in _LOOPBACK
         self._http = httpx.Client(
-            base_url=f"{self.address}/api/v1", timeout=seconds, follow_redirects=False, trust_env=not self.is_local
+            base_url=f"{self.address}/api/v1",
+            timeout=seconds,
+            follow_redirects=False,
+            trust_env=not self.is_local,
+            limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
         )
 
     def __enter__(self) -> Self:
