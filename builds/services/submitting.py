@@ -188,7 +188,8 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
     rebuild = _ended(offer, held)
     log = stored_log_sha256(rebuild)
     rebuild.environment = statement.environment
-    rebuild.used_network = statement.asks_for_network
+    # The portal has read the recipe itself: what a signer says of it can only make a result count less.
+    rebuild.used_network = release.needs_network or statement.asks_for_network
     rebuild.other_materials = lock_digest(statement.materials) != release.lock_sha256
     # One that was cut here stays incomplete, also when what was signed is the part that is kept.
     if rebuild.log_complete is None and log is not None:

@@ -100,6 +100,17 @@ def test_what_was_built_from_other_things_is_kept_marked_and_never_counted(
     assert not Rebuild.objects.filter(state="queued").exists()
 
 
+@pytest.mark.parametrize("changed", [(), (Role.INITRD,)])
+def test_a_recipe_that_asks_for_the_network_counts_for_nobody_whatever_a_signer_says_of_it(
+    release: Release, changed: tuple[Role, ...]
+) -> None:
+    Release.objects.filter(pk=release.pk).update(needs_network=True)
+    before = Trace.of(release)
+    answer = hand_in(signed(release, "mallory", network=False, changed=changed).as_bytes())
+    kept_but_marked(release, answer, "asks for the network")
+    assert Trace.of(release).verdict == before.verdict
+
+
 def test_a_material_named_twice_or_beside_the_lock_is_another_set_of_materials(release: Release) -> None:
     lock = {"name": "dash 0.5 (amd64)", "digest": {"sha256": digest_hex("e")}}
     extra = {"name": "extra", "digest": {"sha256": "1" * 64}}
