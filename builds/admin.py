@@ -74,7 +74,7 @@ class OperatorAdmin(ReadOnly[Operator]):
 
 @admin.register(Affiliation)
 class AffiliationAdmin(ReadOnly[Affiliation]):
-    list_display = ("operator", "project", "what", "stated_by", "stated_at")
+    list_display = ("operator", "project", "what", "stated_by", "stated_at", "ended_at", "ended_by")
 
 
 @admin.register(RebuilderKey)

@@ -61,10 +61,13 @@ class TieOut(Schema):
     project: str
     what: str
     stated_by: str
+    stated_at: datetime
+    ended_at: datetime | None
+    """None while the tie holds."""
 
 
 class OperatorOut(Schema):
-    """``counts`` speaks of new results in general; for the projects in ``ties`` none counts.
+    """``counts`` speaks of new results in general; for the projects in ``ties`` that were not ended none counts.
 
     ``other`` are results that are no evidence whoever signs such: set aside, from other inputs, after a key's
     revocation, or of a release without components. Failed rebuilds are nowhere in it.
@@ -212,7 +215,16 @@ def operator_out(standing: OperatorStanding) -> OperatorOut:
         name=operator.name,
         counts=standing.counts,
         not_counted=standing.why_not,
-        ties=[TieOut(project=tie.project.name, what=tie.what, stated_by=tie.stated_by) for tie in standing.ties],
+        ties=[
+            TieOut(
+                project=tie.project.name,
+                what=tie.what,
+                stated_by=tie.stated_by,
+                stated_at=tie.stated_at,
+                ended_at=tie.ended_at,
+            )
+            for tie in standing.ties
+        ],
         state=standing.state,
         results=standing.results,
         reproduced=standing.reproduced,

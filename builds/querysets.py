@@ -90,7 +90,9 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         """
         from builds.models import Affiliation  # noqa: PLC0415 - models import this module
 
-        tie = Affiliation.objects.filter(operator=OuterRef("rebuilder__operator"), project=OuterRef("release__project"))
+        tie = Affiliation.objects.filter(
+            operator=OuterRef("rebuilder__operator"), project=OuterRef("release__project"), ended_at__isnull=True
+        )
         return self.filter(
             _FROM_THE_LOCK,
             ~Exists(tie),

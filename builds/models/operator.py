@@ -49,21 +49,35 @@ class Operator(models.Model):
 
 
 class Affiliation(models.Model):
-    """An operator's tie to the publisher of a project: there its results do not count."""
+    """An operator's tie to the publisher of a project: there its results do not count until the tie is ended."""
 
     operator = models.ForeignKey(Operator, models.CASCADE, related_name="affiliations")
     project = models.ForeignKey(Project, models.CASCADE, related_name="affiliations")
     what = models.CharField(max_length=500)
     stated_by = models.CharField(max_length=200)
     stated_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    """None while the tie holds; an ended one stays listed."""
+    ended_by = models.CharField(max_length=200, blank=True)
 
     class Meta:
+        ordering: ClassVar = ["stated_at", "pk"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["operator", "project"], name="affiliation_once"),
+            models.UniqueConstraint(
+                fields=["operator", "project"], condition=Q(ended_at__isnull=True), name="affiliation_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at__isnull=True, ended_by="") | (Q(ended_at__isnull=False) & ~Q(ended_by="")),
+                name="affiliation_ended_by_somebody",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.what
+
+    @property
+    def holds(self) -> bool:
+        return self.ended_at is None
 
 
 class Rebuilder(models.Model):

@@ -35,6 +35,8 @@ class Project(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(recipe="") | ~Q(recipe_author=""), name="project_recipe_author"),
+            # None needed would make a release that nobody rebuilt as good as one that everybody did.
+            models.CheckConstraint(condition=Q(needed_operators__gte=1), name="project_needs_an_operator"),
         ]
 
     def __str__(self) -> str:

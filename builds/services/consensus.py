@@ -71,7 +71,8 @@ def not_counted(rebuild: Rebuild, release: Release) -> str:
     if rebuild.rebuilder is None:
         return "Nobody has claimed it."
     operator, statement, aside = rebuild.rebuilder.operator, statement_of(rebuild), set_aside_of(rebuild)
-    tie = next((row.what for row in release.project.affiliations.all() if row.operator_id == operator.pk), "")
+    ties = (row for row in release.project.affiliations.all() if row.holds and row.operator_id == operator.pk)
+    tie = next((row.what for row in ties), "")
     return ResultFacts(
         signed_at=statement.received_at if statement is not None else None,
         used_network=rebuild.used_network,

@@ -8,10 +8,14 @@ from typing import ClassVar
 from django.db import transaction
 from django.utils import timezone
 
+from builds.domain.affiliation import shared_place
 from builds.domain.errors import PortalError
+from builds.domain.requests import ProofKind
 from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
 from builds.services.release_events import ReasonMissing, evidence_changed
 
+THIS_PORTAL = "this portal"
+"""Who states what the portal found by itself."""
 _MOST_NAME, _MOST_REASON = 200, 500
 
 
@@ -50,23 +54,60 @@ def accept_operator(operator: Operator, *, by: str, identified_by: str) -> None:
     with transaction.atomic():
         Operator.objects.filter(pk=operator.pk).update(accepted_at=now, accepted_by=by, identified_by=identified_by)
         RebuilderKey.objects.filter(rebuilder__operator=operator, accepted_at=None).update(accepted_at=now)
+        tie_publishers()
         _rejudge(operator)
 
 
 def state_affiliation(operator: Operator, project: Project, *, what: str, by: str) -> None:
-    """Say that an operator is tied to a project's publisher: its results do not count there from now on."""
+    """Say that an operator is tied to a project's publisher: its results do not count there from now on.
+
+    An earlier statement of a tie ends with it, and stays listed.
+    """
     _require(by, what, where=str(operator))
     with transaction.atomic():
-        Affiliation.objects.update_or_create(
-            operator=operator, project=project, defaults={"what": what, "stated_by": by, "stated_at": timezone.now()}
-        )
+        _end_tie(operator, project, by)
+        Affiliation.objects.create(operator=operator, project=project, what=what, stated_by=by)
         _rejudge(operator)
 
 
-def end_affiliation(operator: Operator, project: Project) -> None:
+def end_affiliation(operator: Operator, project: Project, *, by: str) -> None:
+    """Let an operator count for a project again; that it was tied, and who ended it, stays listed."""
+    _require(by, "the tie is ended", where=str(operator))
     with transaction.atomic():
-        Affiliation.objects.filter(operator=operator, project=project).delete()
+        _end_tie(operator, project, by)
         _rejudge(operator)
+
+
+def _end_tie(operator: Operator, project: Project, by: str) -> None:
+    held = Affiliation.objects.filter(operator=operator, project=project, ended_at__isnull=True)
+    held.update(ended_at=timezone.now(), ended_by=by.strip())
+
+
+def tie_publishers() -> int:
+    """Tie every operator that shows its key where a project's source is published; how many were tied.
+
+    So that no publisher counts for itself because nobody thought of saying so. A tie that was ended stays ended.
+    """
+    known = set(Affiliation.objects.values_list("operator", "project"))
+    projects = list(Project.objects.only("pk", "name", "source_url"))
+    return sum(
+        _tie_unless_known(operator, project, place)
+        for operator in Operator.objects.exclude(proof_kind="")
+        for project in projects
+        if (operator.pk, project.pk) not in known
+        and (place := shared_place(project.source_url, ProofKind(operator.proof_kind), operator.proof_location))
+    )
+
+
+def _tie_unless_known(operator: Operator, project: Project, place: str) -> bool:
+    what = f"it shows its key in {place}, where the source of {project.name} is published"[:_MOST_REASON]
+    with transaction.atomic():
+        # Looked at again under the operator's lock: two sweeps may run at once.
+        Operator.objects.select_for_update().get(pk=operator.pk)
+        if Affiliation.objects.filter(operator=operator, project=project).exists():
+            return False
+        state_affiliation(operator, project, what=what, by=THIS_PORTAL)
+    return True
 
 
 def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None = None) -> RebuilderKey:

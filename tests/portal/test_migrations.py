@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from django.apps.registry import Apps
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from attestations.services.standing import judged_view
 from builds.domain.roles import Role
-from builds.models import Operator, Rebuild, Rebuilder, Release
+from builds.models import Operator, Project, Rebuild, Rebuilder, Release
 from builds.services import queueing, rebuilding, running
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -149,6 +149,15 @@ def test_the_portals_own_worker_is_the_one_it_was(old: Apps) -> None:
     upgrade()
     assert running.local_rebuilder().pk == pk
     assert Operator.objects.get().slug == "this-portal"
+
+
+def test_a_policy_that_asked_for_nobody_asks_for_somebody(old: Apps) -> None:
+    past = Past(old)
+    past.model("Project").objects.update(needed_operators=0)
+    upgrade()
+    assert Project.objects.get().needed_operators == 1
+    with pytest.raises(IntegrityError, match="project_needs_an_operator"):
+        Project.objects.update(needed_operators=0)
 
 
 def test_an_empty_portal_is_upgraded_too(old: Apps) -> None:

@@ -12,8 +12,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from builds.domain.roles import Role
-from builds.models import Affiliation, Operator, Rebuild, RebuilderKey, Release, ResultSetAside
+from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
 from builds.pipeline.proof import ProofNotShown
+from builds.services.operators import tie_publishers
+from builds.tasks import sweep
 from tests.support.attacks import Trace, hand_in, signed
 from tests.support.operators import operator_named
 
@@ -125,9 +127,53 @@ def test_a_tie_to_the_publisher_stops_counting_and_its_end_starts_it_again(relea
     assert (tied.reproduced, tied.contradicting) == (1, 0)
     assert due(release)
     run("operators", "tie", "ben", "--project", "enclave", "--by", "Cy", "--what", "its own second CI")
-    assert Affiliation.objects.get().what == "its own second CI"
-    run("operators", "tie", "ben", "--project", "enclave", "--by", "Cy")
+    assert Affiliation.objects.get(ended_at=None).what == "its own second CI"
+    run("operators", "tie", "ben", "--project", "enclave", "--by", "Dan")
     assert Trace.of(release).verdict == before.verdict
+    said = [(tie.what, tie.stated_by, tie.ended_by) for tie in Affiliation.objects.all()]
+    assert said == [("its own CI", "Cy", "Cy"), ("its own second CI", "Cy", "Dan")]
+    assert f"its own second CI (ended {timezone.now():%Y-%m-%d} by Dan)" in run("operators", "list")
+
+
+def shown_where_the_source_is(release: Release, operator: str) -> Operator:
+    Project.objects.filter(pk=release.project_id).update(source_url="https://forge.example/acme/enclave")
+    Operator.objects.filter(slug=operator).update(
+        proof_kind="repository", proof_location="https://forge.example/acme/keys"
+    )
+    return Operator.objects.get(slug=operator)
+
+
+def test_a_publisher_that_rebuilds_is_tied_without_anybody_saying_so(release: Release) -> None:
+    shown_where_the_source_is(release, "ada")
+    sweep()
+    assert due(release)
+    trace = Trace.of(release)
+    assert (trace.reproduced, trace.contradicting) == (0, 1)
+    tie = Affiliation.objects.get()
+    assert (tie.stated_by, tie.operator.slug) == ("this portal", "ada")
+    assert tie.what == "it shows its key in forge.example/acme, where the source of enclave is published"
+    sweep()
+    assert Affiliation.objects.count() == 1
+
+
+def test_a_publisher_is_tied_before_it_is_accepted(release: Release) -> None:
+    operator = pending()
+    shown_where_the_source_is(release, operator.slug)
+    run("operators", "accept", operator.slug, "--by", "Cy", "--identified-by", "its repository")
+    assert Affiliation.objects.get().operator == operator
+    before = Trace.of(release)
+    hand_in(signed(release, operator.slug).as_bytes())
+    assert Trace.of(release).verdict == before.verdict
+
+
+def test_a_tie_that_the_portal_found_and_somebody_ended_is_not_found_again(release: Release) -> None:
+    shown_where_the_source_is(release, "ada")
+    before = Trace.of(release)
+    tie_publishers()
+    run("operators", "tie", "ada", "--project", "enclave", "--by", "Cy")
+    tie_publishers()
+    assert Trace.of(release).verdict == before.verdict
+    assert [tie.ended_by for tie in Affiliation.objects.all()] == ["Cy"]
 
 
 def test_revoking_from_a_date_marks_what_came_after_it_and_leaves_what_came_before(release: Release) -> None:
@@ -152,6 +198,7 @@ def test_revoking_from_a_date_marks_what_came_after_it_and_leaves_what_came_befo
         (("tie", "nobody", "--project", "enclave", "--by", "Cy", "--what", "x"), "no-such-operator"),
         (("tie", "ada", "--project", "none", "--by", "Cy", "--what", "x"), "project-not-named"),
         (("tie", "ada", "--project", "enclave", "--by", "", "--what", "x"), "reason-missing"),
+        (("tie", "ada", "--project", "enclave", "--by", " "), "reason-missing"),
         (("revoke", "ab" * 32, "--by", "Cy", "--reason", "x"), "no-such-operator"),
         (("revoke", "ADA", "--by", "Cy", "--reason", ""), "reason-missing"),
         (("revoke", "ADA", "--by", "Cy", "--reason", "x", "--since", "2026-01-01T00:00:00"), "needs a zone"),

@@ -51,7 +51,8 @@ class Command(BaseCommand):
             state = f"accepted by {operator.accepted_by}" if operator.accepted_at is not None else "pending"
             self.stdout.write(f"{operator.slug}: {operator.name}, {state}, {operator.contact}")
             for tie in operator.affiliations.all():
-                self.stdout.write(f"  tied to the publisher of {tie.project.name}: {tie.what}")
+                ended = "" if tie.holds else f" (ended {tie.ended_at:%Y-%m-%d} by {tie.ended_by})"
+                self.stdout.write(f"  tied to the publisher of {tie.project.name}: {tie.what}{ended}")
             for rebuilder in operator.rebuilders.all():
                 for key in rebuilder.keys.all():
                     standing = "accepted" if key.accepted_at is not None else "pending"
@@ -88,7 +89,7 @@ class Command(BaseCommand):
             operators.state_affiliation(operator, project, what=options["what"], by=options["by"])
             self.stdout.write(f"{operator.slug} does not count for {project.name}: {options['what']}")
         else:
-            operators.end_affiliation(operator, project)
+            operators.end_affiliation(operator, project, by=options["by"])
             self.stdout.write(f"{operator.slug} is not tied to the publisher of {project.name} any more")
 
     def _revoke(self, options: dict[str, Any]) -> None:
