@@ -24,7 +24,7 @@ demo:
 
 test:
 	@scripts/setup test
-	@TEE_PORTAL_DATA_DIR=var/test scripts/with-services --redis --docker --postgres -- scripts/suite $(PYTEST)
+	@scripts/with-services --redis --docker --postgres -- scripts/suite $(PYTEST)
 
 serve:
 	@scripts/setup runtime

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -56,13 +57,14 @@ def store() -> MaterialStore:
 def small_lock(store: MaterialStore) -> MaterialsLock:
     """A lock of a few real packages with a shell, resolved once and kept with the store."""
     kept = store.root / "small.lock"
-    try:
-        lock = parse_lock(kept.read_bytes())
-    except (FileNotFoundError, MalformedLock):
-        groups = parse_recipe(RECIPE.encode()).materials.groups
-        lock = lock_groups(groups, store, Mirror(None), settings.ARCHIVE_KEYRING, never)
-        kept.write_bytes(render_lock(lock))
-    store.ensure(lock.packages, Mirror(None), never)
+    with one_at_a_time(store):
+        try:
+            lock = parse_lock(kept.read_bytes())
+        except (FileNotFoundError, MalformedLock):
+            groups = parse_recipe(RECIPE.encode()).materials.groups
+            lock = lock_groups(groups, store, Mirror(None), settings.ARCHIVE_KEYRING, never)
+            kept.write_bytes(render_lock(lock))
+        store.ensure(lock.packages, Mirror(None), never)
     return lock
 
 
@@ -70,15 +72,25 @@ def small_lock(store: MaterialStore) -> MaterialsLock:
 def firmware(store: MaterialStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Debian's firmware for AMD SEV, which has an SNP_KERNEL_HASHES section."""
     kept = store.root / "OVMF.amdsev.fd"
-    if not kept.is_file():
-        group = MaterialGroup(name="firmware", suite="forky", packages=["ovmf-amdsev"])
-        lock = lock_groups([group], store, Mirror(None), settings.ARCHIVE_KEYRING, never)
-        store.ensure(lock.packages, Mirror(None), never)
-        directory = tmp_path_factory.mktemp("firmware")
-        package = store.path(Digest.sha256(lock.packages[0].sha256))
-        subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
-        shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
+    with one_at_a_time(store):
+        if not kept.is_file():
+            group = MaterialGroup(name="firmware", suite="forky", packages=["ovmf-amdsev"])
+            lock = lock_groups([group], store, Mirror(None), settings.ARCHIVE_KEYRING, never)
+            store.ensure(lock.packages, Mirror(None), never)
+            directory = tmp_path_factory.mktemp("firmware")
+            package = store.path(Digest.sha256(lock.packages[0].sha256))
+            subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
+            shutil.copy(directory / "usr/share/ovmf/OVMF.amdsev.fd", kept)
     return kept
+
+
+@contextmanager
+def one_at_a_time(store: MaterialStore) -> Iterator[None]:
+    """The suite runs in two lanes, which keep what they prepare in one place."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    with (store.root / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
