@@ -5,25 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from django.conf import settings
-
-from builds.domain.errors import PortalError
-from builds.domain.recipe import MaterialGroup
-from builds.pipeline.debian_archive import lock_groups
+from builds.bench.debian_peers import PeerMissing, never, unpacked
 from builds.pipeline.process import run
-from builds.services import workshop
 from tee_portal.env import BASE_DIR
 
 SCRIPTS = BASE_DIR / "scripts" / "bench"
 _COSIGN_SUITE = "forky"
 _SECONDS = 300
-
-
-class PeerMissing(PortalError):
-    """A verifier to compare with cannot be had on this machine."""
-
-    code = "peer-missing"
-    default_todo = "The other figures hold without it."
 
 
 def sigstore_js(work: Path) -> Path:
@@ -37,7 +25,7 @@ def sigstore_js(work: Path) -> Path:
             shutil.copy(SCRIPTS / name, folder / name)
         done = run(
             ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            check=_never,
+            check=never,
             timeout=_SECONDS,
             cwd=folder,
             overrides={},
@@ -49,23 +37,7 @@ def sigstore_js(work: Path) -> Path:
 
 def cosign(work: Path) -> Path:
     """Debian's cosign, unpacked privately; ``PeerMissing`` when the archive does not give it."""
-    program = work / "cosign" / "usr" / "bin" / "cosign"
-    if program.is_file():
-        return program
-    group = MaterialGroup(name="cosign", suite=_COSIGN_SUITE, packages=["cosign"])
-    store, mirror = workshop.store(), workshop.mirror()
-    try:
-        lock = lock_groups([group], store, mirror, settings.ARCHIVE_KEYRING, _never)
-        store.ensure(lock.packages, mirror, _never)
-        package = store.verified(lock.packages[0].digest)
-    except PortalError as error:
-        raise PeerMissing(f"the archive gave no cosign: {error.what}", where="cosign") from error
-    work.mkdir(parents=True, exist_ok=True)
-    done = run(["dpkg-deb", "-x", str(package), str(work / "cosign")], check=_never, timeout=_SECONDS, overrides={})
-    if done.exit_code != 0 or not program.is_file():
-        raise PeerMissing(f"its package holds no cosign: {done.stderr.strip()[:200]}", where="cosign")
+    program = unpacked(_COSIGN_SUITE, ["cosign"], work / "cosign") / "usr" / "bin" / "cosign"
+    if not program.is_file():
+        raise PeerMissing("its package holds no cosign", where="cosign")
     return program
-
-
-def _never() -> None:
-    """A benchmark runs to its end."""
