@@ -12,28 +12,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from django.conf import settings
 
 from builds.bench.rebuilder_store import CONTENT
+from builds.bench.rebuilderd_reference import Reference
+from builds.bench.timing import until
 from builds.demo import processes
 from builds.domain.errors import PortalError
 from tee_portal.env import BASE_DIR
 
-_WAIT_SECONDS = 300.0
 _KILLED_JOBS = 200
-_PEER_JOBS_A_MINUTE = 19.7
 _TEXT = """\
-| What | Ours | Reference | Bound |
-| --- | --- | --- | --- |
+| What | Ours | Reference | Ratio | Bound |
+| --- | --- | --- | --- | --- |
 {rows}
 
 The build of these jobs copies one file, so that what is measured is everything around a build: signed claim, progress,
 log, signature, handing in, comparison and rows, each agent a process, the portal two web processes on PostgreSQL.
-Queued to verdict is one job at a time while an agent polls every {poll} s. The reference is rebuilderd 0.28 as it was
-measured elsewhere on a machine of this kind (one worker, 47 ms of work a job, 3 s of fixed delay).
+Queued to verdict is one job at a time while an agent polls every {poll} s.
+{reference}
 {claims}
 {verdicts}
 """
@@ -41,31 +40,43 @@ measured elsewhere on a machine of this kind (one worker, 47 ms of work a job, 3
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One run in ``work`` against the PostgreSQL server at ``server``."""
+    """One run in ``work`` against the PostgreSQL server at ``server``; ``cache`` keeps what is fetched."""
 
     work: Path
+    cache: Path
     server: str
     say: Callable[[str], None]
 
     def measure(self) -> str:
         """The rebuilders' part of the page."""
-        with self._portal() as portal:
-            keys = self.work / "keys"
-            self._store("operators", keys, count=4)
-            self.say("a job at a time, queued to verdict")
-            rows = [self._latency(portal, keys)]
-            for agents in (1, 2, 4):
-                self.say(f"{agents} agents")
-                rows.append(self._throughput(portal, keys, agents))
-            self.say("an agent is killed")
-            rows.append(self._killed(portal, keys))
+        reference = Reference()
+        self.say("rebuilderd, which then waits for a killed worker meanwhile")
+        with reference.measured(self.work / "rebuilderd", self.cache):
+            rows = self._rows(reference)
         self.say("claims and verdicts")
         return _TEXT.format(
             rows="\n".join(rows),
             poll=settings.ENVIRONMENT.claim_retry_seconds,
+            reference=reference.text(),
             claims=_claims_text(self._store("claims", self.work / "claim-keys", count=2000)),
             verdicts=_verdicts_text(self._store("verdicts", self.work / "verdict-keys", count=1000)),
         )
+
+    def _rows(self, reference: Reference) -> list[str]:
+        with self._portal() as portal:
+            keys = self.work / "keys"
+            self._store("operators", keys, count=4)
+            self.say("a job at a time, queued to verdict")
+            rows = [reference.latency_row("seconds from queued to verdict, one job", self._latencies(portal, keys))]
+            for agents in (1, 2, 4):
+                self.say(f"{agents} agents")
+                what = f"jobs a minute, {agents} {'agent' if agents == 1 else 'agents'}"
+                rows.append(reference.rate_row(what, self._throughput(portal, keys, agents), agents, "200"))
+            self.say("an agent is killed")
+            back, done = self._killed(portal, keys)
+        self.say("rebuilderd's killed worker")
+        what = f"seconds until a killed agent's job is another's ({done} of {_KILLED_JOBS} jobs done)"
+        return [*rows, reference.lost_row(what, back, "90 s")]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -86,7 +97,7 @@ class Bench:
             stack.enter_context(self._process([*_program("gunicorn"), "tee_portal.wsgi", *bind], "web"))
             worker = ("--app", "tee_portal", "worker", "--beat", "--concurrency", "1", "--loglevel", "WARNING")
             stack.enter_context(self._process([*_program("celery"), *worker], "worker"))
-            _until("the web server", lambda: processes.answers(address + "/"))
+            until("the web server", lambda: processes.answers(address + "/"))
             yield address
 
     @contextmanager
@@ -103,7 +114,7 @@ class Bench:
         with processes.running(command, BASE_DIR, self.work / f"{name}.log", self.environment) as running:
             yield running
 
-    def _latency(self, portal: str, keys: Path) -> str:
+    def _latencies(self, portal: str, keys: Path) -> list[float]:
         taken = []
         with self._agent(portal, keys, 0):
             for number in range(9):
@@ -112,13 +123,10 @@ class Bench:
                 ((queued, _, finished),) = self._done(prefix, 1)
                 taken.append(finished - queued)
         # The first also waited for the agent's start.
-        seconds = sorted(taken[1:])
-        return (
-            f"| seconds from queued to verdict, one job | **{median(seconds):.2f} s**"
-            f" ({seconds[0]:.2f} to {seconds[-1]:.2f}) | more than 3 s | - |"
-        )
+        return taken[1:]
 
-    def _throughput(self, portal: str, keys: Path, agents: int) -> str:
+    def _throughput(self, portal: str, keys: Path, agents: int) -> float:
+        """Jobs a minute, from the first start to the last verdict."""
         prefix, jobs = f"t{agents}-", 100 * agents
         self._store("places", keys, count=jobs, prefix=prefix)
         with ExitStack() as stack:
@@ -126,28 +134,24 @@ class Bench:
                 stack.enter_context(self._agent(portal, keys, number))
             times = self._done(prefix, jobs)
         spent = max(finished for *_, finished in times) - min(started for _, started, _ in times)
-        word = "agent" if agents == 1 else "agents"
-        peer = f"{_PEER_JOBS_A_MINUTE}" if agents == 1 else "-"
-        return f"| jobs a minute, {agents} {word} | **{jobs / spent * 60:.0f}** | {peer} | 200 |"
+        return jobs / spent * 60
 
-    def _killed(self, portal: str, keys: Path) -> str:
-        """Seconds until the job of a killed agent is another's."""
+    def _killed(self, portal: str, keys: Path) -> tuple[float, int]:
+        """Seconds until the job of a killed agent is another's, and how many jobs were done in the end."""
         prefix = "k"
         with ExitStack() as stack:
             self._store("places", keys, count=_KILLED_JOBS, prefix=prefix)
             killed = self._kill_one_that_holds_a_job(portal, keys, prefix)
             stack.enter_context(self._agent(portal, keys, 1))
-            _until("all jobs", lambda: self._received(prefix)["done"] >= _KILLED_JOBS)
+            until("all jobs", lambda: self._received(prefix)["done"] >= _KILLED_JOBS)
             answer = self._received(prefix)
-        back = max(started for _, started, _ in answer["times"]) - killed
-        what = f"seconds until a killed agent's job is another's ({answer['done']} of {_KILLED_JOBS} jobs done)"
-        return f"| {what} | **{back:.0f} s** | 540 s | 90 s |"
+        return max(started for _, started, _ in answer["times"]) - killed, answer["done"]
 
     def _kill_one_that_holds_a_job(self, portal: str, keys: Path, prefix: str) -> float:
         """When it was killed. One killed between two jobs leaves none behind and would measure nothing."""
         for _ in range(_KILLED_JOBS // 10):
             with self._agent(portal, keys, 0) as agent:
-                _until("a claim", lambda: self._received(prefix)["held"] > 0)
+                until("a claim", lambda: self._received(prefix)["held"] > 0)
                 agent.send_signal(signal.SIGKILL)
                 agent.wait()
                 killed = time.time()
@@ -156,7 +160,7 @@ class Bench:
         raise PortalError("no agent was killed while it held a job", where="benchmark")
 
     def _done(self, prefix: str, count: int) -> list[tuple[float, float, float]]:
-        _until(f"{count} jobs", lambda: self._received(prefix)["done"] >= count, pause=4.0 if count > 1 else 0.05)
+        until(f"{count} jobs", lambda: self._received(prefix)["done"] >= count, pause=4.0 if count > 1 else 0.05)
         return [(row[0], row[1], row[2]) for row in self._received(prefix)["times"]]
 
     def _received(self, prefix: str) -> dict[str, Any]:
@@ -180,14 +184,6 @@ class Bench:
 
 def _program(name: str) -> list[str]:
     return [str(Path(sys.executable).parent / name)]
-
-
-def _until(what: str, look: Callable[[], bool], *, pause: float = 0.5) -> None:
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while not look():
-        if time.monotonic() > deadline:
-            raise PortalError(f"waited {_WAIT_SECONDS:.0f} s for {what}", where="benchmark")
-        time.sleep(pause)
 
 
 def _claims_text(figures: Mapping[str, float]) -> str:

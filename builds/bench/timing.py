@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from builds.domain.errors import PortalError
+
+_WAIT_SECONDS = 300.0
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -40,3 +44,12 @@ def timed(work: Callable[[], object]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
+
+
+def until(what: str, look: Callable[[], bool], *, pause: float = 0.5, seconds: float = _WAIT_SECONDS) -> None:
+    """Ask ``look`` every ``pause`` seconds until it is true; ``PortalError`` naming ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            raise PortalError(f"waited {seconds:.0f} s for {what}", where="benchmark")
+        time.sleep(pause)

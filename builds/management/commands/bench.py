@@ -96,7 +96,7 @@ class Command(BaseCommand):
         if server is None:
             raise CommandError("the rebuilders' part needs a PostgreSQL server: TEST_POSTGRES_URL")
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
-            return rebuilders.Bench(Path(work), server, self.stdout.write).measure()
+            return rebuilders.Bench(Path(work), settings.DATA_DIR / "bench", server, self.stdout.write).measure()
 
     def _attestations(self) -> str:
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
