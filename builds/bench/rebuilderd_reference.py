@@ -14,7 +14,7 @@ from builds.domain.errors import PortalError
 _TEXT = """\
 The reference is {version} of Debian sid in its standard settings, run beside ours with as small a build; every job
 of it was reproduced. Its jobs are queued while its worker is awake: one that finds nothing to do sleeps for minutes,
-and so does the one that takes over the killed worker's job, where nothing else is queued."""
+and the rest of such a sleep is part of the time until another has the killed worker's job."""
 
 
 @dataclass(slots=True)
