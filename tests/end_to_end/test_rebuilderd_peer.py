@@ -18,7 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.archive]
 
 @pytest.fixture
 def programs() -> Programs:
-    return rebuilderd_peer.programs(settings.DATA_DIR / "bench")
+    """Of a suite that changes every day: where it does not fit any more, nothing of ours is wrong."""
+    try:
+        found = rebuilderd_peer.programs(settings.DATA_DIR / "bench")
+        found.version()
+    except PeerMissing as error:
+        pytest.skip(str(error))
+    return found
 
 
 def test_it_does_its_jobs_and_is_stopped(programs: Programs, tmp_path: Path) -> None:
