@@ -31,7 +31,7 @@ _TEXT = """\
 
 The build of these jobs copies one file, so that what is measured is everything around a build: signed claim, progress,
 log, signature, handing in, comparison and rows, each agent a process, the portal two web processes on PostgreSQL.
-Queued to verdict is one job at a time while an agent polls every {poll} s.
+Queued to verdict is one job at a time while an agent polls every {poll} s, up to the derivation of the verdict that is signed.
 {reference}
 {claims}
 {verdicts}
@@ -120,8 +120,8 @@ class Bench:
             for number in range(9):
                 prefix = f"l{number}-"
                 self._store("places", keys, count=1, prefix=prefix)
-                ((queued, _, finished),) = self._done(prefix, 1)
-                taken.append(finished - queued)
+                ((queued, _, judged),) = self._done(prefix, 1)
+                taken.append(judged - queued)
         # The first also waited for the agent's start.
         return taken[1:]
 
@@ -133,7 +133,7 @@ class Bench:
             for number in range(agents):
                 stack.enter_context(self._agent(portal, keys, number))
             times = self._done(prefix, jobs)
-        spent = max(finished for *_, finished in times) - min(started for _, started, _ in times)
+        spent = max(judged for *_, judged in times) - min(started for _, started, _ in times)
         return jobs / spent * 60
 
     def _killed(self, portal: str, keys: Path) -> tuple[float, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.db.models import F
 
 from builds.bench import rebuilder_store as store
 from builds.models import Project, Rebuild
@@ -39,12 +40,15 @@ class Command(BaseCommand):
         return int(options["count"])
 
     def _received(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Of the places of a prefix: how many are done and held, and when each was queued, started and finished."""
+        """Of the places of a prefix: how many are done and held, and when each was queued, started and judged.
+
+        One is done when the verdict that its statement led to is recorded and signed.
+        """
         rows = Rebuild.objects.filter(release__tag__startswith=options["prefix"])
-        done = rows.filter(state="succeeded", statement__isnull=False)
+        done = rows.filter(state="succeeded", release__judged_at__gte=F("statement__received_at"))
         times = [
             [moment.timestamp() for moment in row if moment is not None]
-            for row in done.order_by("finished_at").values_list("queued_at", "started_at", "finished_at")
+            for row in done.order_by("finished_at").values_list("queued_at", "started_at", "release__judged_at")
         ]
         held = rows.filter(state="running").count()
         return {"rows": rows.count(), "done": done.count(), "held": held, "times": times}
