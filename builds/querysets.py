@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
-from django.db.models.functions import Coalesce, Concat, RowNumber
+from django.db.models.functions import Coalesce, Concat, Least, RowNumber
 
 from builds.domain.comparison import Subject
 from builds.domain.lifecycle import RunState
+from builds.domain.origins import OriginKind
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
+from builds.domain.roles import Role
 
 if TYPE_CHECKING:
-    from builds.models import Rebuild, Rebuilder, Release  # noqa: F401 - names the rows of each query set
+    from builds.models import Rebuild, Rebuilder, RebuiltFile, Release  # noqa: F401 - names the rows of each query set
 
 SHOWN_ATTEMPTS = 25
 
@@ -151,7 +153,8 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             default=Value(0),
             output_field=models.PositiveSmallIntegerField(),
         )
-        moment = Coalesce("statement__finished_on", "finished_at")
+        # A clock that is ahead must not make a result newer than what its operator signs afterwards.
+        moment = Coalesce(Least("statement__finished_on", "statement__received_at"), "finished_at")
         rank = Window(
             RowNumber(),
             partition_by=[F("release"), F("rebuilder__operator"), F("kind")],
@@ -164,8 +167,22 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             .filter(rank=1)
             .select_related("rebuilder__operator", "statement__key", "set_aside")
             .defer("statement__content", "statement__key__enrolment")
-            .prefetch_related("components", "files", "measurements")
+            .prefetch_related("components", "measurements", self._telling_files())
         )
+
+    def _telling_files(self) -> Prefetch[str, models.QuerySet[RebuiltFile], str]:
+        """Of the files inside components those that a verdict reads: opaque ones, the published binary wherever it
+        lies, and those that the publication holds too. A signer may list thousands of others.
+        """
+        from builds.models import EmbeddedFile, RebuiltComponent, RebuiltFile  # noqa: PLC0415 - models import this module
+
+        katana = RebuiltComponent.objects.filter(
+            rebuild=OuterRef("rebuild"), role=Role.KATANA, sha256=OuterRef("sha256")
+        )
+        published = EmbeddedFile.objects.filter(release=OuterRef("rebuild__release"), sha256=OuterRef("sha256"))
+        telling = Q(origin_kind=OriginKind.OPAQUE) | Exists(katana) | Exists(published)
+        heard = Q(rebuild__rebuilder__operator__accepted_at__isnull=False)
+        return Prefetch("files", RebuiltFile.objects.filter(heard & telling))
 
     def newest_attempts(self) -> RebuildQuerySet:
         """The newest runs of each release, for lists."""

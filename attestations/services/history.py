@@ -28,7 +28,7 @@ class History:
 
 def history_of(view: ReleaseView) -> History:
     records = VerdictRecord.objects.filter(release=view.release).select_related("key").order_by("-at", "-pk")
-    shown = tuple(records.defer("policy", "envelope")[:_SHOWN])
+    shown = tuple(records.defer("policy", "envelope", "conditions", "sentence")[:_SHOWN])
     return History(shown, regressions([view]).get(view.release.pk, ""))
 
 

@@ -20,6 +20,7 @@ from attestations.services import trust_roots
 from attestations.services.portal_key import portal_key
 from attestations.services.publishers import policy_of, public_keys
 from attestations.services.standing import ReleaseStanding, judged_view
+from builds.domain.conditions import ConditionState
 from builds.domain.dsse import IN_TOTO_PAYLOAD, parse_envelope
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import AttestationState
@@ -27,43 +28,82 @@ from builds.domain.verdict import Decision
 from builds.models import Release, StoredStatement
 from builds.pipeline.reproduce import program_version
 from builds.pipeline.signing import VerifyingKey, digest_name, read_public_key
+from builds.services.consensus import statement_of
 from builds.services.evidence import ReleaseView
 from builds.services.evidence import policy_of as release_policy
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 100
+UNSTATED = "verdict-can-be-stated"
+"""The condition that a release fails whose verdict no summary can state."""
 _OF_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
 """What a URI may hold besides letters and digits (RFC 3986, section 2)."""
 
 
 def record_due() -> int:
     """Record the verdicts of releases whose evidence changed since; how many were recorded."""
-    due = Release.objects.filter(Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at")))
-    found = list(due.order_by("evidence_changed_at").values_list("pk", flat=True)[:_AT_ONCE])
-    return _record_each(found)
+    due = Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at"))
+    return _record_each(_releases(due))
 
 
 def record_all() -> int:
     """Record every release whose verdict changed without anybody having said so: by time, policy or trust root."""
-    return _record_each(_all_releases())
+    return _record_each(_releases(Q()))
 
 
 def _record_each(release_ids: Iterable[int]) -> int:
-    """How many were recorded; one of which no summary can be made stays due and keeps none of the others."""
+    """How many were recorded; one whose verdict cannot be stated is denied, stays due and keeps none of the others."""
     made = 0
     for pk in release_ids:
         try:
             made += record_verdict(pk) is not None
         except MalformedInput as error:
             logger.error("the verdict of release %s cannot be stated: %s", pk, error)  # noqa: TRY400 - named
+            _deny_unstated(pk, error)
     return made
 
 
-def _all_releases() -> Iterator[int]:
+def _releases(wanted: Q) -> Iterator[int]:
+    """Each by its primary key, a page at a time: those that stay due are passed over and not asked for again."""
     after = 0
-    while page := list(Release.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:_AT_ONCE]):
+    found = Release.objects.filter(wanted).order_by("pk").values_list("pk", flat=True)
+    while page := list(found.filter(pk__gt=after)[:_AT_ONCE]):
         yield from page
         after = page[-1]
+
+
+def _deny_unstated(release_id: int, error: MalformedInput) -> None:
+    """Let no verdict stand that was derived before something came that keeps it from being derived or stated."""
+    reason = f"The verdict cannot be stated: {error.what}."
+    basis = hashlib.sha256(reason.encode()).hexdigest()
+    with transaction.atomic():
+        release = Release.objects.select_for_update().select_related("project").get(pk=release_id)
+        newest = _newest(release)
+        if newest is not None and newest.basis == basis:
+            return
+        VerdictRecord(
+            release=release,
+            at=_after(newest, timezone.now()),
+            decision=Decision.DENY,
+            needed=release.project.needed_operators,
+            reproduced=0,
+            contradicting=0,
+            failed=0,
+            conditions=[[UNSTATED, ConditionState.UNKNOWN.value, reason]],
+            sentence=f"{reason} Deny: {UNSTATED}.",
+            basis=basis,
+            policy=b"",
+            policy_sha256=hashlib.sha256(b"").hexdigest(),
+        ).save()
+
+
+def _newest(release: Release) -> VerdictRecord | None:
+    return VerdictRecord.objects.filter(release=release).order_by("-at", "-pk").first()
+
+
+def _after(newest: VerdictRecord | None, now: datetime) -> datetime:
+    """A record's moment: never before the one that it follows, whatever the clock does."""
+    return max(now, newest.at) if newest is not None else now
 
 
 def record_verdict(release_id: int) -> VerdictRecord | None:
@@ -99,13 +139,13 @@ def bundle_of(record: VerdictRecord) -> bytes:
 def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> VerdictRecord | None:
     verdict, release = view.verdict, view.release
     policy = _policy(view)
-    basis = _basis(view, policy)
-    newest = VerdictRecord.objects.filter(release=release).order_by("-at", "-pk").first()
+    basis = _basis(view, standing, policy)
+    newest = _newest(release)
     if newest is not None and newest.basis == basis:
         return None
     record = VerdictRecord(
         release=release,
-        at=max(now, newest.at) if newest is not None else now,
+        at=_after(newest, now),
         decision=verdict.decision,
         outcome=verdict.outcome or "",
         needed=verdict.tally.needed,
@@ -123,14 +163,16 @@ def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> Verd
     return record
 
 
-def _basis(view: ReleaseView, policy: PolicyStatement) -> str:
-    """What makes a verdict another one: decision, states, counts, policy and the bytes it is about, not its words."""
+def _basis(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStatement) -> str:
+    """What makes a verdict another one: decision, states, counts, policy, the attestations it was derived from and
+    the bytes it is about; not its words.
+    """
     verdict = view.verdict
     states = [(entry.key, entry.state.value) for entry in verdict.conditions]
     subjects = [(row.role, str(row.published.content), str(row.published.container)) for row in view.components]
-    counts = (verdict.tally.needed, verdict.tally.reproduced, verdict.tally.contradicting)
-    facts = (verdict.decision, verdict.outcome, verdict.attestation, states, counts, policy.sha256, subjects)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    inputs = (sorted(_counted_statements(view)), sorted(_verified_bundles(standing)))
+    derived = (verdict.decision, verdict.outcome, verdict.attestation, states, verdict.tally)
+    return hashlib.sha256(repr((*derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
 
 
 def _policy(view: ReleaseView) -> PolicyStatement:
@@ -183,18 +225,34 @@ def _known_key(public: VerifyingKey) -> PortalKey:
 
 def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestation, ...]:
     """The signed statements that counted and the bundles that verified, by the bytes that are stored of each."""
-    counted = [result.rebuild.pk for result in view.results if result.counts]
-    statements = StoredStatement.objects.filter(rebuild__in=counted).values_list("payload_sha256", "content")
+    counted = StoredStatement.objects.filter(payload_sha256__in=_counted_statements(view))
     found = {
         (_address(f"/statements/{name}.received.json", digest), digest)
-        for name, digest in ((name, hashlib.sha256(bytes(content)).hexdigest()) for name, content in statements)
+        for name, digest in (
+            (name, hashlib.sha256(bytes(content)).hexdigest())
+            for name, content in counted.values_list("payload_sha256", "content")
+        )
     }
-    for component in standing.components:
-        for judged in component.bundles:
-            if judged.state is AttestationState.VERIFIED:
-                digest = judged.sighting.bundle.sha256
-                found.add((_address(f"/attestations/{digest}/bundle.json", digest), digest))
+    found |= {
+        (_address(f"/attestations/{digest}/bundle.json", digest), digest) for digest in _verified_bundles(standing)
+    }
     return tuple(InputAttestation(uri, digest) for uri, digest in sorted(found))
+
+
+def _counted_statements(view: ReleaseView) -> set[str]:
+    """By the digests of their payloads."""
+    stated = (statement_of(result.rebuild) for result in view.results if result.counts)
+    return {statement.payload_sha256 for statement in stated if statement is not None}
+
+
+def _verified_bundles(standing: ReleaseStanding) -> set[str]:
+    """By the digests of their bytes."""
+    return {
+        judged.sighting.bundle.sha256
+        for component in standing.components
+        for judged in component.bundles
+        if judged.state is AttestationState.VERIFIED
+    }
 
 
 def _address(path: str, sha256: str) -> str:

@@ -8,6 +8,9 @@ from enum import StrEnum
 from builds.domain.consensus import contradicting, tally_of
 from builds.domain.evidence import AttestationState, MeasurementEvidence, MeasurementState, ReleaseEvidence
 
+MOST_LISTED = 20
+"""Of what an operator can name without end, a sentence lists so many and counts the rest."""
+
 
 class ConditionState(StrEnum):
     """A condition holds, is broken by evidence, or cannot be told; only the first allows."""
@@ -135,8 +138,12 @@ def _opaque_accepted(evidence: ReleaseEvidence) -> Condition:
         (entry.place, str(entry.digest)) for entry in found if entry.digest not in evidence.policy.accepted_opaque
     }
     if open_inputs:
-        listed = "; ".join(f"{place} ({digest})" for place, digest in sorted(open_inputs))
-        return Condition(key, ConditionState.UNMET, f"Opaque inputs nobody rebuilt from source: {listed}.")
+        listed = "; ".join(f"{place} ({digest})" for place, digest in sorted(open_inputs)[:MOST_LISTED])
+        more = f"; and {len(open_inputs) - MOST_LISTED} more" if len(open_inputs) > MOST_LISTED else ""
+        return Condition(key, ConditionState.UNMET, f"Opaque inputs nobody rebuilt from source: {listed}{more}.")
+    if evidence.base_unnamed:
+        what = "The recipe pulls a base image, and which one is not known here. Import the release again."
+        return Condition(key, ConditionState.UNKNOWN, what)
     if not evidence.counted:
         return Condition(key, ConditionState.UNKNOWN, "Origins are known only after a rebuild.")
     return Condition(key, ConditionState.MET, "No opaque input remains unaccepted.")

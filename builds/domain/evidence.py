@@ -154,7 +154,9 @@ class ReleaseEvidence:
     unplaced: tuple[str, ...] = ()
     """Sentences about published measurements of which nothing says what they were computed for."""
     embedded: tuple[OpaqueInput, ...] = ()
-    """Published files that nobody can look into and no rebuild has made."""
+    """What is opaque before anybody rebuilds: published files that no rebuild has made, a base image that is pulled."""
+    base_unnamed: bool = False
+    """Its recipe pulls a base image, and which one is not known here."""
     changes: tuple[str, ...] = ()
     """What was published differently after it was first seen; it denies until judged anew."""
     unwatched: str = ""

@@ -181,6 +181,15 @@ class Files(CamelCase):
     annotations: FileList
 
 
+class MeasurementProblem(CamelCase):
+    """Why there is no measurement: a named error, as every part of the portal tells one."""
+
+    code: Line
+    what: Line
+    where: Line
+    todo: Line
+
+
 class RebuiltMeasurement(CamelCase):
     """The launch measurement of one configuration, or the reason why there is none (then ``value`` is empty)."""
 
@@ -192,7 +201,18 @@ class RebuiltMeasurement(CamelCase):
     vmm: Line
     command_line: Text
     value: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{96})?$")]
-    problem: dict[Line, Line] | None = None
+    problem: MeasurementProblem | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if (self.value == "") != (self.problem is not None):
+            raise ValueError("a measurement has a value or a problem")
+        return self
+
+    @property
+    def launch(self) -> tuple[str, int, str, int, str, str]:
+        """What it was computed for."""
+        return (self.boot_mode, self.vcpus, self.vcpu_type, self.guest_features, self.vmm, self.command_line)
 
 
 class MeasurementList(CamelCase):
@@ -237,6 +257,9 @@ class RebuildStatement(CamelCase):
         files = [(entry.role, entry.path) for entry in self.files]
         if len(set(files)) != len(files):
             raise ValueError("a file is listed twice")
+        values = {(entry.launch, entry.value) for entry in self.measurements}
+        if len(values) != len({launch for launch, _ in values}):
+            raise ValueError("one launch configuration has two measurements")
         return self
 
     @property

@@ -28,7 +28,7 @@ FRESH = timedelta(seconds=60)
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"({_LABEL}\.)+(?=[A-Za-z]){_LABEL}(:[0-9]{{1,5}})?")
-_REPOSITORY = re.compile(rf"https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~+-]+)+/?")
+_REPOSITORY = re.compile(rf"https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/(?!\.{{1,2}}(/|$))[A-Za-z0-9._~+-]+)+/?")
 
 Pem = Annotated[str, StringConstraints(pattern=r"^[ -~\n]+$", max_length=2000)]
 Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.:\[\]-]+$", max_length=255)]

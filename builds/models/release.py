@@ -132,6 +132,8 @@ class Release(models.Model):
     needs_disk_bytes = models.PositiveBigIntegerField(default=0)
     needs_network = models.BooleanField(default=False)
     needs_registry = models.BooleanField(default=False)
+    base_image = models.CharField(max_length=300, blank=True)
+    """The image that the recipe pulls by its digest (``name@sha256:hex``); empty when it pulls none."""
     evidence_changed_at = models.DateTimeField(default=timezone.now, db_index=True)
     judged_at = models.DateTimeField(null=True, db_index=True)
     """When its verdict was last derived for the record; a later change of evidence asks for it again."""

@@ -214,8 +214,10 @@ def _measurement(built: BuiltMeasurement) -> provenance.RebuiltMeasurement:
     )
 
 
-def _problem(error: PortalError | None) -> dict[str, str] | None:
-    return {name: text[:1000] for name, text in error.as_dict().items()} if error is not None else None
+def _problem(error: PortalError | None) -> provenance.MeasurementProblem | None:
+    if error is None:
+        return None
+    return provenance.MeasurementProblem(**{name: text[:1000] for name, text in error.as_dict().items()})
 
 
 def program_version() -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from builds.domain.affiliation import tie_found
 from builds.domain.comparison import PublishedComponent, RebuildOutcome, compare, overall_outcome
 from builds.domain.consensus import ResultFacts
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import OperatorResult
 from builds.domain.lifecycle import RunState
+from builds.domain.requests import ProofKind
 from builds.domain.roles import Role
-from builds.models import LaunchConfiguration, Rebuild, Release, ResultSetAside, StoredStatement
+from builds.models import LaunchConfiguration, Operator, Project, Rebuild, Release, ResultSetAside, StoredStatement
 from builds.services.opaque_inputs import opaque_inputs_of
 
 
@@ -60,10 +62,11 @@ def set_aside_of(rebuild: Rebuild) -> ResultSetAside | None:
 
 
 def moment_of(rebuild: Rebuild) -> float:
-    """When the rebuild ended, as signed where it is signed."""
+    """When the rebuild ended, as signed where it is signed, and never later than it was received."""
     statement = statement_of(rebuild)
-    moment = statement.finished_on if statement is not None else rebuild.finished_at or rebuild.queued_at
-    return moment.timestamp()
+    if statement is not None:
+        return min(statement.finished_on, statement.received_at).timestamp()
+    return (rebuild.finished_at or rebuild.queued_at).timestamp()
 
 
 def not_counted(rebuild: Rebuild, release: Release) -> str:
@@ -71,18 +74,29 @@ def not_counted(rebuild: Rebuild, release: Release) -> str:
     if rebuild.rebuilder is None:
         return "Nobody has claimed it."
     operator, statement, aside = rebuild.rebuilder.operator, statement_of(rebuild), set_aside_of(rebuild)
-    ties = (row for row in release.project.affiliations.all() if row.holds and row.operator_id == operator.pk)
-    tie = next((row.what for row in ties), "")
     return ResultFacts(
         signed_at=statement.received_at if statement is not None else None,
         used_network=rebuild.used_network,
         other_materials=rebuild.other_materials,
         operator_accepted=operator.accepted_at is not None,
-        affiliation=tie,
+        affiliation=_tie(operator, release.project),
         key_accepted=statement is not None and statement.key.accepted_at is not None,
         key_revoked_at=statement.key.revoked_at if statement is not None else None,
         set_aside=f"{aside.reason} ({aside.by}, {aside.at:%Y-%m-%d})" if aside is not None else "",
     ).not_counted
+
+
+def _tie(operator: Operator, project: Project) -> str:
+    """What ties an operator to the project's publisher; "" when nothing does, or the tie was ended.
+
+    Also what nobody has written down yet: a project is younger than its first sweep.
+    """
+    stated = [row for row in project.affiliations.all() if row.operator_id == operator.pk]
+    if stated:
+        return next((row.what for row in stated if row.holds), "")
+    if not operator.proof_kind:
+        return ""
+    return tie_found(project.source_url, ProofKind(operator.proof_kind), operator.proof_location)
 
 
 def why_not_counted(rebuild: Rebuild) -> str | None:
@@ -130,12 +144,14 @@ def _katana_place(result: Result) -> str | None:
 
 def _operator_result(rebuild: Rebuild, release: Release, published: Iterable[PublishedComponent]) -> OperatorResult:
     comparisons = compare(published, rebuilt_digests(rebuild))
+    why_not = not_counted(rebuild, release)
     return OperatorResult(
         operator=rebuild.rebuilder.operator.name if rebuild.rebuilder is not None else "",
         comparisons=comparisons,
         outcome=overall_outcome(comparisons),
-        opaque=opaque_inputs_of(rebuild),
-        not_counted=not_counted(rebuild, release),
+        # What does not count is not read: its signer must not reach the verdict in any way.
+        opaque=() if why_not else opaque_inputs_of(rebuild),
+        not_counted=why_not,
         environment=rebuild.environment,
     )
 

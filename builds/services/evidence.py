@@ -43,7 +43,7 @@ from builds.services.consensus import (
     rebuilt_measurement,
     results_of,
 )
-from builds.services.opaque_inputs import untraced_files
+from builds.services.opaque_inputs import pulled_base, untraced_files
 from builds.services.release_events import (
     CONTRADICTION,
     MEASUREMENT_UNPLACED,
@@ -170,7 +170,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
     measurements = tuple(
         _measurement_row(configuration, counting) for configuration in release.launch_configurations.all()
     )
-    embedded = untraced_files(release, [result.rebuild for result in counting])
+    embedded = (*untraced_files(release, [result.rebuild for result in counting]), *pulled_base(release))
     evidence = ReleaseEvidence(
         commit=release.commit,
         components=tuple(published),
@@ -183,6 +183,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
+        base_unnamed=release.needs_registry and not release.base_image,
         changes=tuple(str(event.detail["what"]) for event in open_changes(release.events.all())),
         policy=policy_of(release),
     )

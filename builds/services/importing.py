@@ -225,6 +225,7 @@ def _needs_fields(recipe: Recipe | PublicationRecipe) -> dict[str, Any]:
         "needs_disk_bytes": needs.disk_bytes,
         "needs_network": needs.network,
         "needs_registry": needs.registry,
+        "base_image": recipe.base.image or "",
     }
 
 

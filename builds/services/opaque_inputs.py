@@ -8,7 +8,6 @@ from builds.domain.digest import Digest
 from builds.domain.evidence import OpaqueInput
 from builds.domain.origins import OriginKind
 from builds.models import Rebuild, Release
-from builds.pipeline.build_result import BASE_IMAGE
 
 
 def opaque_inputs_of(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
@@ -23,7 +22,7 @@ def opaque_inputs_of(rebuild: Rebuild) -> tuple[OpaqueInput, ...]:
         for row in rebuild.files.all()
         if row.origin_kind == OriginKind.OPAQUE
     ]
-    return (*components, *files, *_opaque_base(rebuild))
+    return (*components, *files)
 
 
 def untraced_files(release: Release, counting: Iterable[Rebuild]) -> tuple[OpaqueInput, ...]:
@@ -51,10 +50,13 @@ def _traced(rebuild: Rebuild) -> set[str]:
     return components | {row.sha256 for row in rebuild.files.all() if row.origin_kind != OriginKind.OPAQUE}
 
 
-def _opaque_base(rebuild: Rebuild) -> list[OpaqueInput]:
-    """A base image pulled from a registry: its files are unknown, so anything may be copied from it."""
-    reference = rebuild.environment.get(BASE_IMAGE)
-    if reference is None:
-        return []
-    digest = Digest.parse(str(reference).rpartition("@")[2])
-    return [OpaqueInput("base image", digest, f"{reference}, pulled by its digest; nobody rebuilt what it holds")]
+def pulled_base(release: Release) -> tuple[OpaqueInput, ...]:
+    """A base image pulled from a registry: its files are unknown, so anything may be copied from it.
+
+    From the recipe as it was read here, because who leaves it out of a statement would make it vanish.
+    """
+    if not release.base_image:
+        return ()
+    digest = Digest.parse(release.base_image.rpartition("@")[2])
+    reason = f"{release.base_image}, pulled by its digest; nobody rebuilt what it holds"
+    return (OpaqueInput("base image", digest, reason),)

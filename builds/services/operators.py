@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import transaction
 from django.utils import timezone
 
-from builds.domain.affiliation import shared_place
+from builds.domain.affiliation import tie_found
 from builds.domain.errors import PortalError
 from builds.domain.requests import ProofKind
 from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
@@ -91,16 +91,15 @@ def tie_publishers() -> int:
     known = set(Affiliation.objects.values_list("operator", "project"))
     projects = list(Project.objects.only("pk", "name", "source_url"))
     return sum(
-        _tie_unless_known(operator, project, place)
+        _tie_unless_known(operator, project, what)
         for operator in Operator.objects.exclude(proof_kind="")
         for project in projects
         if (operator.pk, project.pk) not in known
-        and (place := shared_place(project.source_url, ProofKind(operator.proof_kind), operator.proof_location))
+        and (what := tie_found(project.source_url, ProofKind(operator.proof_kind), operator.proof_location))
     )
 
 
-def _tie_unless_known(operator: Operator, project: Project, place: str) -> bool:
-    what = f"it shows its key in {place}, where the source of {project.name} is published"[:_MOST_REASON]
+def _tie_unless_known(operator: Operator, project: Project, what: str) -> bool:
     with transaction.atomic():
         # Looked at again under the operator's lock: two sweeps may run at once.
         Operator.objects.select_for_update().get(pk=operator.pk)
@@ -111,7 +110,10 @@ def _tie_unless_known(operator: Operator, project: Project, place: str) -> bool:
 
 
 def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None = None) -> RebuilderKey:
-    """Stop a key: what was received from ``since`` (now, when None) on does not count; an earlier moment stands."""
+    """Stop a key: what was received from ``since`` (now, when None) on does not count; an earlier moment stands.
+
+    So do the keys that it vouched for from then on, and those that these vouched for: whoever had it made them.
+    """
     _require(by, reason, where=f"sha256:{fingerprint}")
     key = RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=fingerprint).first()
     if key is None:
@@ -121,9 +123,19 @@ def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None
         RebuilderKey.objects.filter(pk=key.pk).update(
             revoked_at=moment, revocation_reason=f"{reason.strip()} ({by.strip()})"
         )
+        _revoke_endorsed(key, moment)
         _rejudge(key.rebuilder.operator)
     key.refresh_from_db()
     return key
+
+
+def _revoke_endorsed(key: RebuilderKey, moment: datetime) -> None:
+    """End, from their first moment on, the keys that a key vouched for after it was no longer to be believed."""
+    for child in RebuilderKey.objects.filter(endorsed_by=key, accepted_at__gte=moment):
+        if child.accepted_at is not None and (child.revoked_at is None or child.revoked_at > child.accepted_at):
+            child.revoked_at, child.revocation_reason = child.accepted_at, f"vouched for by {key}, revoked before that"
+            child.save(update_fields=["revoked_at", "revocation_reason"])
+            _revoke_endorsed(child, child.accepted_at)
 
 
 def set_aside(rebuild: Rebuild, *, reason: str, by: str) -> ResultSetAside:

@@ -52,7 +52,10 @@ def _measurement(
 ) -> RebuiltMeasurement:
     """Join a published launch configuration with the one the recipe builds at this commit."""
     built = next((entry for entry in stated if _same_launch(entry, configuration)), None)
-    problem = built.problem if built is not None else _no_such_launch(configuration)
+    if built is None:
+        problem: dict[str, str] | None = _no_such_launch(configuration)
+    else:
+        problem = built.problem.model_dump() if built.problem is not None else None
     return RebuiltMeasurement(
         rebuild=rebuild,
         launch_configuration=configuration,
@@ -63,16 +66,21 @@ def _measurement(
 
 def _no_such_launch(configuration: LaunchConfiguration) -> dict[str, str]:
     return PortalError(
-        f"the recipe at this commit has no {configuration.boot_mode} launch configuration with"
-        f" {configuration.vcpus} vCPUs of {configuration.vcpu_type}",
+        f"the rebuild measured no {configuration.boot_mode} launch configuration with {configuration.vcpus} vCPUs of"
+        f" {configuration.vcpu_type}, guest features {configuration.guest_features} and this command line",
         where="tee-portal.toml",
         todo="Ask the publisher what the published measurement was computed for.",
     ).as_dict()
 
 
 def _same_launch(built: StatedMeasurement, configuration: LaunchConfiguration) -> bool:
-    return (built.boot_mode, built.vcpus, built.vcpu_type) == (
+    """Every value that the measurement depends on; a command line that nothing names for it is any."""
+    line = built.command_line if configuration.command_line is None else configuration.command_line
+    return built.launch == (
         configuration.boot_mode,
         configuration.vcpus,
         configuration.vcpu_type,
+        configuration.guest_features,
+        configuration.vmm,
+        line,
     )

@@ -13,6 +13,8 @@ from datetime import timedelta
 from typing import ClassVar
 
 from django.db import IntegrityError, transaction
+from django.db.models import Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from builds.domain.comparison import RebuildOutcome
@@ -35,6 +37,8 @@ from builds.services.result_rows import store_rows
 _CLOCKS_APART = timedelta(minutes=5)
 MAX_TRIALS = 10
 """Statements kept of an operator that is not accepted: enough to judge it by, too few to fill a disk with."""
+MAX_TRIAL_BYTES = 256 * 1024 * 1024
+"""Of the statements of all such operators together."""
 
 
 class StatementRefused(PortalError):
@@ -214,12 +218,16 @@ def _keep(offer: _Offer, held: Claim | None) -> Accepted:
 
 
 def _check_trials(key: RebuilderKey) -> None:
-    """Return unless a pending operator is at its bound; its row is locked, because many may come at once."""
+    """Return unless a pending operator, or all together, are at a bound; its row is locked: many may come at once."""
     if key.rebuilder.operator.accepted_at is not None:
         return
     operator = Operator.objects.select_for_update().get(pk=key.rebuilder.operator_id)
-    if StoredStatement.objects.filter(key__rebuilder__operator=operator).count() >= MAX_TRIALS:
+    pending = StoredStatement.objects.filter(key__rebuilder__operator__accepted_at__isnull=True)
+    if pending.filter(key__rebuilder__operator=operator).count() >= MAX_TRIALS:
         raise TrialsFull(f"{MAX_TRIALS} statements of this pending operator are kept already", where=str(operator))
+    kept = pending.aggregate(size=Sum(Length("content"), default=0))["size"]
+    if kept >= MAX_TRIAL_BYTES:
+        raise TrialsFull(f"{MAX_TRIAL_BYTES} bytes of pending operators are kept already", where=str(operator))
 
 
 def _ended(offer: _Offer, held: Claim | None) -> Rebuild:

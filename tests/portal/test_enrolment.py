@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from builds.domain.dsse import Envelope
 from builds.domain.requests import CLAIM_PAYLOAD, ENROLMENT_PAYLOAD
-from builds.models import Operator, Rebuilder, RebuilderKey, Release
+from builds.models import Operator, Rebuild, Rebuilder, RebuilderKey, Release
 from builds.pipeline.signing import FileSigner, KeyAlgorithm
 from builds.services import enrolling
-from builds.services.operators import accept_operator, revoke_key
+from builds.services.operators import accept_operator, revoke_key, set_aside
 from tests.support.attacks import AUDIENCE, Trace, hand_in, post, refusal, signed_by
 from tests.support.operators import new_signer, operator_named
 
@@ -223,13 +223,34 @@ def test_an_older_key_vouches_for_a_newer_and_both_sign_until_the_older_is_revok
     assert Trace.of(release).reproduced == 1
 
 
-def test_a_newer_key_stands_when_the_one_that_vouched_for_it_ends(release: Release, older: FileSigner) -> None:
+def test_a_newer_key_stands_when_the_one_that_vouched_for_it_ends_afterwards(
+    release: Release, older: FileSigner
+) -> None:
     newer = new_signer()
     endorsed(Application(newer, ADA).signed(), older)
-    revoke_key(older.public.fingerprint, reason="stolen", by="Ada", since=timezone.now() - timedelta(days=1))
-    assert Trace.of(release).reproduced == 0
+    revoke_key(older.public.fingerprint, reason="rotated", by="Ada", since=timezone.now())
     assert hand_in(signed_by(newer, release).as_bytes()).status_code == 201
     assert Trace.of(release).reproduced == 1
+
+
+def test_what_a_stolen_key_vouched_for_ends_with_it_and_so_does_what_that_vouched_for(
+    release: Release, older: FileSigner
+) -> None:
+    stolen = timezone.now()
+    first, second = new_signer(), new_signer()
+    endorsed(Application(first, ADA).signed(), older)
+    endorsed(Application(second, ADA).signed(), first)
+    for signer in (first, second):
+        assert hand_in(signed_by(signer, release).as_bytes()).status_code == 201
+    assert Trace.of(release).reproduced == 1
+    (before_the_theft,) = Rebuild.objects.filter(statement__key__fingerprint=older.public.fingerprint)
+    set_aside(before_the_theft, reason="so that only the others are left", by="Cy")
+    revoke_key(older.public.fingerprint, reason="stolen", by="Ada", since=stolen)
+    assert Trace.of(release).reproduced == 0
+    for signer in (first, second):
+        assert refusal(hand_in(signed_by(signer, release).as_bytes()))[:2] == (403, "key-revoked")
+    said = RebuilderKey.objects.get(fingerprint=second.public.fingerprint).revocation_reason
+    assert said == f"vouched for by sha256:{first.public.fingerprint}, revoked before that"
 
 
 def test_only_an_accepted_living_key_of_the_same_operator_vouches_over_the_same_words(

@@ -151,9 +151,15 @@ def test_a_publisher_that_rebuilds_is_tied_without_anybody_saying_so(release: Re
     assert (trace.reproduced, trace.contradicting) == (0, 1)
     tie = Affiliation.objects.get()
     assert (tie.stated_by, tie.operator.slug) == ("this portal", "ada")
-    assert tie.what == "it shows its key in forge.example/acme, where the source of enclave is published"
+    assert tie.what == "it shows its key in forge.example, where the project's source is published"
     sweep()
     assert Affiliation.objects.count() == 1
+
+
+def test_a_publisher_does_not_count_before_anybody_wrote_its_tie_down(release: Release) -> None:
+    shown_where_the_source_is(release, "ada")
+    assert Trace.of(release).reproduced == 0
+    assert not Affiliation.objects.exists()
 
 
 def test_a_publisher_is_tied_before_it_is_accepted(release: Release) -> None:
@@ -167,8 +173,8 @@ def test_a_publisher_is_tied_before_it_is_accepted(release: Release) -> None:
 
 
 def test_a_tie_that_the_portal_found_and_somebody_ended_is_not_found_again(release: Release) -> None:
-    shown_where_the_source_is(release, "ada")
     before = Trace.of(release)
+    shown_where_the_source_is(release, "ada")
     tie_publishers()
     run("operators", "tie", "ada", "--project", "enclave", "--by", "Cy")
     tie_publishers()

@@ -69,8 +69,8 @@ def test_a_base_image_from_a_registry_is_an_opaque_input(
     client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
 ) -> None:
     release = make_release()
-    rebuild = make_rebuild(release)
-    Rebuild.objects.filter(pk=rebuild.pk).update(environment={"base_image": f"rust:1@sha256:{'a' * 64}"})
+    make_rebuild(release)
+    Release.objects.update(needs_registry=True, base_image=f"rust:1@sha256:{'a' * 64}")
     api = client.get("/api/v1/releases/enclave/v1.0.0").json()
     assert [entry["place"] for entry in api["opaque_inputs"]] == ["base image"]
     assert "opaque-inputs-accepted" in api["verdict"]["sentence"]

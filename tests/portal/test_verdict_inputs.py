@@ -1,0 +1,59 @@
+"""What a summary names as its inputs: the statements that the verdict was derived from, and no others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from django.utils import timezone
+
+from attestations.services.verdicts import record_all
+from builds.models import Rebuild, RebuilderKey, Release, StoredStatement
+from builds.services.operators import set_aside
+from tests.support.attacks import hand_in, signed, signed_by
+from tests.support.operators import operator_named
+from tests.support.records import records, summary_of
+
+pytestmark = pytest.mark.django_db
+
+type MakeRelease = Callable[..., Release]
+
+
+def test_the_inputs_of_a_summary_are_the_statements_that_counted_then(make_release: MakeRelease) -> None:
+    release = make_release()
+    data = signed(release, "ada").as_bytes()
+    hand_in(data)
+    hand_in(signed_by(operator_named("newcomer", accepted=False), release).as_bytes())
+    (record,) = records(release)
+    assert [entry.sha256 for entry in summary_of(record).inputs] == [hashlib.sha256(data).hexdigest()]
+
+
+def test_a_statement_that_takes_anothers_place_is_an_input_of_a_new_summary(make_release: MakeRelease) -> None:
+    release = make_release()
+    for name in ("ada", "ben"):
+        hand_in(signed(release, name).as_bytes())
+    data = signed(release, "carol").as_bytes()
+    set_aside(Rebuild.objects.get(rebuilder__operator__slug="ben"), reason="bad memory", by="Cy")
+    hand_in(data)
+    newest = summary_of(records(release)[-1])
+    assert newest.tally.reproduced == 2
+    named = {entry.sha256 for entry in newest.inputs}
+    assert hashlib.sha256(data).hexdigest() in named
+    aside = StoredStatement.objects.get(rebuild__set_aside__isnull=False)
+    assert hashlib.sha256(bytes(aside.content)).hexdigest() not in named
+
+
+def test_an_operator_that_fails_is_counted_in_the_newest_summary_too(make_release: MakeRelease) -> None:
+    release = make_release()
+    hand_in(signed(release, "ada").as_bytes())
+    Rebuild.objects.create(
+        release=release,
+        rebuilder=RebuilderKey.objects.get(fingerprint=operator_named("eve").public.fingerprint).rebuilder,
+        state="failed",
+        failure={"code": "build-failed", "what": "x", "where": "x", "todo": "x"},
+        started_at=timezone.now(),
+        finished_at=timezone.now(),
+    )
+    assert record_all() == 1
+    assert summary_of(records(release)[-1]).tally.failed == 1
