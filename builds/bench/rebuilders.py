@@ -24,6 +24,8 @@ from builds.domain.errors import PortalError
 from tee_portal.env import BASE_DIR
 
 _KILLED_JOBS = 200
+_TRIES = 50
+_BETWEEN_TRIES = 0.03
 _TEXT = """\
 | What | Ours | Reference | Ratio | Bound |
 | --- | --- | --- | --- | --- |
@@ -31,7 +33,8 @@ _TEXT = """\
 
 The build of these jobs copies one file, so that what is measured is everything around a build: signed claim, progress,
 log, signature, handing in, comparison and rows, each agent a process, the portal two web processes on PostgreSQL.
-Queued to verdict is one job at a time while an agent polls every {poll} s, up to the derivation of the verdict that is signed.
+Queued to verdict is one job at a time while an agent polls every {poll} s, up to the derivation of the verdict that is
+signed.
 {reference}
 {claims}
 {verdicts}
@@ -148,15 +151,19 @@ class Bench:
         return max(started for _, started, _ in answer["times"]) - killed, answer["done"]
 
     def _kill_one_that_holds_a_job(self, portal: str, keys: Path, prefix: str) -> float:
-        """When it was killed. One killed between two jobs leaves none behind and would measure nothing."""
-        for _ in range(_KILLED_JOBS // 10):
-            with self._agent(portal, keys, 0) as agent:
-                until("a claim", lambda: self._received(prefix)["held"] > 0)
-                agent.send_signal(signal.SIGKILL)
-                agent.wait()
-                killed = time.time()
-            if self._received(prefix)["held"]:
-                return killed
+        """When it was stopped. One killed between two jobs leaves none behind and would measure nothing."""
+        with self._agent(portal, keys, 0) as agent:
+            until("a job to be done", lambda: self._received(prefix)["done"] > 0)
+            for _ in range(_TRIES):
+                # Held still while it is looked at, because a job takes a fraction of a second.
+                agent.send_signal(signal.SIGSTOP)
+                stopped = time.time()
+                if self._received(prefix)["held"]:
+                    agent.kill()
+                    agent.wait()
+                    return stopped
+                agent.send_signal(signal.SIGCONT)
+                time.sleep(_BETWEEN_TRIES)
         raise PortalError("no agent was killed while it held a job", where="benchmark")
 
     def _done(self, prefix: str, count: int) -> list[tuple[float, float, float]]:
