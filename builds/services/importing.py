@@ -82,7 +82,10 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
 
 
 def store_materials(release: Release) -> bool:
-    """Fetch and keep the materials of an imported release; the outcome is recorded as an event."""
+    """Read the source and keep the materials of a release whose source nobody could read when it was imported.
+
+    The outcome is recorded as an event; True when the materials are stored.
+    """
     facts, problem = source_facts(release.project, release.commit, release.tag)
     if release.commit_time is None:
         # Nobody could read the source when it was imported; what it says is what rebuilds are held against.
@@ -135,6 +138,9 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
     said = _new_sentences(known, published)
     if seen == now and not changed and not said:
         _place_measurement(known, published)
+        _name_base(known)
+        if known.materials_stored_at is None and known.commit_time is None:
+            store_materials(known)
         return known
     what = f"{known.tag} was imported with {seen}; this one is {now}"
     if seen == now and said:
@@ -192,6 +198,16 @@ def _place_measurement(known: Release, published: PublishedRelease) -> None:
             measured.save(known)
             Release.objects.filter(pk=known.pk).update(**_source_fields(facts))
         known.refresh_from_db()
+
+
+def _name_base(known: Release) -> None:
+    """Learn which base image the recipe pulls, of a release that was imported before that was kept."""
+    if not known.needs_registry or known.base_image:
+        return
+    facts, _ = source_facts(known.project, known.commit, known.tag)
+    if facts is not None:
+        Release.objects.filter(pk=known.pk).update(base_image=_needs_fields(facts.found.recipe).get("base_image", ""))
+        evidence_changed(known)
 
 
 def _source_fields(facts: SourceFacts | None) -> dict[str, Any]:
