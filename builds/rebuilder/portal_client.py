@@ -6,6 +6,7 @@ What a portal answers is read strictly and bounded: an agent need not trust it.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _PAGES = 100
 # Gunicorn closes a connection that was idle for two seconds, just when a waiting agent asks again: one such answer
 # in 500 is lost. Less than any server's patience.
 _IDLE_SECONDS = 1.0
+# A portal that sends a byte now and then keeps every single read within its time.
+_ANSWER_SECONDS = 60.0
 
 
 class PortalAway(PortalError):
@@ -48,6 +51,13 @@ class PortalRefused(PortalError):
 
     def __str__(self) -> str:
         return f"{self.refusal}: {super().__str__()}"
+
+
+class EncodedAnswer(MalformedJob):
+    """The answer is compressed, though it was asked for as it is: a few bytes could fill this machine's memory."""
+
+    code: ClassVar[str] = "encoded-answer"
+    default_todo: ClassVar[str] = "Have what stands before the portal honour Accept-Encoding: identity."
 
 
 class NotTheAddress(PortalError):
@@ -92,6 +102,7 @@ class PortalClient:
             timeout=seconds,
             follow_redirects=False,
             trust_env=not self.is_local,
+            headers={"Accept-Encoding": "identity"},
             limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
         )
 
@@ -166,23 +177,30 @@ class PortalClient:
             with self._http.stream(
                 method, path, content=content, params=params or {}, headers={**kind, **(headers or {})}
             ) as answer:
+                if answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY:
+                    raise PortalAway(f"the answer is {answer.status_code}", where=where)
                 _read(answer, where)
         except httpx.HTTPError as error:
             raise PortalAway(f"no answer: {type(error).__name__}", where=where) from error
-        if answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY:
-            raise PortalAway(f"the answer is {answer.status_code}", where=where)
         if not _OK <= answer.status_code < 300:  # noqa: PLR2004 - RFC 9110, section 15
             raise _refusal(answer, where)
         return answer
 
 
 def _read(answer: httpx.Response, where: str) -> None:
-    """Read the body, bounded; afterwards ``answer.content`` has it."""
+    """Read the body as it was sent, bounded in size and time; afterwards ``answer.content`` has it."""
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise EncodedAnswer(f"the answer is encoded as {_shown(encoding)[:80]}", where=where)
+    deadline = time.monotonic() + _ANSWER_SECONDS
     held = bytearray()
-    for chunk in answer.iter_bytes():
+    # Raw: httpx decodes a piece to its end before anybody can count what came out.
+    for chunk in answer.iter_raw():
         held += chunk
         if len(held) > MAX_JOB_BYTES:
             raise MalformedJob(f"the answer is larger than {MAX_JOB_BYTES} bytes", where=where)
+        if time.monotonic() > deadline:
+            raise PortalAway(f"the answer took longer than {_ANSWER_SECONDS:.0f} seconds", where=where)
     answer._content = bytes(held)  # noqa: SLF001 - what httpx's own read() does, with a bound
 
 
