@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from builds.domain.frozen import CamelCase
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from builds.domain.frozen import CamelCase, KeyName
+from builds.domain.printable import Line, Slug
+
+StatementName = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+PagePath = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=1000)]
+"""Where a page lies below the portal's address; it can be no other host."""
 
 
 class Told(CamelCase):
     """``go-on``, or ``cancelled`` when somebody asked for the rebuild to stop."""
 
-    answer: str
+    answer: Line
 
 
 class ListedRelease(CamelCase):
-    project: str
-    tag: str
+    project: Line
+    tag: Line
 
 
 class ListedReleases(CamelCase):
@@ -26,18 +35,21 @@ class ListedReleases(CamelCase):
 class Enrolled(CamelCase):
     """``state`` is ``accepted`` or ``pending``; ``trial`` a judged release to show on what the machine can do."""
 
-    operator: str
-    rebuilder: str
-    key: str
-    state: str
+    operator: Slug
+    rebuilder: Slug
+    key: KeyName
+    state: Line
     trial: ListedRelease | None = None
 
 
 class Submitted(CamelCase):
-    """``outcome`` is what the portal found by comparing; ``not_counted`` says why it is no evidence, "" if it is."""
+    """``outcome`` is what the portal found by comparing; ``not_counted`` says why it is no evidence, "" if it is.
 
-    statement: str
-    rebuild: str
-    address: str
-    outcome: str | None = None
+    That reason may quote an administrator at any length: whoever shows it cleans it.
+    """
+
+    statement: StatementName
+    rebuild: Line
+    address: PagePath
+    outcome: Line | None = None
     not_counted: str

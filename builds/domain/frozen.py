@@ -10,6 +10,9 @@ from pydantic.alias_generators import to_camel
 
 from builds.domain.errors import PortalError
 from builds.domain.paths import relative_path
+from builds.domain.printable import one_line
+
+_LONGEST_PROBLEM = 1000
 
 
 class Frozen(BaseModel):
@@ -52,7 +55,7 @@ GitCommit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first problem pydantic found, as ``path: message``."""
+    """The first problem pydantic found, as ``path: message`` in one plain line; the path quotes strangers' names."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"]) or "document"
-    return f"{place}: {problem['msg']}"
+    return one_line(f"{place}: {problem['msg']}", _LONGEST_PROBLEM)

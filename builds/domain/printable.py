@@ -20,6 +20,17 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """What an address can carry."""
 
 
+_LONGEST_ON_TERMINAL = 8192
+
+
+def on_terminal(text: str) -> str:
+    """Any text as one line of a terminal: line ends become spaces, what would move the cursor is replaced.
+
+    Nothing is hidden: a carriage return in it does not take away what stands before.
+    """
+    return one_line(" ".join(text.expandtabs(4).splitlines()), _LONGEST_ON_TERMINAL)
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """The text as a ``Line`` holds it: cut to ``limit``, each character that may not be shown replaced."""
     return _REPLACED.sub("\N{REPLACEMENT CHARACTER}", text[:limit])

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.paths import relative_path
+from builds.domain.printable import one_line
 from builds.pipeline.process import Finished, run
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -133,7 +134,7 @@ class GitSource:
         reference = f"refs/tags/{tag}"
         listed = self._git(directory, "ls-remote", "--", self._url, reference, f"{reference}^{{}}", ok=None)
         if listed.exit_code != 0:
-            raise SourceUnreachable(f"git could not list tags: {listed.stderr.strip()[:300]}", where=self._url)
+            raise SourceUnreachable(f"git could not list tags: {_said(listed)}", where=self._url)
         found: dict[str, str] = {}
         for line in listed.stdout.splitlines():
             object_id, _, name = line.partition("\t")
@@ -144,7 +145,7 @@ class GitSource:
         message = fetched.stderr.strip()
         if "not our ref" in message or "couldn't find remote ref" in message:
             return CommitNotFound(f"the source repository has no commit {commit}", where=self._url)
-        return SourceUnreachable(f"git could not fetch: {message[:300]}", where=self._url)
+        return SourceUnreachable(f"git could not fetch: {_said(fetched)}", where=self._url)
 
     def _check_size(self, root: Path) -> None:
         total = sum(path.lstat().st_size for path in root.rglob("*"))
@@ -171,8 +172,13 @@ class GitSource:
             cwd=directory,
         )
         if ok is not None and finished.exit_code != ok:
-            raise SourceUnreachable(f"git {arguments[0]} failed: {finished.stderr.strip()[:300]}", where=self._url)
+            raise SourceUnreachable(f"git {arguments[0]} failed: {_said(finished)}", where=self._url)
         return finished
+
+
+def _said(finished: Finished) -> str:
+    """What git complained of, in one line: a server's own words are among it."""
+    return one_line(" ".join(finished.stderr.split()))
 
 
 def _git_environment(directory: Path) -> Mapping[str, str]:

@@ -6,7 +6,6 @@ Exit codes: 0 done and nothing speaks against it, 1 a negative finding, 2 it cou
 from __future__ import annotations
 
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from builds.domain.requests import Proof, ProofKind, ReleaseName
 from builds.pipeline.signing import KeyAlgorithm, generate, read_signer
 from builds.rebuilder import commands, machine
 from builds.rebuilder.portal_client import PortalClient
-from builds.rebuilder.session import DEFAULT_ENGINE, DEFAULT_KEYRING, Options, agent_of, default_data, say
+from builds.rebuilder.session import DEFAULT_ENGINE, DEFAULT_KEYRING, Options, agent_of, complain, default_data, say
 
 COULD_NOT = 2
 
@@ -39,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except PortalError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
+        complain(f"{error.code}: {error}")
         return COULD_NOT
     except ValidationError as error:
-        sys.stderr.write(f"malformed-option: {first_problem(error)}\n")
+        complain(f"malformed-option: {first_problem(error)}")
         return COULD_NOT
     return code
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+from builds.domain.printable import on_terminal
 from builds.pipeline.engine import DockerEngine
 from builds.pipeline.engine_types import Limits
 from builds.pipeline.rebuild import Reach
@@ -65,10 +67,21 @@ def default_data() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "tee-portal-rebuilder"
 
 
+def complain(text: str) -> None:
+    """A line on standard error, cleaned as ``say`` cleans."""
+    _write(sys.stderr, text)
+
+
 def say(text: str) -> None:
-    """A line on the terminal, at once also where the output is a pipe."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """A line on the terminal, at once also where the output is a pipe; whatever is said was cleaned here."""
+    _write(sys.stdout, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """A terminal that has not every character gets a question mark: no text from elsewhere may end the program."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(f"{on_terminal(text).encode(encoding, 'replace').decode(encoding)}\n")
+    stream.flush()
 
 
 @contextmanager
