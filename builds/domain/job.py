@@ -35,6 +35,13 @@ class MalformedJob(MalformedInput):
     default_todo: ClassVar[str] = "Check the portal's address; its version and this program's may be too far apart."
 
 
+class OtherJob(MalformedJob):
+    """The portal answered with another release than it was asked for; what it gives says nothing of that one."""
+
+    code: ClassVar[str] = "other-job"
+    default_todo: ClassVar[str] = "Nothing was built. Do not trust this portal until somebody explains the difference."
+
+
 class KeptRecipe(CamelCase):
     """A recipe that the portal keeps for a source tree that has none."""
 
@@ -119,6 +126,13 @@ class ClaimedJob(CamelCase):
     job: RebuildJob
     lease_seconds: Annotated[float, Field(gt=0)]
     heartbeat_seconds: Annotated[float, Field(gt=0)]
+
+
+def check_asked(project: str, tag: str, *, asked_project: str | None, asked_tag: str | None, where: str) -> None:
+    """Return when a release that a portal names is the one that was asked for (None: any); ``OtherJob`` otherwise."""
+    if (asked_project or project, asked_tag or tag) != (project, tag):
+        asked = " ".join(name for name in (asked_project, asked_tag) if name is not None)
+        raise OtherJob(f"the answer is about {project} {tag}, not about {asked}", where=where)
 
 
 def parse_as[Document: Frozen](

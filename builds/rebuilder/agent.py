@@ -208,7 +208,11 @@ class Agent:
         )
         envelope = self._signer.sign(CLAIM_PAYLOAD, request.model_dump_json(by_alias=True).encode())
         try:
-            answer = self._client.claim(envelope)
+            answer = self._client.claim(
+                envelope,
+                project=release.project if release is not None else project,
+                tag=release.tag if release is not None else None,
+            )
         except PortalAway as error:
             self._say(str(error))
             return None, _AWAY_SECONDS

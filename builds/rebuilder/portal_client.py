@@ -19,7 +19,7 @@ import httpx
 from builds.domain.answers import Enrolled, ListedRelease, ListedReleases, Submitted, Told
 from builds.domain.dsse import Envelope
 from builds.domain.errors import PortalError
-from builds.domain.job import MAX_JOB_BYTES, ClaimedJob, MalformedJob, RebuildJob, parse_as
+from builds.domain.job import MAX_JOB_BYTES, ClaimedJob, MalformedJob, RebuildJob, check_asked, parse_as
 from builds.domain.progress import FailureReport, Progress
 from builds.domain.strict_json import AmbiguousJson, read_json
 
@@ -121,20 +121,27 @@ class PortalClient:
             asked = {"project": project, "tag": tag, "after": after}
             parameters = {name: str(value) for name, value in asked.items() if value is not None}
             page = parse_as(ListedReleases, self._ask("GET", "/jobs", params=parameters).content, where=self.address)
-            yield from page.releases
+            for release in page.releases:
+                self._check(release, project, tag)
+                yield release
             if page.next is None or page.next <= after:
                 return
             after = page.next
 
     def job(self, release: ListedRelease) -> RebuildJob:
         path = f"/jobs/{quote(release.project, safe='')}/{quote(release.tag)}"
-        return parse_as(RebuildJob, self._ask("GET", path).content, where=self.address)
+        job = parse_as(RebuildJob, self._ask("GET", path).content, where=self.address)
+        self._check(job, release.project, release.tag)
+        return job
 
-    def claim(self, request: Envelope) -> ClaimedJob | Nothing:
+    def claim(self, request: Envelope, *, project: str | None = None, tag: str | None = None) -> ClaimedJob | Nothing:
+        """``project`` and ``tag`` are what the request asks for; ``OtherJob`` for a claim of anything else."""
         answer = self._ask("POST", "/claims", content=request.as_bytes())
         if answer.status_code == _NOTHING:
             return Nothing(_seconds(answer.headers.get("Retry-After")))
-        return parse_as(ClaimedJob, answer.content, where=self.address)
+        claimed = parse_as(ClaimedJob, answer.content, where=self.address)
+        self._check(claimed.job, project, tag)
+        return claimed
 
     def tell(self, claim: HeldClaim, progress: Progress) -> str:
         body = progress.model_dump_json(by_alias=True).encode()
@@ -161,6 +168,9 @@ class PortalClient:
             document |= {"endorsedBy": endorsement[0], "endorsement": endorsement[1].as_json()}
         answer = self._ask("POST", "/enrolments", content=json.dumps(document).encode())
         return parse_as(Enrolled, answer.content, where=self.address)
+
+    def _check(self, named: ListedRelease | RebuildJob, project: str | None, tag: str | None) -> None:
+        check_asked(named.project, named.tag, asked_project=project, asked_tag=tag, where=self.address)
 
     def _ask(
         self,
