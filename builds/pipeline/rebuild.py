@@ -6,7 +6,6 @@ measurement. Each reports its start, end, log and exit to the observer.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import platform
 import threading
@@ -19,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from builds.domain import dockerfile
 from builds.domain.digest import FileDigests
-from builds.domain.errors import DiskFull, PortalError
+from builds.domain.errors import PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement
 from builds.domain.materials import LockedPackage, MaterialsLock
 from builds.domain.origins import classify
@@ -49,6 +48,7 @@ from builds.pipeline.mirror import Mirror
 from builds.pipeline.package_contents import candidates, index_contents
 from builds.pipeline.recipes import PortalRecipe, find_recipe, read_command_line, read_recipe_and_lock
 from builds.pipeline.source import GitSource, SourceTree
+from builds.pipeline.unforeseen import named
 
 _POLL_SECONDS = 0.2
 
@@ -180,7 +180,7 @@ class Build:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """Report a stage; a full disk anywhere inside it becomes the named error it is."""
+        """Report a stage; a full disk, or what else nobody foresaw, becomes a named error."""
         self._observer.check()
         self._observer.stage_started(name)
         try:
@@ -190,12 +190,10 @@ class Build:
             exit_code = error.exit_code if isinstance(error, BuildFailed) else None
             self._observer.stage_failed(name, error, exit_code=exit_code)
             raise
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            full = DiskFull(f"no space left on the worker: {error.filename}", where=f"stage {name}")
-            self._observer.stage_failed(name, full, exit_code=None)
-            raise full from error
+        except (OSError, ValueError) as error:
+            failure = named(error, where=f"stage {name}")
+            self._observer.stage_failed(name, failure, exit_code=None)
+            raise failure from error
         self._observer.stage_ended(name, exit_code=0)
 
     def _check_reach(self, recipe: Recipe) -> None:

@@ -5,7 +5,6 @@ Used alike by agents on other machines and by the portal's own worker: what coun
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import shutil
 import uuid
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 from builds.domain import provenance
 from builds.domain.digest import FileDigests
 from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope
-from builds.domain.errors import DiskFull, PortalError
+from builds.domain.errors import PortalError
 from builds.domain.frozen import first_problem
 from builds.domain.job import RebuildJob
 from builds.domain.provenance import RebuildStatement
@@ -34,6 +33,7 @@ from builds.pipeline.rebuild import Build, BuildPlan, Reach
 from builds.pipeline.recipes import PortalRecipe
 from builds.pipeline.reporting import Reporter
 from builds.pipeline.signing import Signer
+from builds.pipeline.unforeseen import named
 
 
 class StatementUnwritable(PortalError):
@@ -102,9 +102,7 @@ def _work_directory(path: Path) -> Iterator[Path]:
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull("no space left for a work directory", where=str(path)) from error
-        raise
+        raise named(error, where=str(path)) from error
     try:
         yield path
     finally:

@@ -16,6 +16,9 @@ from builds.domain.printable import one_line
 from builds.pipeline.process import Finished, run
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
+# Dates of images and pages end there, so no larger time is of use.
+_YEAR_10000 = 253_402_300_800
 _FETCH_SECONDS = 900.0
 
 
@@ -38,6 +41,13 @@ class TagMismatch(PortalError):
 
     code: ClassVar[str] = "tag-mismatch"
     default_todo: ClassVar[str] = "Treat the release as suspect until the publisher explains the difference."
+
+
+class CommitUnusable(PortalError):
+    """The commit has no time that files and images could be given."""
+
+    code: ClassVar[str] = "commit-unusable"
+    default_todo: ClassVar[str] = "Ask the publisher for a release of an ordinary commit; treat this one as hostile."
 
 
 class SourceFileUnusable(PortalError):
@@ -95,7 +105,7 @@ class GitSource:
 
         With ``tag``, the repository's tag must exist and name this commit: a commit alone could
         have come from a fork that shares the repository's object store. Raises
-        ``SourceUnreachable``, ``CommitNotFound``, ``TagMismatch`` or ``LimitExceeded``.
+        ``SourceUnreachable``, ``CommitNotFound``, ``TagMismatch``, ``CommitUnusable`` or ``LimitExceeded``.
         """
         if not _COMMIT.fullmatch(commit):
             raise CommitNotFound(f"{commit[:80]!r} is not a full commit id", where=self._url)
@@ -110,9 +120,15 @@ class GitSource:
         head = self._git(destination, "rev-parse", "HEAD").stdout.strip()
         if head != commit:
             raise CommitNotFound(f"the checkout is at {head}, not at {commit}", where=self._url)
-        commit_time = int(self._git(destination, "show", "--no-patch", "--format=%ct", "HEAD").stdout)
         self._check_size(destination)
-        return SourceTree(destination, commit, commit_time)
+        return SourceTree(destination, commit, self._commit_time(destination))
+
+    def _commit_time(self, directory: Path) -> int:
+        """Seconds; git gives nothing for a line without a time, and any number that stands in one."""
+        told = self._git(directory, "show", "--no-patch", "--format=%ct", "HEAD").stdout.strip()
+        if not _SECONDS.fullmatch(told) or int(told) >= _YEAR_10000:
+            raise CommitUnusable(f"its time is {told[:40]!r}, not seconds of the years 1970 to 9999", where=self._url)
+        return int(told)
 
     def commit_of_tag(self, tag: str, work: Path) -> str:
         """The commit that the repository's tag names; ``work`` is an existing directory to run git in.

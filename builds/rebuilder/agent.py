@@ -30,7 +30,8 @@ from builds.pipeline.rebuild import Reach
 from builds.pipeline.reporting import Pace, Reporter, SinkAway, bounded_report
 from builds.pipeline.reproduce import SignedRebuild, Workshop, program_version, reproduce
 from builds.pipeline.signing import Signer
-from builds.rebuilder.home import AgentHome, key_path, write_whole
+from builds.pipeline.unforeseen import named
+from builds.rebuilder.home import AgentHome, NotWritten, key_path, write_whole
 from builds.rebuilder.portal_client import HeldClaim, Nothing, PortalAway, PortalClient, PortalRefused
 
 _FLUSH_SECONDS = 1.0
@@ -246,21 +247,33 @@ class Agent:
             return self._delivered(job, signed, claim)
 
     def _delivered(self, job: RebuildJob, signed: SignedRebuild, claim: HeldClaim) -> int:
-        path = self.keep(job, signed)
+        statement = signed.envelope.as_bundle(self._signer.public.hint)
         waiting = self._home.outbox / f"{signed.statement.metadata.invocation_id}.json"
-        write_whole(waiting, path.read_bytes())
+        # The outbox first: what lies there is handed in whatever becomes of the rest.
+        is_waiting = self._wrote(lambda: write_whole(waiting, statement))
+        self._wrote(lambda: self.keep(job, signed))
         try:
-            answer = self.hand_in(path.read_bytes(), claim)
+            answer = self.hand_in(statement, claim)
         except PortalAway as error:
-            self._say(f"signed and kept in {waiting}: {error}")
-            return 1
+            self._say(f"signed and kept in {waiting}: {error}" if is_waiting else f"signed and not delivered: {error}")
+            return int(is_waiting)
         except PortalRefused as error:
             self._say(f"refused: {error}")
-            waiting.rename(waiting.with_suffix(".refused"))
+            if is_waiting:
+                waiting.rename(waiting.with_suffix(".refused"))
             return 0
-        waiting.unlink()
+        waiting.unlink(missing_ok=True)
         self._say(f"{job.project} {job.tag}: {_words(answer)} {self._client.address}{answer.address}")
         return 1
+
+    def _wrote(self, write: Callable[[], object]) -> bool:
+        """A statement that cannot be kept here can still be handed in."""
+        try:
+            write()
+        except NotWritten as error:
+            self._say(f"{error.code}: {error}")
+            return False
+        return True
 
     def _without_result(self, reporter: Reporter, tell: Callable[[], None]) -> None:
         """End a claim that gave nothing; where the portal cannot be told, the lease ends it."""
@@ -273,6 +286,13 @@ class Agent:
     def _made(self, job: RebuildJob, reporter: Reporter, build: str) -> SignedRebuild:
         if job.source_url.startswith("file:") and not self._client.is_local:
             raise SourceNotAllowed(f"the source is {job.source_url}", where=self._client.address)
+        try:
+            return self._built(job, reporter, build)
+        except (OSError, ValueError) as error:
+            # One job's trouble must not end an agent that others could still use.
+            raise named(error, where=f"{job.project} {job.tag}") from error
+
+    def _built(self, job: RebuildJob, reporter: Reporter, build: str) -> SignedRebuild:
         with closing(DockerEngine(self._tools.docker_host)) as engine:
             if self._left_something:
                 # One build at a time: what is there was left by one whose engine went away under it.

@@ -18,6 +18,7 @@ from builds.domain.errors import PortalError
 from builds.domain.frozen import first_problem
 from builds.domain.requests import Proof, ProofKind, ReleaseName
 from builds.pipeline.signing import KeyAlgorithm, generate, read_signer
+from builds.pipeline.unforeseen import named
 from builds.rebuilder import commands, machine
 from builds.rebuilder.portal_client import PortalClient
 from builds.rebuilder.session import DEFAULT_ENGINE, DEFAULT_KEYRING, Options, agent_of, complain, default_data, say
@@ -42,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COULD_NOT
     except ValidationError as error:
         complain(f"malformed-option: {first_problem(error)}")
+        return COULD_NOT
+    except OSError as error:
+        failure = named(error, where="this machine")
+        complain(f"{failure.code}: {failure}")
         return COULD_NOT
     return code
 

@@ -21,7 +21,7 @@ from builds.pipeline.proof import proof_place
 from builds.pipeline.reproduce import SignedRebuild
 from builds.pipeline.signing import FileSigner
 from builds.rebuilder.agent import Agent
-from builds.rebuilder.home import key_path
+from builds.rebuilder.home import NotWritten, key_path
 from builds.rebuilder.portal_client import PortalClient
 
 type Say = Callable[[str], None]
@@ -62,6 +62,8 @@ def _name(release: ListedRelease) -> ReleaseName:
 def rebuild(agent: Agent, client: PortalClient, release: ReleaseName, output: Path | None, say: Say) -> int:
     """Rebuild one release without claiming anything, compare, and write the signed statement."""
     job = client.job(ListedRelease(project=release.project, tag=release.tag))
+    if output is not None and not output.parent.is_dir():
+        raise NotWritten("there is no such directory", where=str(output.parent))
     say(f"rebuilding {job.project} {job.tag} from commit {job.commit}{_expected(job)}")
     signed = agent.rebuild_alone(job, lambda text: say(f"  {text.rstrip()}"))
     path = agent.keep(job, signed, output)

@@ -21,6 +21,9 @@ from builds.pipeline.engine import DockerEngine
 REBUILD_LABEL = "org.tee-portal.rebuild"
 INSTANCE_LABEL = "org.tee-portal.instance"
 STATEMENT_SUFFIX = ".rebuild.sigstore.json"
+# In bytes; with the suffix, and what it is called while it is written, less than NAME_MAX of Linux's file systems.
+_LONGEST_STEM = 200
+_KEPT_OF_STEM = 100
 
 
 class HomeInUse(PortalError):
@@ -28,6 +31,13 @@ class HomeInUse(PortalError):
 
     code: ClassVar[str] = "home-in-use"
     default_todo: ClassVar[str] = "Wait for it to end, or give this one a directory of its own with --data."
+
+
+class NotWritten(PortalError):
+    """A statement could not be written."""
+
+    code: ClassVar[str] = "not-written"
+    default_todo: ClassVar[str] = "Make room, or name a place that can be written to with --data or --output."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +101,15 @@ class AgentHome:
         return removed
 
     def statement_path(self, project: str, tag: str) -> Path:
-        """Where the statement about a release is kept; a tag's slashes become part of the name."""
-        return self.statements / f"{project}@{tag.replace('/', '%2F')}{STATEMENT_SUFFIX}"
+        """Where the statement about a release is kept; a tag's slashes become part of the name.
+
+        A name that file systems could refuse is cut, and told apart by the digest of the whole.
+        """
+        name = f"{project}@{tag.replace('/', '%2F')}"
+        if len(name.encode()) > _LONGEST_STEM:
+            # No tag has a tilde, so no other release has such a name.
+            name = f"{name[:_KEPT_OF_STEM]}~{hashlib.sha256(f'{project}@{tag}'.encode()).hexdigest()}"
+        return self.statements / f"{name}{STATEMENT_SUFFIX}"
 
 
 def key_path(statement: Path) -> Path:
@@ -101,10 +118,13 @@ def key_path(statement: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a crash."""
+    """Write a file that is there whole or not at all, also after a crash; ``NotWritten`` when it cannot be."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise NotWritten(f"the statement cannot be written: {error.strerror}", where=str(path)) from error

@@ -109,3 +109,13 @@ def make_bare_repository(path: Path, tag: str, **files: str) -> Repository:
     git(path, "commit", "--quiet", "--message=first")
     git(path, "tag", tag)
     return Repository(path, git(path, "rev-parse", "HEAD"))
+
+
+def with_committer(repository: Repository, line: str, tag: str) -> Repository:
+    """Another commit of the same files whose committer line is exactly this, which git itself would not write."""
+    tree = git(repository.path, "rev-parse", "HEAD^{tree}")
+    body = f"tree {tree}\nauthor t <t@example.invalid> {COMMIT_TIME} +0000\ncommitter {line}\n\nx\n"
+    (repository.path / ".git" / "crafted").write_text(body)
+    commit = git(repository.path, "hash-object", "-t", "commit", "-w", "--literally", ".git/crafted")
+    git(repository.path, "update-ref", f"refs/tags/{tag}", commit)
+    return Repository(repository.path, commit)
