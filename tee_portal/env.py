@@ -72,7 +72,8 @@ class Environment(BaseSettings):
     """The address under which the public knows this portal; signed requests and signed verdicts name it."""
     claim_retry_seconds: int = Field(default=2, ge=1)
     """When a rebuilder that got no work should ask again."""
-    lease_seconds: int = Field(default=60, ge=3)
+    lease_seconds: int = Field(default=60, ge=3, le=3600)
+    """Agents refuse claims of a longer one (``builds.domain.job``)."""
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)
     build_memory_bytes: int = Field(default=6 * GIB, ge=64 * MIB)

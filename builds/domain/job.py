@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from builds.domain.comparison import PublishedComponent, Subject
 from builds.domain.digest import Digest, FileDigests
@@ -23,7 +23,9 @@ from builds.domain.roles import Role
 from builds.domain.strict_json import load_object
 
 MAX_JOB_BYTES = 2 * 1024 * 1024
+MAX_LEASE_SECONDS = 3600
 
+Seconds = Annotated[float, Field(ge=1, le=MAX_LEASE_SECONDS)]
 SourceUrl = Annotated[str, StringConstraints(pattern=r"^(https|file)://[!-~]+$", max_length=500)]
 DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96})$")]
 
@@ -120,12 +122,21 @@ class RebuildJob(CamelCase):
 
 
 class ClaimedJob(CamelCase):
-    """A job that is reserved: ``rebuild_id`` is its row, and the lease ends unless it is renewed in time."""
+    """A job that is reserved: ``rebuild_id`` is its row, and the lease ends unless it is renewed in time.
+
+    An agent waits a lease for a portal that is away, and asks at every heartbeat: neither is the portal's alone to say.
+    """
 
     rebuild_id: uuid.UUID
     job: RebuildJob
-    lease_seconds: Annotated[float, Field(gt=0)]
-    heartbeat_seconds: Annotated[float, Field(gt=0)]
+    lease_seconds: Seconds
+    heartbeat_seconds: Seconds
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.heartbeat_seconds > self.lease_seconds:
+            raise ValueError("the heartbeat is longer than the lease")
+        return self
 
 
 def check_asked(project: str, tag: str, *, asked_project: str | None, asked_tag: str | None, where: str) -> None:

@@ -29,6 +29,8 @@ from builds.domain.progress import (
 from builds.pipeline.control import Cancelled, ClaimLost
 
 _PIECES_AT_ONCE = min(16, MAX_PIECES)
+# What a program that is told to end still waits for whoever is told: they may never answer.
+_HURRY_SECONDS = 5.0
 
 
 class SinkAway(PortalError):
@@ -81,7 +83,7 @@ class Reporter:
         self._stopping = False
         self.cancelled = threading.Event()
         self.gone = threading.Event()
-        self._interrupted = threading.Event()
+        self._interrupted_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -94,7 +96,11 @@ class Reporter:
         with self._lock:
             self._stopping = True
             self._lock.notify_all()
-        self._thread.join()
+        began = time.monotonic()
+        while self._thread.is_alive() and not self._gives_up(began):
+            self._thread.join(0.1)
+        # One that hangs in an answer ends with it; nothing waits for that.
+        self.gone.set()
 
     @property
     def log_sha256(self) -> str:
@@ -103,12 +109,12 @@ class Reporter:
             return self._digest.hexdigest()
 
     def interrupt(self) -> None:
-        """Stop the build at its next check; for whoever runs the program and wants it to end."""
-        self._interrupted.set()
+        """Stop the build at its next check; for whoever runs the program and wants it to end, also in a signal."""
+        self._interrupted_at = time.monotonic()
 
     def check(self) -> None:
         """Raise ``ClaimLost`` or ``Cancelled`` when the rebuild must stop."""
-        if self._interrupted.is_set():
+        if self._interrupted_at is not None:
             raise Cancelled("whoever runs the rebuilder stopped it", where="rebuilder")
         if self.gone.is_set() and self._stops_when_gone:
             raise ClaimLost("the claim on this rebuild has lapsed", where="claim")
@@ -141,13 +147,24 @@ class Reporter:
             self._append(self._lines.feed(text))
 
     def settle(self) -> None:
-        """Wait until everything so far is taken, the claim is gone, or the lease has passed without an answer."""
-        deadline = time.monotonic() + self._pace.lease
+        """Wait until everything so far is taken, the claim is gone, or the lease has passed without an answer.
+
+        After ``interrupt`` no longer than a few seconds.
+        """
+        began = time.monotonic()
         with self._lock:
             self._end_line()
             self._lock.notify_all()
-            while self._pending and not self.gone.is_set() and time.monotonic() < deadline:
+            while self._pending and not self.gone.is_set() and time.monotonic() < began + self._pace.lease:
+                if self._gives_up(began):
+                    self.gone.set()
                 self._lock.wait(0.1)
+
+    def _gives_up(self, began: float) -> bool:
+        """Whether who waits since ``began`` waits no more because the program is to end."""
+        return self._interrupted_at is not None and (
+            time.monotonic() > max(began, self._interrupted_at) + _HURRY_SECONDS
+        )
 
     def _end(self, state: StageState, exit_code: int | None, error: PortalError | None) -> None:
         with self._lock:

@@ -127,6 +127,7 @@ class Agent:
     def stop(self) -> None:
         """End soon: a running build is stopped and its claim given back. May be called from a signal handler."""
         self._stop.set()
+        self._client.hurry()
         if self._reporter is not None:
             self._reporter.interrupt()
 

@@ -31,6 +31,7 @@ _PAGES = 100
 _IDLE_SECONDS = 1.0
 # A portal that sends a byte now and then keeps every single read within its time.
 _ANSWER_SECONDS = 60.0
+_HURRIED_SECONDS = 5.0
 
 
 class PortalAway(PortalError):
@@ -113,6 +114,10 @@ class PortalClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.close()
+
+    def hurry(self) -> None:
+        """Wait no longer than a few seconds for anything that is asked from now on; safe in a signal handler."""
+        self._http.timeout = httpx.Timeout(_HURRIED_SECONDS)
 
     def releases(self, *, project: str | None = None, tag: str | None = None) -> Iterator[ListedRelease]:
         """Releases that can be rebuilt, in the order of their import."""

@@ -22,6 +22,7 @@ from builds.rebuilder.portal_client import PortalClient
 
 _GIB = 1024**3
 _MIB = 1024**2
+_STOP_SECONDS = 60
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 DEFAULT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -95,6 +96,13 @@ def agent_of(options: Options, signer: Signer) -> Iterator[tuple[Agent, PortalCl
         if removed:
             say(f"removed {removed} things that an earlier run left")
         agent = Agent(client, signer, options.home, options.tools, say)
-        before = {number: signal.signal(number, lambda *_: agent.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def stop(*_: object) -> None:
+            agent.stop()
+            # What a portal or an engine holds up then ends with the process; the next run tidies up.
+            signal.alarm(_STOP_SECONDS)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         stack.callback(lambda: [signal.signal(number, handler) for number, handler in before.items()])
+        stack.callback(signal.alarm, 0)
         yield agent, client

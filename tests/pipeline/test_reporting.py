@@ -217,6 +217,39 @@ def test_whoever_runs_the_program_can_stop_the_build() -> None:
             reporter.check()
 
 
+def test_a_program_that_is_told_to_end_does_not_wait_a_lease_for_whoever_is_away() -> None:
+    sink = Sink()
+    sink.is_away = True
+    began = time.monotonic()
+    with Reporter(sink, Pace(heartbeat=30, flush=0.01, lease=3600), stops_when_gone=False) as reporter:
+        reporter.log("a line\n")
+        threading.Timer(0.5, reporter.interrupt).start()
+        reporter.settle()
+        assert time.monotonic() - began > 3
+    assert time.monotonic() - began < 8
+    wait_until(lambda: sink.closed_by == ["progress"])
+
+
+def test_a_program_that_is_told_to_end_does_not_wait_for_an_answer_that_never_comes() -> None:
+    sink, answered = Sink(), threading.Event()
+    sink.before = lambda: answered.wait(60) and None
+    began = time.monotonic()
+    with Reporter(sink, Pace(heartbeat=30, flush=0.01, lease=3600)) as reporter:
+        reporter.log("a line\n")
+        reporter.interrupt()
+    assert time.monotonic() - began < 8
+    answered.set()
+    wait_until(lambda: sink.closed_by == ["progress"])
+
+
+def test_a_program_that_is_told_to_end_still_tells_what_is_left() -> None:
+    sink = Sink()
+    with Reporter(sink, Pace(heartbeat=30, flush=5, lease=3600)) as reporter:
+        reporter.interrupt()
+        reporter.log("the last line\n")
+    assert sink.text == "the last line\n"
+
+
 def test_what_is_told_is_echoed_as_plain_text() -> None:
     said: list[str] = []
     with Reporter(Sink(), QUICK, echo=said.append) as reporter:

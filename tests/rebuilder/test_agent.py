@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def raising(error: Exception) -> Callable[[Reporter], None]:
         raise error
 
     return instead
+
+
+def test_an_agent_that_is_told_to_end_does_so_however_long_the_portals_lease_is(at: Desk, portal: FalsePortal) -> None:
+    long = claim_document(job_document(), leaseSeconds=3600, heartbeatSeconds=3600)
+    portal.body = lambda path: json.dumps(long).encode() if path.endswith("/claims") else honest(path)
+
+    def build(reporter: Reporter) -> None:
+        portal.status = 503
+        reporter.stage_started("build")
+        at.agent.stop()
+        reporter.check()
+
+    at.instead = build
+    began = time.monotonic()
+    assert at.agent.work() == 0
+    assert time.monotonic() - began < 15
+    assert any("whoever runs the rebuilder stopped it" in line for line in at.said)
 
 
 @pytest.mark.parametrize(
