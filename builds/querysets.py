@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import models
@@ -10,7 +10,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Valu
 from django.db.models.functions import Coalesce, Concat, Least, RowNumber
 
 from builds.domain.comparison import Subject
-from builds.domain.lifecycle import RunState
+from builds.domain.lifecycle import LIVE_STATES, RunState
 from builds.domain.origins import OriginKind
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
 from builds.domain.roles import Role
@@ -58,17 +58,22 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         """What a rebuilder may claim, first come first: open places, and those that are wanted from it.
 
         A place for a new release is for an operator that has not tried it; a release that the rebuilder is
-        rebuilding already is no place for it.
+        rebuilding already is no place for it, nor is one of a publisher that its operator is tied to.
         """
+        from builds.models import Affiliation  # noqa: PLC0415 - models import this module
+
         own = self.model.objects.filter(release=OuterRef("release"))
         tried = own.filter(rebuilder__operator=rebuilder.operator_id).filter(
             Q(state__in=[RunState.RUNNING, RunState.SUCCEEDED])
             | Q(state=RunState.FAILED) & ~Q(failure__code__in=sorted(PASSING_FAILURES))
         )
         running = own.filter(rebuilder=rebuilder, state=RunState.RUNNING)
+        tied = Affiliation.objects.filter(
+            operator=rebuilder.operator_id, project=OuterRef("release__project"), ended_at__isnull=True
+        )
         return (
             self.waiting()
-            .filter(Q(wanted_from__isnull=True) | Q(wanted_from=rebuilder), next_retry__lte=now)
+            .filter(Q(wanted_from=rebuilder) | Q(wanted_from__isnull=True) & ~Exists(tied), next_retry__lte=now)
             .filter(~Q(priority=Priority.NEW_RELEASE) | ~Exists(tried))
             .filter(~Exists(running))
             .order_by("priority", "turn", "queued_at")
@@ -101,6 +106,43 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             rebuilder__operator__accepted_at__isnull=False,
             statement__key__accepted_at__isnull=False,
         ).order_by()
+
+    def open_to_anybody(self) -> RebuildQuerySet:
+        return self.waiting().filter(wanted_from__isnull=True).order_by()
+
+    def awaited(self, now: datetime, most: timedelta) -> RebuildQuerySet:
+        """Runs, and places wanted from one, by which an operator may still add a vote; the operator is ``who``.
+
+        Only accepted operators without a tie add one. Each is awaited for ``most`` from when it first began, so that
+        nobody keeps a release from others by beginning again and again.
+        """
+        from builds.models import Affiliation, Operator  # noqa: PLC0415 - models import this module
+
+        tie = Affiliation.objects.filter(
+            operator=OuterRef("who"), project=OuterRef("release__project"), ended_at__isnull=True
+        )
+        in_vain = self.model.objects.filter(
+            ~Q(state__in=[*LIVE_STATES, RunState.SUCCEEDED]),
+            release=OuterRef("release"),
+            rebuilder__operator=OuterRef("who"),
+            started_at__lt=now - most,
+        )
+        return (
+            self.filter(Q(state=RunState.RUNNING) | Q(state=RunState.QUEUED, queued_at__gte=now - most))
+            .annotate(who=Coalesce("rebuilder__operator", "wanted_from__operator"))
+            .filter(Exists(Operator.objects.filter(pk=OuterRef("who"), accepted_at__isnull=False)))
+            .filter(~Exists(tie), ~Exists(in_vain))
+            .order_by()
+        )
+
+    def operators(self) -> set[int]:
+        """Of ``awaited`` ones: whose they are, by primary key."""
+        return {row.who for row in self}  # type: ignore[attr-defined] # the annotation
+
+    def of_the_unheard(self) -> RebuildQuerySet:
+        """Of ``awaited`` ones, those of operators that have not answered for the release yet."""
+        answers = self.model.objects.answering()
+        return self.filter(~Exists(answers.filter(release=OuterRef("release"), rebuilder__operator=OuterRef("who"))))
 
     def counted_by_operator(self) -> dict[int, tuple[int, int]]:
         """For each operator, by primary key: how many results that may count reproduced, and how many contradict.

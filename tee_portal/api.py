@@ -16,7 +16,7 @@ from builds.operator_api import router as operators_router
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.enrolling import EnrolmentsFull, KeyTaken, OperatorTaken
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
-from builds.services.rebuilding import ClaimGone
+from builds.services.rebuilding import ClaimGone, OperatorTied
 from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
 
 
@@ -39,6 +39,7 @@ _STATUSES: dict[type[PortalError], int] = {
     KeyRevoked: 403,
     KeyPending: 403,
     ClaimOfAnother: 403,
+    OperatorTied: 403,
     KeyTaken: 409,
     OperatorTaken: 409,
     InvocationReused: 409,

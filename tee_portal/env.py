@@ -74,6 +74,8 @@ class Environment(BaseSettings):
     """When a rebuilder that got no work should ask again."""
     lease_seconds: int = Field(default=60, ge=3, le=3600)
     """Agents refuse claims of a longer one (``builds.domain.job``)."""
+    max_claim_seconds: int = Field(default=86_400, ge=10)
+    """How long one claim is renewed, and how long a release waits for an operator that has begun and not answered."""
     sweep_seconds: int = Field(default=15, ge=1)
     stage_timeout_seconds: int = Field(default=3600, ge=1)
     build_memory_bytes: int = Field(default=6 * GIB, ge=64 * MIB)

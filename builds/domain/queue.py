@@ -12,6 +12,8 @@ from builds.domain.frozen import CamelCase
 
 MAX_ATTEMPTS = 6
 """A job that is lost so often is more likely to kill its machine than to meet so many bad ones."""
+MAX_LIVE_CLAIMS = 50
+"""Of one operator, over all releases: as many as a large fleet works on, and few of a long queue."""
 PASSING_FAILURES = frozenset({"disk-full", "engine-unreachable", "mirror-unreachable", "source-unreachable"})
 """Codes of failures that are a machine's or the network's, not the build's: another try may not meet them."""
 _FIRST_RETRY = timedelta(seconds=5)

@@ -19,6 +19,7 @@ from builds.domain.errors import PortalError
 from builds.domain.lifecycle import LIVE_STATES, RunState, StageState
 from builds.domain.queue import MAX_ATTEMPTS, Priority, retry_delay
 from builds.models import Project, Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
+from builds.querysets import RebuildQuerySet
 
 _OPENED_AT_ONCE = 100
 
@@ -85,18 +86,29 @@ def open_missing_places() -> int:
 
     Derived from what is there, so that nothing that went wrong before can lose a release's place.
     """
-    answers = Rebuild.objects.answering().filter(release=OuterRef("pk")).values("release")
-    answered = Coalesce(Subquery(answers.values(operators=Count("rebuilder__operator", distinct=True))), 0)
-    live = Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES))
     short = (
         Release.objects.filter(materials_stored_at__isnull=False)
         .exclude(recipe_roles=[])
-        .annotate(answered=answered, live=live)
-        .filter(answered__lt=F("project__needed_operators") - F("live"))
+        .annotate(
+            answered=_per_release(Rebuild.objects.answering(), "rebuilder__operator"),
+            open=_per_release(Rebuild.objects.open_to_anybody(), "pk"),
+            awaited=_per_release(_awaited().of_the_unheard(), "who"),
+        )
+        .filter(answered__lt=F("project__needed_operators") - F("open") - F("awaited"))
         .select_related("project")
         .order_by("imported_at")[:_OPENED_AT_ONCE]
     )
     return sum(_open_for(release, Priority.NEW_RELEASE, release.project.needed_operators) for release in short)
+
+
+def _awaited() -> RebuildQuerySet:
+    return Rebuild.objects.awaited(timezone.now(), timedelta(seconds=settings.ENVIRONMENT.max_claim_seconds))
+
+
+def _per_release(rows: RebuildQuerySet, what: str) -> Coalesce:
+    """How many different ones a release has, as a part of a query of releases."""
+    own = rows.filter(release=OuterRef("pk")).values("release")
+    return Coalesce(Subquery(own.annotate(count=Count(what, distinct=True)).values("count")), 0)
 
 
 def open_due_rechecks(now: datetime) -> int:
@@ -108,9 +120,10 @@ def open_due_rechecks(now: datetime) -> int:
     due = (
         Release.objects.annotate(
             newest=Subquery(answers.order_by("-finished_at").values("finished_at")[:1]),
-            live=Count("rebuilds", filter=Q(rebuilds__state__in=LIVE_STATES)),
+            open=_per_release(Rebuild.objects.open_to_anybody(), "pk"),
+            awaited=_per_release(_awaited(), "who"),
         )
-        .filter(newest__lt=now - timedelta(days=days), live=0)
+        .filter(newest__lt=now - timedelta(days=days), open=0, awaited=0)
         .select_related("project")
         .order_by("newest")[:_OPENED_AT_ONCE]
     )
@@ -119,19 +132,25 @@ def open_due_rechecks(now: datetime) -> int:
 
 def open_after_dispute(release: Release) -> None:
     """Ask one more operator about a release that operators contradict each other or the publisher about."""
-    if not Rebuild.objects.filter(release=release, state__in=LIVE_STATES).exists():
-        open_place(release, Priority.NEW_RELEASE)
+    _open_for(release, Priority.NEW_RELEASE, 1, besides_answers=True)
 
 
-def _open_for(release: Release, priority: Priority, wanted: int) -> int:
-    """Fill up to ``wanted`` places; counts again under the release's lock, because two sweeps may run at once."""
+def _open_for(release: Release, priority: Priority, wanted: int, *, besides_answers: bool = False) -> int:
+    """Open what is missing of ``wanted`` votes, or of as many ``besides_answers`` that are there; returns how many.
+
+    Places open to anybody count one each, operators that are awaited one each however many rebuilders they run.
+    Counted again under the release's lock, because two sweeps may run at once.
+    """
     with transaction.atomic():
-        Release.objects.select_for_update().get(pk=release.pk)
-        rows = Rebuild.objects.filter(release=release)
+        # Without the key: whoever hands in a result holds a share of that, and may be about to ask the same.
+        Release.objects.select_for_update(no_key=True).get(pk=release.pk)
+        rows, awaited = Rebuild.objects.filter(release=release), _awaited().filter(release=release)
         answered = 0
         if priority is Priority.NEW_RELEASE:
-            answered = rows.answering().values("rebuilder__operator").distinct().count()
-        missing = wanted - answered - rows.filter(state__in=LIVE_STATES).count()
+            awaited = awaited.of_the_unheard()
+            if not besides_answers:
+                answered = rows.answering().values("rebuilder__operator").distinct().count()
+        missing = wanted - answered - rows.open_to_anybody().count() - len(awaited.operators())
         for _ in range(missing):
             open_place(release, priority)
     return max(missing, 0)

@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import LIVE_STATES, RunState, check_transition
-from builds.domain.queue import PASSING_FAILURES, Capability, Priority, retry_delay
-from builds.models import Rebuild, Rebuilder, RebuildEvent, Release
+from builds.domain.queue import MAX_LIVE_CLAIMS, PASSING_FAILURES, Capability, Priority, retry_delay
+from builds.models import Affiliation, Rebuild, Rebuilder, RebuildEvent, Release
 from builds.querysets import RebuildQuerySet
 from builds.services.queueing import open_again, open_place
 
@@ -31,6 +31,13 @@ class ClaimGone(PortalError):
 
     code: ClassVar[str] = "claim-gone"
     default_todo: ClassVar[str] = "Hand the signed statement in without the claim: it is evidence all the same."
+
+
+class OperatorTied(PortalError):
+    """The rebuilder's operator is tied to the publisher of what it asks for, so its result would not count."""
+
+    code: ClassVar[str] = "operator-tied"
+    default_todo: ClassVar[str] = "Rebuild it without a claim and hand that in: it is shown, and counts for nobody."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ def claim_next(
 
 def _take_next(rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, wanted: Wanted) -> None:
     with transaction.atomic():
+        if not _may_hold_more(rebuilder):
+            return
         found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine)
         if wanted.release is not None:
             found = found.filter(release=wanted.release)
@@ -103,6 +112,9 @@ def _take_next(rebuilder: Rebuilder, machine: Capability, token_sha256: str, wor
 
 def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
     """A place that a rebuilder asks for itself; None while it has one of this release."""
+    tie = Affiliation.objects.filter(operator=rebuilder.operator, project=release.project, ended_at__isnull=True)
+    if (held := tie.first()) is not None:
+        raise OperatorTied(f"{rebuilder.operator.name} is tied to the publisher: {held.what}", where=str(release))
     live = Rebuild.objects.filter(release=release, state__in=LIVE_STATES)
     if live.filter(Q(rebuilder=rebuilder) | Q(wanted_from=rebuilder)).exists():
         return None
@@ -112,6 +124,11 @@ def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
     except IntegrityError:
         # It asked twice at once.
         return None
+
+
+def _may_hold_more(rebuilder: Rebuilder) -> bool:
+    held = Rebuild.objects.filter(rebuilder__operator=rebuilder.operator_id, state=RunState.RUNNING)
+    return held.count() < MAX_LIVE_CLAIMS
 
 
 def _take(place: Rebuild, rebuilder: Rebuilder, token_sha256: str, worker: str) -> bool:
@@ -152,8 +169,13 @@ def claimed_rebuild(held: Claim) -> Rebuild:
 
 
 def renew(held: Claim) -> bool | None:
-    """Extend the lease. False when cancellation was asked for, None when the claim is gone, else True."""
-    renewed = _claimed(held).update(lease_expires_at=timezone.now() + lease())
+    """Extend the lease. False when cancellation was asked for, None when the claim is gone, else True.
+
+    After ``TEE_PORTAL_MAX_CLAIM_SECONDS`` no lease is extended any more: the rebuild is lost when it lapses.
+    """
+    now = timezone.now()
+    begun = now - timedelta(seconds=settings.ENVIRONMENT.max_claim_seconds)
+    renewed = _claimed(held).filter(started_at__gt=begun).update(lease_expires_at=now + lease())
     if not renewed:
         return None
     return not Rebuild.objects.filter(pk=held.rebuild_id, cancel_requested_at__isnull=False).exists()
