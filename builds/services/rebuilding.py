@@ -21,7 +21,7 @@ from django.utils import timezone
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import LIVE_STATES, RunState, check_transition
 from builds.domain.queue import MAX_LIVE_CLAIMS, PASSING_FAILURES, Capability, Priority, retry_delay
-from builds.models import Affiliation, Rebuild, Rebuilder, RebuildEvent, Release
+from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuildEvent, Release
 from builds.querysets import RebuildQuerySet
 from builds.services.queueing import open_again, open_place
 
@@ -73,10 +73,12 @@ def new_token() -> str:
 
 def claim(rebuild_id: uuid.UUID, rebuilder: Rebuilder, worker: str) -> Claim | None:
     """Take one place; None when this rebuilder cannot have it (taken, cancelled, not its own, not yet)."""
-    token = new_token()
-    held = Claim(rebuild_id, token)
-    place = Rebuild.objects.claimable(rebuilder, timezone.now()).filter(pk=rebuild_id).first()
-    return held if place is not None and _take(place, rebuilder, held.sha256, worker) else None
+    held = Claim(rebuild_id, new_token())
+    with transaction.atomic():
+        if not _may_hold_more(rebuilder):
+            return None
+        place = Rebuild.objects.claimable(rebuilder, timezone.now()).filter(pk=rebuild_id).first()
+        return held if place is not None and _take(place, rebuilder, held.sha256, worker) else None
 
 
 def claim_next(
@@ -127,6 +129,11 @@ def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
 
 
 def _may_hold_more(rebuilder: Rebuilder) -> bool:
+    """Whether its operator is below its bound; its row is locked until the claim is stored.
+
+    What an operator may claim depends on what it holds, and two of its rebuilders may ask at once. Others do not wait.
+    """
+    Operator.objects.select_for_update(no_key=True).get(pk=rebuilder.operator_id)
     held = Rebuild.objects.filter(rebuilder__operator=rebuilder.operator_id, state=RunState.RUNNING)
     return held.count() < MAX_LIVE_CLAIMS
 
