@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import PortalError
 from builds.domain.paths import relative_path
 from builds.domain.printable import one_line
-from builds.pipeline.process import Finished, run
+from builds.pipeline.process import Finished, run, run_reading
+from builds.pipeline.source_bounds import Growth, Listing, SourceBounds
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 # Dates of images and pages end there, so no larger time is of use.
 _YEAR_10000 = 253_402_300_800
 _FETCH_SECONDS = 900.0
+_GIT = (
+    "git",
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "protocol.ext.allow=never"),
+    *("-c", "safe.directory=*"),
+)
 
 
 class SourceUnreachable(PortalError):
@@ -95,10 +103,10 @@ class SourceTree:
 class GitSource:
     """Fetches trees from one repository address with the system's git, no configuration but ours."""
 
-    def __init__(self, url: str, check: Callable[[], None], *, max_tree_bytes: int = 4 * 1024**3) -> None:
+    def __init__(self, url: str, check: Callable[[], None], *, bounds: SourceBounds | None = None) -> None:
         self._url = url
         self._check = check
-        self._max_tree_bytes = max_tree_bytes
+        self._bounds = bounds or SourceBounds()
 
     def checkout(self, commit: str, destination: Path, *, tag: str | None = None) -> SourceTree:
         """Check out ``commit`` into ``destination`` (made here) and verify that it is what is there.
@@ -110,17 +118,16 @@ class GitSource:
         if not _COMMIT.fullmatch(commit):
             raise CommitNotFound(f"{commit[:80]!r} is not a full commit id", where=self._url)
         destination.mkdir(parents=True)
-        self._git(destination, "init", "--quiet", "--initial-branch=checkout")
-        fetched = self._git(destination, "fetch", "--quiet", "--depth=1", "--no-tags", "--", self._url, commit, ok=None)
-        if fetched.exit_code != 0:
-            raise self._fetch_error(fetched, commit)
+        growth = Growth(destination, self._bounds, self._check, self._url)
+        self._fetch(destination, commit, growth)
         if tag is not None:
             self._check_tag(destination, tag, commit)
-        self._git(destination, "checkout", "--quiet", "--detach", commit)
+        self._check_listing(destination, commit)
+        self._git(destination, "checkout", "--quiet", "--detach", commit, check=growth)
+        growth.measure()
         head = self._git(destination, "rev-parse", "HEAD").stdout.strip()
         if head != commit:
             raise CommitNotFound(f"the checkout is at {head}, not at {commit}", where=self._url)
-        self._check_size(destination)
         return SourceTree(destination, commit, self._commit_time(destination))
 
     def _commit_time(self, directory: Path) -> int:
@@ -157,36 +164,46 @@ class GitSource:
             found[name] = object_id
         return found.get(f"{reference}^{{}}", found.get(reference))
 
+    def _fetch(self, directory: Path, commit: str, growth: Growth) -> None:
+        self._git(directory, "init", "--quiet", "--initial-branch=checkout")
+        arguments = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", self._url, commit)
+        fetched = self._git(directory, *arguments, ok=None, check=growth)
+        if fetched.exit_code != 0:
+            raise self._fetch_error(fetched, commit)
+        growth.measure()
+
     def _fetch_error(self, fetched: Finished, commit: str) -> PortalError:
         message = fetched.stderr.strip()
         if "not our ref" in message or "couldn't find remote ref" in message:
             return CommitNotFound(f"the source repository has no commit {commit}", where=self._url)
         return SourceUnreachable(f"git could not fetch: {_said(fetched)}", where=self._url)
 
-    def _check_size(self, root: Path) -> None:
-        total = sum(path.lstat().st_size for path in root.rglob("*"))
-        if total > self._max_tree_bytes:
-            raise LimitExceeded(f"the source tree is larger than {self._max_tree_bytes} bytes", where=self._url)
-
-    def _git(self, directory: Path, *arguments: str, ok: int | None = 0) -> Finished:
-        finished = run(
-            [
-                "git",
-                "-c",
-                "core.hooksPath=/dev/null",
-                "-c",
-                "core.fsmonitor=false",
-                "-c",
-                "protocol.ext.allow=never",
-                "-c",
-                "safe.directory=*",
-                *arguments,
-            ],
+    def _check_listing(self, directory: Path, commit: str) -> None:
+        """Hold what would be checked out against the bounds before a single file is."""
+        arguments = ("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+        finished = run_reading(
+            [*_GIT, *arguments],
+            Listing(self._bounds, self._url).take,
             check=self._check,
             timeout=_FETCH_SECONDS,
             overrides=_git_environment(directory),
             cwd=directory,
         )
+        self._succeeded(finished, arguments)
+
+    def _git(
+        self, directory: Path, *arguments: str, ok: int | None = 0, check: Callable[[], None] | None = None
+    ) -> Finished:
+        finished = run(
+            [*_GIT, *arguments],
+            check=check or self._check,
+            timeout=_FETCH_SECONDS,
+            overrides=_git_environment(directory),
+            cwd=directory,
+        )
+        return self._succeeded(finished, arguments, ok)
+
+    def _succeeded(self, finished: Finished, arguments: Sequence[str], ok: int | None = 0) -> Finished:
         if ok is not None and finished.exit_code != ok:
             raise SourceUnreachable(f"git {arguments[0]} failed: {_said(finished)}", where=self._url)
         return finished

@@ -119,3 +119,18 @@ def with_committer(repository: Repository, line: str, tag: str) -> Repository:
     commit = git(repository.path, "hash-object", "-t", "commit", "-w", "--literally", ".git/crafted")
     git(repository.path, "update-ref", f"refs/tags/{tag}", commit)
     return Repository(repository.path, commit)
+
+
+def with_tree_bomb(repository: Repository, tag: str, *, blob: str, levels: int, width: int = 10) -> Repository:
+    """A commit of a few objects whose checkout has ``width ** levels`` files."""
+    (repository.path / ".git" / "crafted").write_text(blob)
+    named = f"100644 blob {git(repository.path, 'hash-object', '-w', '.git/crafted')}"
+    for _ in range(levels):
+        lines = "".join(f"{named}\tx{number}\n" for number in range(width))
+        made = subprocess.run(
+            ["git", "mktree"], cwd=repository.path, input=lines, capture_output=True, text=True, check=True
+        )
+        named = f"040000 tree {made.stdout.strip()}"
+    commit = git(repository.path, "commit-tree", named.split()[-1], "-m", "x")
+    git(repository.path, "update-ref", f"refs/tags/{tag}", commit)
+    return Repository(repository.path, commit)
