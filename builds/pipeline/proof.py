@@ -54,7 +54,8 @@ def _check_repository(location: str, fingerprint: str) -> str:
     tag = proof_tag(fingerprint)
     with tempfile.TemporaryDirectory(prefix="proof-") as work:
         try:
-            GitSource(location, lambda: None).commit_of_tag(tag, Path(work))
+            # A renamed repository, or an open redirect on its forge, would show somebody else's tag.
+            GitSource(location, lambda: None, follows_redirects=False).commit_of_tag(tag, Path(work))
         except TagMismatch as error:
             raise ProofNotShown(f"there is no tag {tag}", where=location) from error
     return f"{location} has a tag that names its key"

@@ -101,12 +101,23 @@ class SourceTree:
 
 
 class GitSource:
-    """Fetches trees from one repository address with the system's git, no configuration but ours."""
+    """Fetches trees from one repository address with the system's git, no configuration but ours.
 
-    def __init__(self, url: str, check: Callable[[], None], *, bounds: SourceBounds | None = None) -> None:
+    Without ``follows_redirects`` only what the address itself answers counts: where it sends on to may be anybody's.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        check: Callable[[], None],
+        *,
+        bounds: SourceBounds | None = None,
+        follows_redirects: bool = True,
+    ) -> None:
         self._url = url
         self._check = check
         self._bounds = bounds or SourceBounds()
+        self._program = _GIT if follows_redirects else (*_GIT, "-c", "http.followRedirects=false")
 
     def checkout(self, commit: str, destination: Path, *, tag: str | None = None) -> SourceTree:
         """Check out ``commit`` into ``destination`` (made here) and verify that it is what is there.
@@ -182,7 +193,7 @@ class GitSource:
         """Hold what would be checked out against the bounds before a single file is."""
         arguments = ("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
         finished = run_reading(
-            [*_GIT, *arguments],
+            [*self._program, *arguments],
             Listing(self._bounds, self._url).take,
             check=self._check,
             timeout=_FETCH_SECONDS,
@@ -195,7 +206,7 @@ class GitSource:
         self, directory: Path, *arguments: str, ok: int | None = 0, check: Callable[[], None] | None = None
     ) -> Finished:
         finished = run(
-            [*_GIT, *arguments],
+            [*self._program, *arguments],
             check=check or self._check,
             timeout=_FETCH_SECONDS,
             overrides=_git_environment(directory),

@@ -20,6 +20,7 @@ from builds.pipeline import proof
 from builds.pipeline.proof import PROOF_PATH, ProofNotShown, check_proof, proof_place, proof_tag
 from builds.pipeline.signing import digest_name
 from builds.pipeline.source import SourceUnreachable
+from tests.support.git_server import git_server
 
 FINGERPRINT = "ab" * 32
 NAME = digest_name(FINGERPRINT)
@@ -177,6 +178,13 @@ def test_a_repository_without_that_tag_or_with_a_longer_one_is_none(tmp_path: Pa
     longer = repository(tmp_path / "source", f"{proof_tag(FINGERPRINT)}-not", f"x/{proof_tag(FINGERPRINT)}")
     with pytest.raises(ProofNotShown, match=f"there is no tag {proof_tag(FINGERPRINT)}"):
         check_proof(ProofKind.REPOSITORY, longer, NAME, FINGERPRINT)
+
+
+def test_a_tag_that_a_repository_only_redirects_to_is_none() -> None:
+    with git_server("a" * 40, proof_tag(FINGERPRINT)) as address:
+        assert check_proof(ProofKind.REPOSITORY, f"{address}here", NAME, FINGERPRINT)
+        with pytest.raises(SourceUnreachable, match=r"redirect|302"):
+            check_proof(ProofKind.REPOSITORY, f"{address}moved/here", NAME, FINGERPRINT)
 
 
 @pytest.mark.parametrize("location", ["file:///nowhere", "ext::sh -c 'touch pwned'", "--upload-pack=touch pwned"])

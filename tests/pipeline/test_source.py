@@ -158,3 +158,8 @@ def test_a_path_without_end_is_not_held() -> None:
         listing.take(b"x" * 1000)
     with pytest.raises(LimitExceeded, match="a path in the source"):
         listing.take(b"x" * 1000)
+
+
+def test_a_source_that_moved_is_still_found_where_it_is(tmp_path: Path) -> None:
+    with git_server("a" * 40, "v1") as address:
+        assert GitSource(f"{address}moved/here", never).commit_of_tag("v1", tmp_path) == "a" * 40
