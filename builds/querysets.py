@@ -10,6 +10,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Valu
 from django.db.models.functions import Coalesce, Concat, Least, RowNumber
 
 from builds.domain.comparison import Subject
+from builds.domain.job import SOURCE_ADDRESS
 from builds.domain.lifecycle import LIVE_STATES, RunState
 from builds.domain.origins import OriginKind
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
@@ -74,6 +75,7 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         return (
             self.waiting()
             .filter(Q(wanted_from=rebuilder) | Q(wanted_from__isnull=True) & ~Exists(tied), next_retry__lte=now)
+            .filter(release__project__source_url__regex=SOURCE_ADDRESS)
             .filter(~Q(priority=Priority.NEW_RELEASE) | ~Exists(tried))
             .filter(~Exists(running))
             .order_by("priority", "turn", "queued_at")

@@ -5,11 +5,12 @@ An agent reads this from a portal it need not trust, and a portal's own worker i
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from builds.domain.comparison import PublishedComponent, Subject
 from builds.domain.digest import Digest, FileDigests
@@ -24,9 +25,12 @@ from builds.domain.strict_json import load_object
 
 MAX_JOB_BYTES = 2 * 1024 * 1024
 MAX_LEASE_SECONDS = 3600
+MAX_LAUNCH_VALUES = 200
 
 Seconds = Annotated[float, Field(ge=1, le=MAX_LEASE_SECONDS)]
-SourceUrl = Annotated[str, StringConstraints(pattern=r"^(https|file)://[!-~]+$", max_length=500)]
+SOURCE_ADDRESS = r"^(https|file)://[!-~]+$"
+"""Where a rebuilder can fetch a source from without being known there."""
+SourceUrl = Annotated[str, StringConstraints(pattern=SOURCE_ADDRESS, max_length=500)]
 DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96})$")]
 
 
@@ -111,7 +115,7 @@ class RebuildJob(CamelCase):
     commit: GitCommit
     source_url: SourceUrl
     recipe: KeptRecipe | None = None
-    launch_values: dict[Line, Line] = Field(default={}, max_length=200)
+    launch_values: dict[Line, Line] = Field(default={}, max_length=MAX_LAUNCH_VALUES)
     components: tuple[JobComponent, ...] = Field(max_length=len(Role))
     expected_seconds: Annotated[int, Field(ge=0)] | None = None
     needs: Needs | None = None
@@ -119,6 +123,23 @@ class RebuildJob(CamelCase):
     @property
     def published(self) -> Iterable[PublishedComponent]:
         return [component.value for component in self.components]
+
+
+_LINE = TypeAdapter(Line)
+
+
+def launch_values_of(values: Mapping[str, str]) -> dict[str, str]:
+    """Of a publisher's values, those that a job can carry; a recipe that asks for another fails by name when built."""
+    fitting = ((name, value) for name, value in values.items() if _is_line(name) and _is_line(value))
+    return dict(itertools.islice(fitting, MAX_LAUNCH_VALUES))
+
+
+def _is_line(text: str) -> bool:
+    try:
+        _LINE.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 class ClaimedJob(CamelCase):

@@ -18,7 +18,7 @@ PASSING_FAILURES = frozenset({"disk-full", "engine-unreachable", "mirror-unreach
 """Codes of failures that are a machine's or the network's, not the build's: another try may not meet them."""
 _FIRST_RETRY = timedelta(seconds=5)
 _RETRY_GROWTH = 4
-_LONGEST_RETRY = timedelta(hours=1)
+LONGEST_RETRY = timedelta(hours=1)
 _MOST = 2**60
 _MIB, _GIB = 2**20, 2**30
 
@@ -39,7 +39,7 @@ def retry_delay(attempt: int) -> timedelta:
     """How long the job waits after its ``attempt``-th try (from 1) was lost: 5 s, 20 s, 80 s ... one hour."""
     # The exponent is bounded, so that no number of attempts overflows.
     factor: int = _RETRY_GROWTH ** min(attempt - 1, 10)
-    return min(_FIRST_RETRY * factor, _LONGEST_RETRY)
+    return min(_FIRST_RETRY * factor, LONGEST_RETRY)
 
 
 class Capability(CamelCase):

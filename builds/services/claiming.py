@@ -9,7 +9,6 @@ from builds.domain.dsse import parse_envelope
 from builds.domain.job import ClaimedJob
 from builds.domain.requests import CLAIM_PAYLOAD, ClaimRequest, MalformedRequest, ReleaseName, parse_request
 from builds.models import Release
-from builds.services.jobs import job_of
 from builds.services.keys import require_accepted, signing_key
 from builds.services.rebuilding import Wanted, claim_next
 from builds.services.submitting import UnknownRelease
@@ -20,8 +19,9 @@ _HEARTBEATS_PER_LEASE = 3
 def claim_signed(body: bytes, audience: str) -> ClaimedJob | None:
     """Reserve a job for the rebuilder that signed; None when there is none for it now.
 
-    Raises ``MalformedEnvelope``, ``MalformedRequest``, the errors of ``signing_key``, ``KeyPending``, and
-    ``RequestNotForThisPortal`` or ``RequestNotFresh``.
+    Raises ``MalformedEnvelope``, ``MalformedRequest``, the errors of ``signing_key``, ``KeyPending``,
+    ``RequestNotForThisPortal`` or ``RequestNotFresh``, and for a release by name ``UnknownRelease``, ``OperatorTied``
+    or ``ReleaseNotAskable``.
     """
     envelope = parse_envelope(body, where="claim")
     if envelope.payload_type != CLAIM_PAYLOAD:
@@ -32,12 +32,12 @@ def claim_signed(body: bytes, audience: str) -> ClaimedJob | None:
     require_accepted(key)
     release = _named(request.release) if request.release is not None else None
     wanted = Wanted(release=release, project=request.project)
-    rebuild = claim_next(key.rebuilder, request.capability, request.token_sha256, request.agent, wanted)
-    if rebuild is None:
+    given = claim_next(key.rebuilder, request.capability, request.token_sha256, request.agent, wanted)
+    if given is None:
         return None
     return ClaimedJob(
-        rebuild_id=rebuild.pk,
-        job=job_of(rebuild.release),
+        rebuild_id=given.rebuild.pk,
+        job=given.job,
         lease_seconds=settings.LEASE_SECONDS,
         heartbeat_seconds=settings.LEASE_SECONDS / _HEARTBEATS_PER_LEASE,
     )

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import ClassVar
 
-from builds.domain.job import JobComponent, KeptRecipe, RebuildJob
+from pydantic import ValidationError
+
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.frozen import first_problem
+from builds.domain.job import JobComponent, KeptRecipe, RebuildJob, launch_values_of
 from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
 from builds.services.evidence import published_component
@@ -15,20 +20,38 @@ _EARLIER_RUNS = 10
 _JOBS_A_PAGE = 100
 
 
-def job_of(release: Release) -> RebuildJob:
-    """What rebuilding a release takes: names, digests to compare with afterwards, and no published byte."""
-    info = build_info_of(release)
-    return RebuildJob(
-        project=release.project.name,
-        tag=release.tag,
-        commit=release.commit,
-        source_url=release.project.source_url,
-        recipe=_kept_recipe(release),
-        launch_values=dict(info.values) if info is not None else {},
-        components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
-        expected_seconds=expected_seconds(release),
-        needs=release.needs,
+class ReleaseNotAskable(PortalError):
+    """What is known of a release cannot be put as a job: an address or a name that no rebuilder would take."""
+
+    code: ClassVar[str] = "release-not-askable"
+    default_todo: ClassVar[str] = (
+        "Ask the portal's administrator to correct the project; its other releases can be had."
     )
+
+
+def job_of(release: Release) -> RebuildJob:
+    """What rebuilding a release takes: names, digests to compare with afterwards, and no published byte.
+
+    Raises ``ReleaseNotAskable`` for what a job cannot hold, which others may have published.
+    """
+    try:
+        info = build_info_of(release)
+        return RebuildJob(
+            project=release.project.name,
+            tag=release.tag,
+            commit=release.commit,
+            source_url=release.project.source_url,
+            recipe=_kept_recipe(release),
+            launch_values=launch_values_of(info.values) if info is not None else {},
+            components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
+            expected_seconds=expected_seconds(release),
+            needs=release.needs,
+        )
+    except (ValidationError, MalformedInput) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise ReleaseNotAskable(
+            f"the release is no job for a rebuilder: {problem[:300]}", where=str(release)
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery
+from django.db.models import Count, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from builds.domain.errors import PortalError
+from builds.domain.job import SOURCE_ADDRESS
 from builds.domain.lifecycle import LIVE_STATES, RunState, StageState
 from builds.domain.queue import MAX_ATTEMPTS, Priority, retry_delay
 from builds.models import Project, Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
@@ -87,8 +88,7 @@ def open_missing_places() -> int:
     Derived from what is there, so that nothing that went wrong before can lose a release's place.
     """
     short = (
-        Release.objects.filter(materials_stored_at__isnull=False)
-        .exclude(recipe_roles=[])
+        _rebuildable()
         .annotate(
             answered=_per_release(Rebuild.objects.answering(), "rebuilder__operator"),
             open=_per_release(Rebuild.objects.open_to_anybody(), "pk"),
@@ -99,6 +99,12 @@ def open_missing_places() -> int:
         .order_by("imported_at")[:_OPENED_AT_ONCE]
     )
     return sum(_open_for(release, Priority.NEW_RELEASE, release.project.needed_operators) for release in short)
+
+
+def _rebuildable() -> QuerySet[Release]:
+    """Releases with stored materials, stages to run, and a source that a job can name."""
+    found = Release.objects.filter(materials_stored_at__isnull=False, project__source_url__regex=SOURCE_ADDRESS)
+    return found.exclude(recipe_roles=[])
 
 
 def _awaited() -> RebuildQuerySet:

@@ -7,6 +7,7 @@ names the expected state decides who goes on.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -19,11 +20,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from builds.domain.errors import PortalError
+from builds.domain.job import RebuildJob
 from builds.domain.lifecycle import LIVE_STATES, RunState, check_transition
-from builds.domain.queue import MAX_LIVE_CLAIMS, PASSING_FAILURES, Capability, Priority, retry_delay
+from builds.domain.queue import LONGEST_RETRY, MAX_LIVE_CLAIMS, PASSING_FAILURES, Capability, Priority, retry_delay
 from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuildEvent, Release
 from builds.querysets import RebuildQuerySet
+from builds.services.jobs import ReleaseNotAskable, job_of
 from builds.services.queueing import open_again, open_place
+
+logger = logging.getLogger(__name__)
+_MOST_PUT_OFF = 20
 
 
 class ClaimGone(PortalError):
@@ -81,50 +87,75 @@ def claim(rebuild_id: uuid.UUID, rebuilder: Rebuilder, worker: str) -> Claim | N
         return held if place is not None and _take(place, rebuilder, held.sha256, worker) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A rebuild that a rebuilder has claimed, with the job that it is."""
+
+    rebuild: Rebuild
+    job: RebuildJob
+
+
 def claim_next(
     rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, wanted: Wanted = ANYTHING
-) -> Rebuild | None:
+) -> Given | None:
     """Give a rebuilder the first place that it may and can do, of what it wants; None when there is none.
 
-    Asking again with the same token gives the same rebuild: an answer that was lost costs nothing.
+    Asking again with the same token gives the same rebuild: an answer that was lost costs nothing. Of a release
+    that it names it is told ``OperatorTied`` or ``ReleaseNotAskable``, and nothing is claimed.
     """
-    given = Rebuild.objects.filter(claim_sha256=token_sha256, rebuilder=rebuilder)
-    if not given.exists():
-        _take_next(rebuilder, machine, token_sha256, worker, wanted)
-    return given.filter(state=RunState.RUNNING).select_related("release__project").first()
-
-
-def _take_next(rebuilder: Rebuilder, machine: Capability, token_sha256: str, worker: str, wanted: Wanted) -> None:
+    claimed = Rebuild.objects.filter(claim_sha256=token_sha256, rebuilder=rebuilder).select_related("release__project")
     with transaction.atomic():
-        if not _may_hold_more(rebuilder):
-            return
-        found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine)
-        if wanted.release is not None:
-            found = found.filter(release=wanted.release)
-        if wanted.project is not None:
-            found = found.filter(release__project__name=wanted.project)
+        may_hold_more = _may_hold_more(rebuilder)
+        if (known := claimed.first()) is not None:
+            return Given(known, job_of(known.release)) if known.run_state is RunState.RUNNING else None
+        if not may_hold_more:
+            return None
+        given = _first_fitting(rebuilder, machine, wanted)
+        if given is None and wanted.release is not None:
+            given = _volunteered(wanted.release, rebuilder, token_sha256, worker)
+        elif given is not None and not _take(given.rebuild, rebuilder, token_sha256, worker):
+            return None
+        return Given(claimed.get(), given.job) if given is not None else None
+
+
+def _first_fitting(rebuilder: Rebuilder, machine: Capability, wanted: Wanted) -> Given | None:
+    """The first place whose release can be put as a job, locked; another that comes first is put off for a while."""
+    found = Rebuild.objects.claimable(rebuilder, timezone.now()).fitting(machine).select_related("release__project")
+    if wanted.release is not None:
+        found = found.filter(release=wanted.release)
+    if wanted.project is not None:
+        found = found.filter(release__project__name=wanted.project)
+    for _ in range(_MOST_PUT_OFF):
         # Rows that others are taking are passed over instead of waited for.
         place = found.select_for_update(skip_locked=True, of=("self",)).first()
-        if place is None and wanted.release is not None:
-            place = _volunteered(wanted.release, rebuilder)
-        if place is None or not _take(place, rebuilder, token_sha256, worker):
-            # A place that was opened for this claim alone goes with it.
-            transaction.set_rollback(True)
+        if place is None:
+            return None
+        try:
+            return Given(place, job_of(place.release))
+        except ReleaseNotAskable as error:
+            if wanted.release is not None:
+                raise
+            # Whoever published it keeps nobody from other releases: it is looked at again later.
+            logger.warning("rebuild %s is put off: %s", place.pk, error)
+            Rebuild.objects.filter(pk=place.pk).update(next_retry=timezone.now() + LONGEST_RETRY)
+    return None
 
 
-def _volunteered(release: Release, rebuilder: Rebuilder) -> Rebuild | None:
-    """A place that a rebuilder asks for itself; None while it has one of this release."""
+def _volunteered(release: Release, rebuilder: Rebuilder, token_sha256: str, worker: str) -> Given | None:
+    """A place that a rebuilder asks for itself, taken; None while it has one of this release."""
     tie = Affiliation.objects.filter(operator=rebuilder.operator, project=release.project, ended_at__isnull=True)
     if (held := tie.first()) is not None:
         raise OperatorTied(f"{rebuilder.operator.name} is tied to the publisher: {held.what}", where=str(release))
+    job = job_of(release)
     live = Rebuild.objects.filter(release=release, state__in=LIVE_STATES)
     if live.filter(Q(rebuilder=rebuilder) | Q(wanted_from=rebuilder)).exists():
         return None
-    try:
-        with transaction.atomic():
-            return open_place(release, Priority.USER, wanted_from=rebuilder)
-    except IntegrityError:
-        # It asked twice at once.
+    with transaction.atomic():
+        place = open_place(release, Priority.USER, wanted_from=rebuilder)
+        if _take(place, rebuilder, token_sha256, worker):
+            return Given(place, job)
+        # A place that was opened for this claim alone goes with it.
+        transaction.set_rollback(True)
         return None
 
 

@@ -83,6 +83,7 @@ def run_claimed(claim: Claim) -> None:
     pace = Pace(heartbeat=heartbeat, flush=_FLUSH_SECONDS, lease=settings.LEASE_SECONDS)
     with Reporter(DatabaseSink(claim), pace) as reporter:
         try:
+            job = job_of(rebuild.release)
             with closing(workshop.engine()) as engine:
                 place = Workshop(
                     engine=engine,
@@ -94,7 +95,7 @@ def run_claimed(claim: Claim) -> None:
                     work=settings.WORK_DIR / str(rebuild.pk),
                     labels=workshop.labels(str(rebuild.pk)),
                 )
-                signed = reproduce(job_of(rebuild.release), place, signer, reporter)
+                signed = reproduce(job, place, signer, reporter)
             _through_outage(lambda: accept(signed.envelope.as_bundle(signer.public.hint), claim))
         except ClaimLost:
             return

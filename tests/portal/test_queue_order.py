@@ -33,7 +33,8 @@ def rebuilder(name: str, label: str | None = None) -> Rebuilder:
 
 
 def take(by: Rebuilder, machine: Capability = MACHINE, wanted: Wanted = rebuilding.ANYTHING) -> Rebuild | None:
-    return rebuilding.claim_next(by, machine, token_sha256(new_token()), "tests", wanted)
+    given = rebuilding.claim_next(by, machine, token_sha256(new_token()), "tests", wanted)
+    return given.rebuild if given is not None else None
 
 
 def tags(rebuilds: Iterable[Rebuild | None]) -> list[str]:
@@ -213,7 +214,7 @@ def test_only_a_failure_that_is_the_machines_opens_the_place_again(make_release:
         taken = rebuilding.claim_next(rebuilder("ada"), MACHINE, token_sha256(token), "tests", Wanted(release=release))
         assert taken is not None
         failure = ReportedFailure(FailureReport(code=code, what="x", where="x", todo="x"))
-        assert rebuilding.finish(Claim(taken.pk, token), RunState.FAILED, failure=failure)
+        assert rebuilding.finish(Claim(taken.rebuild.pk, token), RunState.FAILED, failure=failure)
         waiting = Rebuild.objects.filter(release=release, state="queued")
         assert waiting.exists() is again
         assert all(place.next_retry > timezone.now() for place in waiting)
@@ -225,10 +226,10 @@ def test_what_is_given_back_is_open_to_others_at_once(make_release: Callable[...
     token = new_token()
     taken = rebuilding.claim_next(rebuilder("ada"), MACHINE, token_sha256(token), "tests")
     assert taken is not None
-    rebuilding.give_back(Claim(taken.pk, token))
+    rebuilding.give_back(Claim(taken.rebuild.pk, token))
     assert take(rebuilder("ben")) is not None
     with pytest.raises(rebuilding.ClaimGone):
-        rebuilding.give_back(Claim(taken.pk, token))
+        rebuilding.give_back(Claim(taken.rebuild.pk, token))
 
 
 def test_a_cancelled_place_is_nobodys(make_release: Callable[..., Release]) -> None:
