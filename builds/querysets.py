@@ -59,12 +59,15 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         """What a rebuilder may claim, first come first: open places, and those that are wanted from it.
 
         A place for a new release is for an operator that has not tried it; a release that the rebuilder is
-        rebuilding already is no place for it, nor is one of a publisher that its operator is tied to.
+        rebuilding already is no place for it, nor is one of a publisher that its operator is tied to, nor one that
+        its operator had a moment ago and came to nothing with.
         """
         from builds.models import Affiliation  # noqa: PLC0415 - models import this module
 
         own = self.model.objects.filter(release=OuterRef("release"))
-        tried = own.filter(rebuilder__operator=rebuilder.operator_id).filter(
+        of_operator = own.filter(rebuilder__operator=rebuilder.operator_id)
+        pausing = of_operator.filter(~Q(state__in=LIVE_STATES), next_retry__gt=now)
+        tried = of_operator.filter(
             Q(state__in=[RunState.RUNNING, RunState.SUCCEEDED])
             | Q(state=RunState.FAILED) & ~Q(failure__code__in=sorted(PASSING_FAILURES))
         )
@@ -74,7 +77,8 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
         )
         return (
             self.waiting()
-            .filter(Q(wanted_from=rebuilder) | Q(wanted_from__isnull=True) & ~Exists(tied), next_retry__lte=now)
+            .filter(Q(wanted_from=rebuilder) | Q(wanted_from__isnull=True) & ~Exists(tied) & ~Exists(pausing))
+            .filter(next_retry__lte=now)
             .filter(release__project__source_url__regex=SOURCE_ADDRESS)
             .filter(~Q(priority=Priority.NEW_RELEASE) | ~Exists(tried))
             .filter(~Exists(running))

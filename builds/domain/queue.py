@@ -16,6 +16,8 @@ MAX_LIVE_CLAIMS = 50
 """Of one operator, over all releases: as many as a large fleet works on, and few of a long queue."""
 PASSING_FAILURES = frozenset({"disk-full", "engine-unreachable", "mirror-unreachable", "source-unreachable"})
 """Codes of failures that are a machine's or the network's, not the build's: another try may not meet them."""
+BUILD_FAILED_PAUSE = timedelta(days=1)
+"""An operator whose build failed is not asked again at once: nothing has changed."""
 _FIRST_RETRY = timedelta(seconds=5)
 _RETRY_GROWTH = 4
 LONGEST_RETRY = timedelta(hours=1)
@@ -40,6 +42,16 @@ def retry_delay(attempt: int) -> timedelta:
     # The exponent is bounded, so that no number of attempts overflows.
     factor: int = _RETRY_GROWTH ** min(attempt - 1, 10)
     return min(_FIRST_RETRY * factor, LONGEST_RETRY)
+
+
+def pause_after(held: timedelta, failures: int) -> timedelta:
+    """How long an operator whose run came to nothing is not given the release again; others may have it at once.
+
+    ``failures`` are those of its machines or its network lately, this one among them; 0 when it did not fail. Who held
+    it long waits as long: nobody keeps a place from others by taking it again and again.
+    """
+    pause = retry_delay(failures) if failures else timedelta(0)
+    return max(pause, held) if held >= LONGEST_RETRY else pause
 
 
 class Capability(CamelCase):

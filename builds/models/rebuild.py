@@ -34,7 +34,9 @@ class Rebuild(models.Model):
     """Its place among those of the same priority, given so that projects take turns."""
     attempt = models.PositiveSmallIntegerField(default=1)
     next_retry = models.DateTimeField(default=timezone.now)
-    """Nobody may claim it earlier; grows with every attempt that was lost."""
+    """Nobody may claim it earlier; grows with every attempt that was lost. Of a run that came to nothing: its operator
+    is not given the release earlier.
+    """
     state = models.CharField(max_length=20, choices=choices(RunState), default=RunState.QUEUED)
     retry_of = models.OneToOneField("self", models.PROTECT, null=True, related_name="retried_by")
     queued_at = models.DateTimeField(default=timezone.now)

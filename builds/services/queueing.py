@@ -18,11 +18,12 @@ from django.utils import timezone
 from builds.domain.errors import PortalError
 from builds.domain.job import SOURCE_ADDRESS
 from builds.domain.lifecycle import LIVE_STATES, RunState, StageState
-from builds.domain.queue import MAX_ATTEMPTS, Priority, retry_delay
+from builds.domain.queue import MAX_ATTEMPTS, PASSING_FAILURES, Priority, pause_after, retry_delay
 from builds.models import Project, Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
 from builds.querysets import RebuildQuerySet
 
 _OPENED_AT_ONCE = 100
+_LATELY = timedelta(days=1)
 
 
 class RebuildAlreadyLive(PortalError):
@@ -168,7 +169,7 @@ def mark_lost(now: datetime | None = None) -> list[Rebuild]:
     One that was lost ``MAX_ATTEMPTS`` times or was asked to stop is not opened again.
     """
     moment = now or timezone.now()
-    lapsed = Rebuild.objects.lapsed(moment).select_related("release__project", "wanted_from")
+    lapsed = Rebuild.objects.lapsed(moment).select_related("release__project", "wanted_from", "rebuilder")
     return [place for row in lapsed if (place := _lose(row, moment)) is not None]
 
 
@@ -182,6 +183,8 @@ def _lose(lapsed: Rebuild, moment: datetime) -> Rebuild | None:
         if not lost:
             return None
         RebuildEvent(rebuild=lapsed, kind="lost", detail={"worker": lapsed.worker}).save()
+        # Up to the end of its lease: when the sweep noticed says nothing of who held it.
+        pause_operator(lapsed, moment, held_until=lapsed.lease_expires_at)
         RebuildStage.objects.filter(rebuild=lapsed, state=StageState.RUNNING).update(
             state=StageState.LOST, ended_at=moment
         )
@@ -199,6 +202,26 @@ def open_again(ended: Rebuild, now: datetime, *, delay: timedelta = timedelta(0)
         retry_of=ended,
         next_retry=now + delay,
     )
+
+
+def pause_operator(ended: Rebuild, now: datetime, *, held_until: datetime | None = None) -> timedelta:
+    """Keep the operator of a run that came to nothing from the release for a while; returns how long.
+
+    ``held_until`` is where that was earlier than ``now``.
+    """
+    if ended.rebuilder is None or ended.started_at is None:
+        return timedelta(0)
+    own = Rebuild.objects.filter(release=ended.release_id, rebuilder__operator=ended.rebuilder.operator_id)
+    failures = own.filter(failure__code__in=sorted(PASSING_FAILURES), finished_at__gt=now - _LATELY)
+    did_fail = failures.filter(pk=ended.pk).exists()
+    return pause_for(
+        ended, now, pause_after((held_until or now) - ended.started_at, failures.count() if did_fail else 0)
+    )
+
+
+def pause_for(ended: Rebuild, now: datetime, pause: timedelta) -> timedelta:
+    Rebuild.objects.filter(pk=ended.pk).update(next_retry=now + pause)
+    return pause
 
 
 def waiting_ids(rebuilder: Rebuilder, *, only_wanted: bool = False, limit: int = 100) -> list[uuid.UUID]:

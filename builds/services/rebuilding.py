@@ -22,11 +22,18 @@ from django.utils import timezone
 from builds.domain.errors import PortalError
 from builds.domain.job import RebuildJob
 from builds.domain.lifecycle import LIVE_STATES, RunState, check_transition
-from builds.domain.queue import LONGEST_RETRY, MAX_LIVE_CLAIMS, PASSING_FAILURES, Capability, Priority, retry_delay
+from builds.domain.queue import (
+    BUILD_FAILED_PAUSE,
+    LONGEST_RETRY,
+    MAX_LIVE_CLAIMS,
+    PASSING_FAILURES,
+    Capability,
+    Priority,
+)
 from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuildEvent, Release
 from builds.querysets import RebuildQuerySet
 from builds.services.jobs import ReleaseNotAskable, job_of
-from builds.services.queueing import open_again, open_place
+from builds.services.queueing import open_again, open_place, pause_for, pause_operator
 
 logger = logging.getLogger(__name__)
 _MOST_PUT_OFF = 20
@@ -223,23 +230,27 @@ def finish(held: Claim, target: RunState, *, failure: PortalError | None = None)
     """End a claimed rebuild; False when the claim is gone and somebody else decided.
 
     Call it inside the transaction that stores the results. A failure that is the machine's or the
-    network's opens the place again, later.
+    network's opens the place again: to others at once, to its own operator later.
     """
     check_transition(RunState.RUNNING, target)
     error = failure.as_dict() if failure is not None else None
+    now = timezone.now()
     with transaction.atomic():
-        rebuild = _claimed(held).select_related("release__project", "wanted_from").first()
+        rebuild = _claimed(held).select_related("release__project", "wanted_from", "rebuilder").first()
         ended = rebuild is not None and _claimed(held).update(
             state=target,
-            finished_at=timezone.now(),
+            finished_at=now,
             lease_expires_at=None,
             failure=error if target is RunState.FAILED else None,
         )
         if rebuild is None or not ended:
             return False
         RebuildEvent(rebuild=rebuild, kind=target.value, detail=error or {}).save()
-        if target is RunState.FAILED and failure is not None and failure.code in PASSING_FAILURES:
-            open_again(rebuild, timezone.now(), delay=retry_delay(rebuild.attempt))
+        if target is RunState.FAILED and failure is not None:
+            passing = failure.code in PASSING_FAILURES
+            pause = pause_operator(rebuild, now) if passing else pause_for(rebuild, now, BUILD_FAILED_PAUSE)
+            if passing:
+                open_again(rebuild, now, delay=pause if rebuild.wanted_from is not None else timedelta(0))
     return True
 
 
@@ -252,6 +263,7 @@ def give_back(held: Claim) -> None:
         if not ended:
             raise _gone(held)
         RebuildEvent(rebuild=rebuild, kind="given-back", detail={"worker": rebuild.worker}).save()
+        pause_operator(rebuild, now)
         open_again(rebuild, now)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builds.domain.queue import MAX_ATTEMPTS, Capability, Needs, Priority, retry_delay
+from builds.domain.queue import MAX_ATTEMPTS, Capability, Needs, Priority, pause_after, retry_delay
 
 
 def test_each_lost_try_makes_the_next_wait_longer_up_to_an_hour() -> None:
@@ -19,6 +19,16 @@ def test_each_lost_try_makes_the_next_wait_longer_up_to_an_hour() -> None:
 @given(st.integers(1, 10**9))
 def test_no_number_of_tries_overflows_or_shortens_the_wait(attempt: int) -> None:
     assert retry_delay(attempt) <= retry_delay(attempt + 1) <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("held", "failures", "seconds"),
+    [(59, 0, 0), (59, 1, 5), (59, 3, 80), (3599, 0, 0), (3600, 0, 3600), (80_000, 1, 80_000), (3600, 6, 3600)],
+)
+def test_who_comes_to_nothing_waits_as_often_as_it_failed_and_as_long_as_it_held(
+    held: int, failures: int, seconds: int
+) -> None:
+    assert pause_after(timedelta(seconds=held), failures) == timedelta(seconds=seconds)
 
 
 def test_what_a_user_asks_for_comes_before_new_releases_and_these_before_rechecks() -> None:

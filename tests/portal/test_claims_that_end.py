@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from builds.models import Operator, Project, Rebuild, Release
 from builds.services import queueing, rebuilding
 from builds.services.operators import state_affiliation
 from builds.services.queueing import Priority
-from builds.services.rebuilding import new_token
+from builds.services.rebuilding import Claim, new_token
 from tests.support.attacks import claim_of, claim_request, hand_in, post, refusal, signed
 from tests.support.operators import operator_named
 
@@ -172,3 +173,56 @@ def test_one_operator_holds_a_bounded_number_of_claims_with_all_its_rebuilders(
         queueing.open_place(make_release(f"v{number}"), Priority.NEW_RELEASE)
     assert [ask("mallory", f"mallory-{number % 2}") for number in range(4)] == [200, 200, 200, 204]
     assert ask("ben") == 200
+
+
+def fail(held: Claim, code: str) -> None:
+    body = json.dumps({"code": code, "what": "it broke", "where": "stage", "todo": "look"}).encode()
+    assert post(f"/api/v1/rebuilds/{held.rebuild_id}/failure", body, held).status_code == 204
+
+
+def test_a_full_disk_delays_the_operator_that_has_it_longer_each_time_and_nobody_else(
+    release: Release, later: Callable[[timedelta], datetime]
+) -> None:
+    queueing.open_place(release, Priority.NEW_RELEASE)
+    for seconds in (5, 20, 80):
+        fail(claim_of(operator_named("ada"), release), "disk-full")
+        later(timedelta(seconds=seconds - 1))
+        assert (ask("ada"), ask("ada", "ada-2")) == (204, 204)
+        later(timedelta(seconds=2))
+    assert ask("ada") == 200
+    queueing.open_place(release, Priority.NEW_RELEASE)
+    fail(claim_of(operator_named("ben"), release), "disk-full")
+    assert (ask("ben"), ask("cy")) == (204, 200)
+
+
+def test_what_is_wanted_from_one_that_failed_waits_for_it(release: Release) -> None:
+    operator_named("ada")
+    queueing.request_rebuild(release, Operator.objects.get(slug="ada").rebuilders.get())
+    fail(claim_of(operator_named("ada"), release), "disk-full")
+    place = Rebuild.objects.get(state=RunState.QUEUED)
+    assert place.next_retry - timezone.now() > timedelta(seconds=4)
+
+
+def test_who_held_a_place_for_hours_and_gives_it_back_leaves_it_to_others_for_as_long(
+    release: Release, later: Callable[[timedelta], datetime]
+) -> None:
+    queueing.open_place(release, Priority.NEW_RELEASE)
+    held = claim_of(operator_named("mallory"), release)
+    later(timedelta(hours=20))
+    rebuilding.give_back(held)
+    later(timedelta(hours=19))
+    assert (ask("mallory"), ask("mallory", "mallory-2")) == (204, 204)
+    later(timedelta(hours=2))
+    assert ask("mallory") == 200
+
+
+def test_a_recheck_is_not_asked_again_of_an_operator_whose_build_just_failed(
+    release: Release, later: Callable[[timedelta], datetime]
+) -> None:
+    hand_in(signed(release, "ada").as_bytes())
+    queueing.open_place(release, Priority.RECHECK)
+    fail(claim_of(operator_named("ada"), release), "build-failed")
+    queueing.open_place(release, Priority.RECHECK)
+    assert ask("ada") == 204
+    later(DAY)
+    assert ask("ada") == 200
