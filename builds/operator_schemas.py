@@ -105,6 +105,13 @@ class RebuilderOut(Schema):
     keys: list[KeyOut]
 
 
+class DecisionOut(Schema):
+    at: datetime
+    by: str
+    what: str
+    reason: str
+
+
 class OperatorDetailOut(OperatorOut):
     contact: str
     stated_affiliation: str
@@ -113,6 +120,8 @@ class OperatorDetailOut(OperatorOut):
     identified_by: str | None
     accepted_at: datetime | None
     accepted_by: str | None
+    rejected_at: datetime | None
+    decisions: list[DecisionOut]
     rebuilders: list[RebuilderOut]
     newest_results: list[ResultOut]
     next: int | None
@@ -246,6 +255,10 @@ def operator_detail_out(page: OperatorPage) -> OperatorDetailOut:
         identified_by=operator.identified_by or None,
         accepted_at=operator.accepted_at,
         accepted_by=operator.accepted_by or None,
+        rejected_at=operator.rejected_at,
+        decisions=[
+            DecisionOut(at=row.at, by=row.by, what=row.what, reason=row.reason) for row in operator.decisions.all()
+        ],
         rebuilders=[
             RebuilderOut(name=rebuilder.name, is_local=rebuilder.is_local, keys=[_key_out(entry) for entry in keys])
             for rebuilder, keys in page.rebuilders

@@ -17,6 +17,7 @@ from builds.pipeline.signing import SignatureMismatch
 from builds.services.enrolling import EnrolmentsFull, KeyTaken, OperatorTaken
 from builds.services.jobs import ReleaseNotAskable
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
+from builds.services.operators import OperatorRejected
 from builds.services.rebuilding import ClaimGone, OperatorTied
 from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
 
@@ -41,6 +42,7 @@ _STATUSES: dict[type[PortalError], int] = {
     KeyPending: 403,
     ClaimOfAnother: 403,
     OperatorTied: 403,
+    OperatorRejected: 403,
     ReleaseNotAskable: 409,
     KeyTaken: 409,
     OperatorTaken: 409,

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 _HIDDEN = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _VISIBLE = rf"[^{_HIDDEN}]"
 # Half a character, which Python's texts may hold and no document can.
 _REPLACED = re.compile(rf"[{_HIDDEN}\ud800-\udfff]")
 
+# What is drawn as nothing or as a gap though it is neither a control nor a space: fillers, joiners, selectors of
+# variants (what is Default_Ignorable_Code_Point in Unicode and not of category Cf), and blank Braille.
+_DRAWN_AS_NOTHING = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+def _all_seen(text: str) -> str:
+    if _DRAWN_AS_NOTHING.search(text) or any(unicodedata.category(character) == "Cf" for character in text):
+        raise ValueError("a character of it cannot be seen")
+    return text
+
+
 Line = Annotated[str, StringConstraints(pattern=rf"^{_VISIBLE}*$", max_length=1000)]
 """One printable line, which may be empty."""
-Name = Annotated[str, StringConstraints(pattern=rf"^{_VISIBLE}+$", min_length=1, max_length=80, strip_whitespace=True)]
-"""What somebody calls themselves."""
+Name = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{_VISIBLE}+$", min_length=1, max_length=80, strip_whitespace=True),
+    AfterValidator(_all_seen),
+]
+"""What somebody calls themselves, by characters that can all be seen."""
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """What an address can carry."""
 
@@ -29,6 +48,11 @@ def on_terminal(text: str) -> str:
     Nothing is hidden: a carriage return in it does not take away what stands before.
     """
     return one_line(" ".join(text.expandtabs(4).splitlines()), _LONGEST_ON_TERMINAL)
+
+
+def compared_name(text: str) -> str:
+    """The same for two names that differ in case, width, ligatures or spaces only."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
 def one_line(text: str, limit: int = 300) -> str:

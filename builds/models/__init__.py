@@ -1,6 +1,6 @@
 """What the portal stores. Rules live in ``builds.domain``; constraints here hold what the code assumes."""
 
-from builds.models.operator import Affiliation, Operator, Rebuilder, RebuilderKey
+from builds.models.operator import Affiliation, Operator, OperatorDecision, Rebuilder, RebuilderKey
 from builds.models.rebuild import LogChunk, Rebuild, RebuildEvent, RebuildStage
 from builds.models.release import (
     AcceptedOpaqueInput,
@@ -25,6 +25,7 @@ __all__ = [
     "Material",
     "Measurement",
     "Operator",
+    "OperatorDecision",
     "Project",
     "Rebuild",
     "RebuildEvent",

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from builds.domain.requests import ProofKind
-from builds.models.base import SHA256_HEX, choices
+from builds.models.base import SHA256_HEX, AppendOnly, choices
 from builds.models.release import Project
 
 
@@ -29,11 +29,16 @@ class Operator(models.Model):
     accepted_at = models.DateTimeField(null=True, blank=True)
     """None while pending: its results are shown and do not count."""
     accepted_by = models.CharField(max_length=200, blank=True)
+    rejected_at = models.DateTimeField(null=True, blank=True)
+    """Set for good when an administrator said no; why, and who, is among its decisions."""
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering: ClassVar = ["slug"]
         constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(accepted_at__isnull=True) | Q(rejected_at__isnull=True), name="operator_one_answer"
+            ),
             models.CheckConstraint(
                 condition=Q(accepted_at__isnull=True, accepted_by="")
                 | (Q(accepted_at__isnull=False) & ~Q(accepted_by="") & ~Q(identified_by="")),
@@ -46,6 +51,22 @@ class Operator(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("operator", args=[self.slug])
+
+
+class OperatorDecision(AppendOnly):
+    """What an administrator decided about an operator; later decisions stand beside earlier ones."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, related_name="decisions")
+    at = models.DateTimeField(default=timezone.now)
+    by = models.CharField(max_length=200)
+    what = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+
+    class Meta:
+        ordering: ClassVar = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.what} by {self.by}: {self.reason}"
 
 
 class Affiliation(models.Model):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import IntegrityError, transaction
@@ -16,13 +17,17 @@ from django.utils import timezone
 from builds.domain.dsse import Envelope, parse_envelope
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
+from builds.domain.printable import compared_name
 from builds.domain.requests import ENROLMENT_PAYLOAD, MAX_REQUEST_BYTES, Enrolment, MalformedRequest, parse_request
 from builds.domain.strict_json import load_object
 from builds.models import Operator, Rebuilder, RebuilderKey, Release
 from builds.pipeline.signing import VerifyingKey, read_public_key
 from builds.services.keys import KeyExpired, UnknownKey, check_period, key_named, require_accepted
+from builds.services.operators import PORTAL_SLUG, THIS_PORTAL, OperatorRejected
 
 MAX_PENDING_OPERATORS = 200
+_PENDING_FOR = timedelta(days=30)
+"""Who waits for longer keeps nobody else from enrolling."""
 _MEMBERS = {"enrolment", "endorsement", "endorsedBy"}
 
 
@@ -120,6 +125,8 @@ def _brought(data: bytes, audience: str) -> _Brought:
 def _same(found: RebuilderKey, request: Enrolment) -> RebuilderKey:
     if found.rebuilder.operator.slug != request.operator:
         raise KeyTaken("the key is enrolled for another operator", where=str(found))
+    if found.rebuilder.operator.rejected_at is not None:
+        raise OperatorRejected("the operator was rejected", where=found.rebuilder.operator.slug)
     return found
 
 
@@ -157,12 +164,13 @@ def _keep(body: bytes, brought: _Brought, endorser: RebuilderKey | None) -> Rebu
 
 
 def _new_operator(request: Enrolment) -> Operator:
-    if (
-        Operator.objects.filter(slug=request.operator).exists()
-        or Operator.objects.filter(name__iexact=request.operator_name).exists()
-    ):
+    # Compared as people read them: no query does.
+    names = {compared_name(name) for name in Operator.objects.values_list("name", flat=True)} | {THIS_PORTAL}
+    slugs = {*Operator.objects.values_list("slug", flat=True), PORTAL_SLUG}
+    if request.operator in slugs or compared_name(request.operator_name) in names:
         raise OperatorTaken(f"operator {request.operator} is known", where="enrolment")
-    if Operator.objects.filter(accepted_at__isnull=True).count() >= MAX_PENDING_OPERATORS:
+    pending = Operator.objects.filter(accepted_at__isnull=True, rejected_at__isnull=True)
+    if pending.filter(created_at__gt=timezone.now() - _PENDING_FOR).count() >= MAX_PENDING_OPERATORS:
         raise EnrolmentsFull(f"{MAX_PENDING_OPERATORS} operators are pending already", where="enrolment")
     return Operator.objects.create(
         slug=request.operator,

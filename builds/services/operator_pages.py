@@ -56,7 +56,9 @@ class OperatorStanding:
 
     @property
     def state(self) -> str:
-        """``accepted`` or ``pending``; whether its keys are in force is said by ``why_not``."""
+        """``accepted``, ``pending`` or ``rejected``; whether its keys are in force is said by ``why_not``."""
+        if self.operator.rejected_at is not None:
+            return "rejected"
         return "pending" if self.operator.accepted_at is None else "accepted"
 
     @property
@@ -172,6 +174,7 @@ def _operators() -> QuerySet[Operator]:
     ).prefetch_related(
         "rebuilders",
         Prefetch("rebuilders__keys", RebuilderKey.objects.defer("enrolment").select_related("endorsed_by")),
+        "decisions",
         Prefetch("affiliations", Affiliation.objects.select_related("project")),
     )
 
@@ -182,6 +185,8 @@ def _standing(operator: Operator, counted: Mapping[int, tuple[int, int]]) -> Ope
     why_not = standing_of(operator.accepted_at is not None, key_accepted=set(keys) != {"pending"}, affiliation="")
     if not why_not and "accepted" not in keys:
         why_not = "No key of it is in force: what it signed while one was stays as it is, and nothing new is taken."
+    if operator.rejected_at is not None:
+        why_not = "An administrator rejected the operator: its results are shown and do not count."
     return OperatorStanding(
         operator=operator,
         why_not=why_not,

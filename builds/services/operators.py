@@ -11,11 +11,21 @@ from django.utils import timezone
 from builds.domain.affiliation import tie_found
 from builds.domain.errors import PortalError
 from builds.domain.requests import ProofKind
-from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
+from builds.models import (
+    Affiliation,
+    Operator,
+    OperatorDecision,
+    Project,
+    Rebuild,
+    RebuilderKey,
+    Release,
+    ResultSetAside,
+)
 from builds.services.release_events import ReasonMissing, evidence_changed
 
 THIS_PORTAL = "this portal"
-"""Who states what the portal found by itself."""
+"""Who states what the portal found by itself; the name of the operator of its own worker too."""
+PORTAL_SLUG = "this-portal"
 _MOST_NAME, _MOST_REASON = 200, 500
 
 
@@ -40,6 +50,27 @@ class AlreadySetAside(PortalError):
     default_todo: ClassVar[str] = "Look at the rebuild's page for who did it, when and why."
 
 
+class AlreadyAccepted(PortalError):
+    """The operator was accepted before, and no key of it waits."""
+
+    code: ClassVar[str] = "already-accepted"
+    default_todo: ClassVar[str] = "Who accepted it, and how it was identified, stands on its page."
+
+
+class OperatorRejected(PortalError):
+    """An administrator rejected the operator."""
+
+    code: ClassVar[str] = "operator-rejected"
+    default_todo: ClassVar[str] = "The reason stands on the operator's page; ask the portal's administrator."
+
+
+class NothingToReject(PortalError):
+    """The operator was accepted: its results stay, and what it may sign is decided by its keys."""
+
+    code: ClassVar[str] = "nothing-to-reject"
+    default_todo: ClassVar[str] = "Revoke its keys: manage.py operators revoke FINGERPRINT --by YOU --reason WHY"
+
+
 def find_operator(slug: str) -> Operator:
     found = Operator.objects.filter(slug=slug).first()
     if found is None:
@@ -48,14 +79,51 @@ def find_operator(slug: str) -> Operator:
 
 
 def accept_operator(operator: Operator, *, by: str, identified_by: str) -> None:
-    """Let an operator's results count, with the keys it has: ``identified_by`` says how it is known who it is."""
+    """Let an operator's results count, with the keys it has: ``identified_by`` says how it is known who it is.
+
+    Of one that was accepted before, only keys that wait are accepted; who accepted it first stays on its page.
+    """
     _require(by, identified_by, where=str(operator))
     now = timezone.now()
     with transaction.atomic():
-        Operator.objects.filter(pk=operator.pk).update(accepted_at=now, accepted_by=by, identified_by=identified_by)
-        RebuilderKey.objects.filter(rebuilder__operator=operator, accepted_at=None).update(accepted_at=now)
+        known = Operator.objects.select_for_update().get(pk=operator.pk)
+        if known.rejected_at is not None:
+            raise OperatorRejected(f"{known.name} was rejected", where=known.slug)
+        waiting = RebuilderKey.objects.filter(rebuilder__operator=operator, accepted_at=None, revoked_at=None)
+        if known.accepted_at is not None and not waiting.exists():
+            raise AlreadyAccepted(f"{known.name} was accepted by {known.accepted_by}", where=known.slug)
+        if known.accepted_at is None:
+            known.accepted_at, known.accepted_by, known.identified_by = now, by, identified_by
+            known.save()
+            _decided(operator, by, "accepted", identified_by)
+        else:
+            _decided(operator, by, "keys accepted", identified_by)
+        waiting.update(accepted_at=now)
         tie_publishers()
         _rejudge(operator)
+
+
+def reject_operator(operator: Operator, *, by: str, reason: str) -> None:
+    """Say no to an operator that waits, for good: it stays listed, and its keys sign nothing more."""
+    _require(by, reason, where=str(operator))
+    now = timezone.now()
+    with transaction.atomic():
+        known = Operator.objects.select_for_update().get(pk=operator.pk)
+        if known.accepted_at is not None:
+            raise NothingToReject(f"{known.name} was accepted by {known.accepted_by}", where=known.slug)
+        if known.rejected_at is not None:
+            raise OperatorRejected(f"{known.name} was rejected before", where=known.slug)
+        known.rejected_at = now
+        known.save()
+        _decided(operator, by, "rejected", reason)
+        said = f"its operator was rejected: {reason.strip()} ({by.strip()})"
+        RebuilderKey.objects.filter(rebuilder__operator=operator, revoked_at=None).update(
+            revoked_at=now, revocation_reason=said
+        )
+
+
+def _decided(operator: Operator, by: str, what: str, reason: str) -> None:
+    OperatorDecision(operator=operator, by=by.strip(), what=what, reason=reason.strip()).save()
 
 
 def state_affiliation(operator: Operator, project: Project, *, what: str, by: str) -> None:
@@ -67,6 +135,7 @@ def state_affiliation(operator: Operator, project: Project, *, what: str, by: st
     with transaction.atomic():
         _end_tie(operator, project, by)
         Affiliation.objects.create(operator=operator, project=project, what=what, stated_by=by)
+        _decided(operator, by, f"tied to {project.name}", what)
         _rejudge(operator)
 
 
@@ -75,6 +144,7 @@ def end_affiliation(operator: Operator, project: Project, *, by: str) -> None:
     _require(by, "the tie is ended", where=str(operator))
     with transaction.atomic():
         _end_tie(operator, project, by)
+        _decided(operator, by, f"not tied to {project.name}", "the tie is ended")
         _rejudge(operator)
 
 
@@ -113,6 +183,7 @@ def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None
     """Stop a key: what was received from ``since`` (now, when None) on does not count; an earlier moment stands.
 
     So do the keys that it vouched for from then on, and those that these vouched for: whoever had it made them.
+    So does the first reason; every later one stands among the operator's decisions.
     """
     _require(by, reason, where=f"sha256:{fingerprint}")
     key = RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=fingerprint).first()
@@ -120,10 +191,11 @@ def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None
         raise NoSuchOperator(f"no key has the fingerprint sha256:{fingerprint[:64]}", where="operators")
     moment = min(filter(None, (since or timezone.now(), key.revoked_at)))
     with transaction.atomic():
-        RebuilderKey.objects.filter(pk=key.pk).update(
-            revoked_at=moment, revocation_reason=f"{reason.strip()} ({by.strip()})"
-        )
+        said = key.revocation_reason or f"{reason.strip()} ({by.strip()})"
+        RebuilderKey.objects.filter(pk=key.pk).update(revoked_at=moment, revocation_reason=said)
         _revoke_endorsed(key, moment)
+        what = f"key sha256:{key.fingerprint} revoked from {moment:%Y-%m-%d %H:%M} UTC"
+        _decided(key.rebuilder.operator, by, what, reason)
         _rejudge(key.rebuilder.operator)
     key.refresh_from_db()
     return key

@@ -20,13 +20,13 @@ from builds.pipeline.reproduce import Workshop, reproduce
 from builds.pipeline.signing import FileSigner, keep_signer
 from builds.services import workshop
 from builds.services.jobs import job_of
+from builds.services.operators import PORTAL_SLUG, THIS_PORTAL
 from builds.services.rebuilding import Claim, finish
 from builds.services.recording import DatabaseSink
 from builds.services.release_events import evidence_changed
 from builds.services.submitting import accept
 
 LOCAL_REBUILDER = "local-worker"
-LOCAL_OPERATOR = "this portal"
 _CANCEL_POLL_SECONDS = 1.0
 _FLUSH_SECONDS = 0.5
 _RENEWALS_PER_LEASE = 3
@@ -42,12 +42,12 @@ def local_rebuilder() -> Rebuilder:
     """The portal's own worker: one operator among others, known by its own key."""
     now = timezone.now()
     operator, _ = Operator.objects.get_or_create(
-        slug="this-portal",
+        slug=PORTAL_SLUG,
         defaults={
-            "name": LOCAL_OPERATOR,
+            "name": THIS_PORTAL,
             "identified_by": "it is this portal's own worker",
             "accepted_at": now,
-            "accepted_by": "this portal",
+            "accepted_by": THIS_PORTAL,
         },
     )
     rebuilder, _ = Rebuilder.objects.get_or_create(name=LOCAL_REBUILDER, operator=operator, defaults={"is_local": True})

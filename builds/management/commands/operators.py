@@ -18,7 +18,7 @@ from builds.services.projects import find_project
 
 
 class Command(BaseCommand):
-    help = "List operators; accept one, tie one to a publisher, revoke a key."
+    help = "List operators; accept or reject one, tie one to a publisher, revoke a key."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -29,6 +29,10 @@ class Command(BaseCommand):
         accept.add_argument("operator")
         accept.add_argument("--by", required=True, help="your name, which is public")
         accept.add_argument("--identified-by", help="how you know who it is; by default its shown keys are checked")
+        reject = actions.add_parser("reject", help="say no to an operator that waits: its keys sign nothing more")
+        reject.add_argument("operator")
+        reject.add_argument("--by", required=True, help="your name, which is public")
+        reject.add_argument("--reason", required=True)
         tie = actions.add_parser("tie", help="say that an operator is tied to a project's publisher")
         tie.add_argument("operator")
         tie.add_argument("--project", required=True)
@@ -47,8 +51,10 @@ class Command(BaseCommand):
             raise CommandError(f"{error.code}: {error}") from error
 
     def _list(self, _options: dict[str, Any]) -> None:
-        for operator in Operator.objects.prefetch_related("rebuilders__keys", "affiliations__project"):
+        for operator in Operator.objects.prefetch_related("rebuilders__keys", "affiliations__project", "decisions"):
             state = f"accepted by {operator.accepted_by}" if operator.accepted_at is not None else "pending"
+            if operator.rejected_at is not None:
+                state = "rejected"
             self.stdout.write(f"{operator.slug}: {operator.name}, {state}, {operator.contact}")
             for tie in operator.affiliations.all():
                 ended = "" if tie.holds else f" (ended {tie.ended_at:%Y-%m-%d} by {tie.ended_by})"
@@ -59,6 +65,8 @@ class Command(BaseCommand):
                     if key.revoked_at is not None:
                         standing = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}: {key.revocation_reason}"
                     self.stdout.write(f"  {rebuilder.name} sha256:{key.fingerprint} {key.algorithm} {standing}")
+            for decision in operator.decisions.all():
+                self.stdout.write(f"  {decision.at:%Y-%m-%d %H:%M} {decision}")
 
     def _check(self, options: dict[str, Any]) -> None:
         self.stdout.write(self._seen(operators.find_operator(options["operator"])))
@@ -68,6 +76,11 @@ class Command(BaseCommand):
         identified_by = options["identified_by"] or self._seen(operator)
         operators.accept_operator(operator, by=options["by"], identified_by=identified_by)
         self.stdout.write(f"{operator.slug} accepted: {identified_by}")
+
+    def _reject(self, options: dict[str, Any]) -> None:
+        operator = operators.find_operator(options["operator"])
+        operators.reject_operator(operator, by=options["by"], reason=options["reason"])
+        self.stdout.write(f"{operator.slug} rejected: {options['reason']}")
 
     def _seen(self, operator: Operator) -> str:
         """What its domain or repository shows for every pending key; for one that has none, of all."""
