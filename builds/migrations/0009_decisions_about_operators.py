@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('builds', '0007_ties_that_end'),
+        ('builds', '0008_base_image'),
     ]
 
     operations = [
