@@ -180,10 +180,10 @@ def _tie_unless_known(operator: Operator, project: Project, what: str) -> bool:
 
 
 def revoke_key(fingerprint: str, *, reason: str, by: str, since: datetime | None = None) -> RebuilderKey:
-    """Stop a key: what was received from ``since`` (now, when None) on does not count; an earlier moment stands.
+    """Stop a key: what was received from ``since`` (now, when None) on does not count.
 
-    So do the keys that it vouched for from then on, and those that these vouched for: whoever had it made them.
-    So does the first reason; every later one stands among the operator's decisions.
+    The keys that it vouched for from then on end with it, and those that these vouched for: whoever had it made them.
+    Of several revocations the earliest moment and the first reason stand; every one is among the operator's decisions.
     """
     _require(by, reason, where=f"sha256:{fingerprint}")
     key = RebuilderKey.objects.select_related("rebuilder__operator").filter(fingerprint=fingerprint).first()
