@@ -153,7 +153,44 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
     def counted_by_operator(self) -> dict[int, tuple[int, int]]:
         """For each operator, by primary key: how many results that may count reproduced, and how many contradict.
 
-        As ``builds.domain.comparison.compare``; one of a release without components is neither.
+        One of a release without components is neither.
+        """
+        rows = (
+            self.filter(COUNTABLE)
+            .order_by()
+            .compared()
+            .values("rebuilder__operator")
+            .annotate(
+                same=Count("pk", filter=Q(compared=True, differs=False)),
+                other=Count("pk", filter=Q(compared=True, differs=True)),
+            )
+        )
+        return {
+            operator: (same, other)
+            for operator, same, other in rows.values_list("rebuilder__operator", "same", "other")
+        }
+
+    def disputing(self) -> RebuildQuerySet:
+        """Counted results that differ from what was published, and after which no other operator was heard first.
+
+        Only of operators that have not answered otherwise since.
+        """
+        answers = self.model.objects.answering().filter(release=OuterRef("release"))
+        own = answers.filter(rebuilder__operator=OuterRef("rebuilder__operator"))
+        later = own.filter(finished_at__gt=OuterRef("finished_at"))
+        earlier = own.filter(finished_at__lte=OuterRef(OuterRef("finished_at")))
+        heard_since = answers.filter(~Exists(earlier), finished_at__gt=OuterRef("finished_at"))
+        return (
+            self.answering()
+            .filter(COUNTABLE)
+            .compared()
+            .filter(Q(compared=True, differs=True), ~Exists(later), ~Exists(heard_since))
+        )
+
+    def compared(self) -> RebuildQuerySet:
+        """With whether there is anything to compare with, and whether it ``differs``.
+
+        As ``builds.domain.comparison.compare``.
         """
         from builds.models import Component, RebuiltComponent  # noqa: PLC0415 - models import this module
 
@@ -169,17 +206,7 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             & (~says_content | Exists(made.filter(as_claimed)))
             & (Q(size__isnull=False) | says_content)
         )
-        differs, compared = Exists(published.exclude(agreed)), Exists(published)
-        rows = (
-            self.filter(COUNTABLE)
-            .order_by()
-            .values("rebuilder__operator")
-            .annotate(same=Count("pk", filter=compared & ~differs), other=Count("pk", filter=compared & differs))
-        )
-        return {
-            operator: (same, other)
-            for operator, same, other in rows.values_list("rebuilder__operator", "same", "other")
-        }
+        return self.annotate(compared=Exists(published), differs=Exists(published.exclude(agreed)))
 
     def lapsed(self, now: datetime) -> RebuildQuerySet:
         """Running, but the worker has not renewed its lease."""

@@ -49,12 +49,13 @@ def _hint_verdicts() -> None:
 @shared_task(expires=60)
 def sweep() -> None:
     """End lapsed rebuilds and open their places again, reap leftovers, tie publishers that rebuild to their projects,
-    open the places that are missing or due, and hint at what the portal's own worker may take.
+    open the places that are missing, disputed or due, and hint at what the portal's own worker may take.
     """
     queueing.mark_lost()
     reaping.reap()
     operators.tie_publishers()
     queueing.open_missing_places()
+    queueing.open_disputed_places()
     queueing.open_due_rechecks(timezone.now())
     only_wanted = not settings.ENVIRONMENT.local_rebuilds
     for rebuild_id in queueing.waiting_ids(running.local_rebuilder(), only_wanted=only_wanted):

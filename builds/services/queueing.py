@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -135,6 +135,22 @@ def open_due_rechecks(now: datetime) -> int:
         .order_by("newest")[:_OPENED_AT_ONCE]
     )
     return sum(_open_for(release, Priority.RECHECK, 1) for release in due)
+
+
+def open_disputed_places() -> int:
+    """Open a place for each release that is disputed and about which nobody else was heard since; returns how many.
+
+    As ``open_after_dispute`` does at once: should that place come to nothing, another operator is asked. It ends,
+    because such a place is for an operator that has not tried, and waits when there is none.
+    """
+    disputed = Rebuild.objects.disputing().filter(release=OuterRef("pk"))
+    open_ones = Rebuild.objects.open_to_anybody().filter(release=OuterRef("pk"))
+    awaited = _awaited().of_the_unheard().filter(release=OuterRef("pk"))
+    found = _rebuildable().filter(~Exists(open_ones), ~Exists(awaited), Exists(disputed)).select_related("project")
+    return sum(
+        _open_for(release, Priority.NEW_RELEASE, 1, besides_answers=True)
+        for release in found.order_by("imported_at")[:_OPENED_AT_ONCE]
+    )
 
 
 def open_after_dispute(release: Release) -> None:

@@ -1,0 +1,106 @@
+"""A contradiction asks operators until one that had not answered has, each of them once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.utils import timezone
+
+from builds.domain.lifecycle import RunState
+from builds.domain.roles import Role
+from builds.models import Operator, Project, Rebuild, Release
+from builds.services import queueing
+from builds.services.operators import set_aside, state_affiliation
+from builds.services.rebuilding import Claim, new_token
+from builds.tasks import sweep
+from tests.support.attacks import claim_request, hand_in, post, signed, signed_by
+from tests.support.operators import operator_named
+
+pytestmark = pytest.mark.django_db
+
+OTHER = (Role.INITRD,)
+
+
+@pytest.fixture
+def release(make_release: Callable[..., Release]) -> Release:
+    """A release that ada reproduced, which is enough, until eve contradicted."""
+    release = make_release()
+    Release.objects.update(materials_stored_at=timezone.now())
+    Project.objects.update(needed_operators=1)
+    hand_in(signed(release, "ada").as_bytes())
+    hand_in(signed(release, "eve", changed=OTHER).as_bytes())
+    return release
+
+
+def waiting() -> int:
+    return Rebuild.objects.filter(state=RunState.QUEUED).count()
+
+
+def take(name: str) -> Claim | None:
+    token = new_token()
+    answer = post("/api/v1/claims", claim_request(operator_named(name), token))
+    return Claim(json.loads(answer.content)["rebuildId"], token) if answer.status_code == 200 else None
+
+
+def fail(name: str) -> None:
+    held = take(name)
+    assert held is not None
+    body = json.dumps({"code": "build-failed", "what": "it broke", "where": "stage", "todo": "look"}).encode()
+    assert post(f"/api/v1/rebuilds/{held.rebuild_id}/failure", body, held).status_code == 204
+
+
+def test_each_operator_is_asked_once_until_one_answers(release: Release) -> None:
+    assert (waiting(), queueing.open_disputed_places()) == (1, 0)
+    for name in ("zed", "yan"):
+        fail(name)
+        assert waiting() == 0
+        assert (queueing.open_disputed_places(), queueing.open_disputed_places()) == (1, 0)
+        assert [take(asked) for asked in ("ada", "eve", name)] == [None] * 3
+    held = take("xia")
+    assert held is not None
+    assert queueing.open_disputed_places() == 0
+    hand_in(signed(release, "xia").as_bytes(), held)
+    assert queueing.open_disputed_places() == 0
+
+
+def test_where_nobody_is_left_one_place_waits_and_no_more_are_opened(release: Release) -> None:
+    fail("zed")
+    assert sum(queueing.open_disputed_places() for _ in range(5)) == waiting() == 1
+
+
+def test_an_answer_that_contradicts_too_asks_the_next(release: Release) -> None:
+    hand_in(signed(release, "zed", changed=OTHER).as_bytes(), take("zed"))
+    assert waiting() == 1
+    fail("yan")
+    assert queueing.open_disputed_places() == 1
+
+
+def test_who_answered_before_and_who_does_not_count_settle_nothing(release: Release) -> None:
+    fail("zed")
+    hand_in(signed(release, "ada").as_bytes())
+    hand_in(signed_by(operator_named("newcomer", accepted=False), release).as_bytes())
+    operator_named("mallory")
+    state_affiliation(Operator.objects.get(slug="mallory"), release.project, what="its own CI", by="Ada")
+    hand_in(signed(release, "mallory").as_bytes())
+    assert queueing.open_disputed_places() == 1
+
+
+@pytest.mark.parametrize("ended", ["it reproduced", "it was set aside", "it is tied"])
+def test_a_contradiction_that_does_not_stand_any_more_asks_nobody(release: Release, ended: str) -> None:
+    fail("zed")
+    if ended == "it reproduced":
+        hand_in(signed(release, "eve").as_bytes())
+    elif ended == "it was set aside":
+        contradiction = Rebuild.objects.get(statement__key__rebuilder__operator__slug="eve")
+        set_aside(contradiction, reason="a broken disk", by="Ada")
+    else:
+        state_affiliation(Operator.objects.get(slug="eve"), release.project, what="its own CI", by="Ada")
+    assert queueing.open_disputed_places() == 0
+
+
+def test_the_sweep_asks(release: Release) -> None:
+    fail("zed")
+    sweep()
+    assert waiting() == 1
