@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from builds.services import operators, queueing, reaping, rebuilding, running
+from builds.services import operators, queueing, reaping, rebuilding, recording, running
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,13 @@ def _hint_verdicts() -> None:
 
 @shared_task(expires=60)
 def sweep() -> None:
-    """End lapsed rebuilds and open their places again, reap leftovers, tie publishers that rebuild to their projects,
-    open the places that are missing, disputed or due, and hint at what the portal's own worker may take.
+    """End lapsed rebuilds and open their places again, reap leftovers, drop old logs, tie publishers that rebuild to
+    their projects, open places that are missing, disputed or due, and hint at what the portal's own worker may take.
     """
     queueing.mark_lost()
     reaping.reap()
     operators.tie_publishers()
+    recording.drop_old_logs()
     queueing.open_missing_places()
     queueing.open_disputed_places()
     queueing.open_due_rechecks(timezone.now())

@@ -9,9 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, Count, Func, Sum
+from django.db.models import BigIntegerField, Case, Count, Exists, F, Func, OuterRef, Sum, When, Window
+from django.db.models.functions import RowNumber
 from django.db.models.sql.compiler import SQLCompiler
 
+from builds.domain.lifecycle import LIVE_STATES, RunState
 from builds.domain.progress import Answer, LogPiece, Progress
 from builds.models import LogChunk, Rebuild, RebuildStage
 from builds.pipeline.reporting import SinkAway
@@ -19,6 +21,13 @@ from builds.services.rebuilding import Claim, renew
 
 _PIECE_BYTES = 128
 """What a piece takes besides its text, so that a great many small ones are bounded too."""
+
+KEPT_LOGS = 5
+"""Of one operator and release: of runs that succeeded, and as many of others."""
+_REMOVED_AT_ONCE = 100
+_REMOVED = 0
+"""The number of the piece that stands for a removed log; those of a log begin at 1."""
+_REMOVED_TEXT = f"[removed: of each operator and release the logs of the newest {KEPT_LOGS} runs are kept]\n"
 
 
 class _Octets(Func):
@@ -89,6 +98,28 @@ def _size(rebuild: Rebuild) -> int:
 
 def _chunk(rebuild: Rebuild, piece: LogPiece, text: str) -> LogChunk:
     return LogChunk(rebuild=rebuild, sequence=piece.sequence, stage_position=piece.stage_position, text=text)
+
+
+def drop_old_logs() -> int:
+    """Remove what an operator's older runs of a release told, so that its logs are bounded however often it runs.
+
+    The newest ``KEPT_LOGS`` that succeeded are kept, and as many that came to nothing. A removed log says so and is not
+    complete; who ran what and how it ended stays. Returns how many were removed.
+    """
+    told = LogChunk.objects.filter(rebuild=OuterRef("pk"), sequence__gt=_REMOVED)
+    rank = Window(
+        RowNumber(),
+        partition_by=[F("release"), F("rebuilder__operator"), Case(When(state=RunState.SUCCEEDED, then=1), default=0)],
+        order_by=[F("finished_at").desc(), F("pk").desc()],
+    )
+    ended = Rebuild.objects.exclude(state__in=LIVE_STATES).filter(Exists(told)).annotate(rank=rank)
+    old = list(ended.filter(rank__gt=KEPT_LOGS).order_by()[:_REMOVED_AT_ONCE])
+    for rebuild in old:
+        with transaction.atomic():
+            Rebuild.objects.filter(pk=rebuild.pk).update(log_complete=False)
+            rebuild.log_chunks.all().delete()
+            LogChunk(rebuild=rebuild, sequence=_REMOVED, stage_position=0, text=_REMOVED_TEXT).save()
+    return len(old)
 
 
 def stored_log_sha256(rebuild: Rebuild) -> str | None:
