@@ -10,7 +10,6 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Valu
 from django.db.models.functions import Coalesce, Concat, Least, RowNumber
 
 from builds.domain.comparison import Subject
-from builds.domain.job import SOURCE_ADDRESS
 from builds.domain.lifecycle import LIVE_STATES, RunState
 from builds.domain.origins import OriginKind
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
@@ -79,7 +78,6 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             self.waiting()
             .filter(Q(wanted_from=rebuilder) | Q(wanted_from__isnull=True) & ~Exists(tied) & ~Exists(pausing))
             .filter(next_retry__lte=now)
-            .filter(release__project__source_url__regex=SOURCE_ADDRESS)
             .filter(~Q(priority=Priority.NEW_RELEASE) | ~Exists(tried))
             .filter(~Exists(running))
             .order_by("priority", "turn", "queued_at")
