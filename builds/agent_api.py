@@ -49,7 +49,8 @@ def jobs(
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)
 def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
     """What rebuilding a release takes, for somebody who rebuilds without claiming anything."""
-    return job_of(get_object_or_404(Release.objects.select_related("project"), project__name=project, tag=tag))
+    found = get_object_or_404(Release.objects.select_related("project"), project__name=project, tag=tag)
+    return job_of(found, to_compare=True)
 
 
 @router.post("/claims", response={200: ClaimedJob, 204: None})

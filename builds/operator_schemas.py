@@ -16,13 +16,17 @@ from builds.services.queue_page import QueuePage
 
 
 class ComparisonOut(Schema):
-    """Digests are of the component itself, never of a container around it; null means not known."""
+    """Digests are of the component itself, never of a container around it; null means not known.
+
+    ``file`` is what the published file hashes to where that is not what its manifest says, else null.
+    """
 
     role: str
     algorithm: str
     published: str | None
     rebuilt: str | None
     outcome: str
+    file: str | None
 
 
 class TallyOut(Schema):
@@ -201,6 +205,7 @@ def comparison_out(row: ComponentComparison) -> ComparisonOut:
         published=row.published.hex if row.published is not None else None,
         rebuilt=row.rebuilt.hex if row.rebuilt is not None else None,
         outcome=row.outcome.value,
+        file=row.file.hex if row.file is not None else None,
     )
 
 

@@ -74,6 +74,8 @@ class ComponentComparison:
     published: Digest | None
     rebuilt: Digest | None
     outcome: RebuildOutcome
+    file: Digest | None = None
+    """What the published file hashes to where that is not what its manifest says; else None, also when not known."""
 
 
 def compare_component(published: PublishedComponent, rebuilt: FileDigests | None) -> ComponentComparison:
@@ -97,7 +99,13 @@ def compare_component(published: PublishedComponent, rebuilt: FileDigests | None
         published=expected,
         rebuilt=rebuilt.get(algorithm) if rebuilt is not None else None,
         outcome=outcome,
+        file=_contradicting_file(published),
     )
+
+
+def _contradicting_file(published: PublishedComponent) -> Digest | None:
+    found = published.content.get(published.algorithm) if published.content is not None else None
+    return found if found != published.published else None
 
 
 def compare(

@@ -16,11 +16,12 @@ from builds.domain.comparison import PublishedComponent, Subject
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import MalformedInput
 from builds.domain.frozen import CamelCase, Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
+from builds.domain.launch import MAX_VCPUS
 from builds.domain.manifest import Tag
 from builds.domain.printable import Line, Slug
 from builds.domain.queue import Needs
 from builds.domain.recipe import MAX_RECIPE_BYTES
-from builds.domain.roles import Role
+from builds.domain.roles import BootMode, Role
 from builds.domain.strict_json import load_object
 
 MAX_JOB_BYTES = 2 * 1024 * 1024
@@ -103,11 +104,24 @@ class JobComponent(CamelCase):
         )
 
 
+class JobMeasurement(CamelCase):
+    """A published launch measurement, 96 hex characters, and the launch that it was published for."""
+
+    name: Line
+    boot_mode: BootMode
+    vcpus: Annotated[int, Field(ge=1, le=MAX_VCPUS)]
+    vcpu_type: Line
+    guest_features: Annotated[int, Field(ge=0, lt=2**64)]
+    vmm: Line
+    command_line: Annotated[str, StringConstraints(max_length=8192)] | None
+    published: Sha384Hex
+
+
 class RebuildJob(CamelCase):
     """Everything a rebuild of one release needs to be told; the rest comes from its source.
 
-    ``expected_seconds`` is what earlier rebuilds took, None while there is none; ``needs`` is what the recipe asks of
-    the machine, None from a portal that does not say.
+    ``measurements`` are there for who rebuilds alone and compares. ``expected_seconds`` is what earlier rebuilds took,
+    None while there is none; ``needs`` is what the recipe asks of the machine, None from a portal that does not say.
     """
 
     project: Slug
@@ -117,6 +131,7 @@ class RebuildJob(CamelCase):
     recipe: KeptRecipe | None = None
     launch_values: dict[Line, Line] = Field(default={}, max_length=MAX_LAUNCH_VALUES)
     components: tuple[JobComponent, ...] = Field(max_length=len(Role))
+    measurements: tuple[JobMeasurement, ...] = Field(default=(), max_length=100)
     expected_seconds: Annotated[int, Field(ge=0)] | None = None
     needs: Needs | None = None
 

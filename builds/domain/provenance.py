@@ -6,8 +6,9 @@ specification is docs/predicates/rebuild-v1.md; the format is closed, so that no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Protocol, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -213,6 +214,30 @@ class RebuiltMeasurement(CamelCase):
     def launch(self) -> tuple[str, int, str, int, str, str]:
         """What it was computed for."""
         return (self.boot_mode, self.vcpus, self.vcpu_type, self.guest_features, self.vmm, self.command_line)
+
+
+class PublishedLaunch(Protocol):
+    """What a published measurement was computed for; a command line that nothing names is None."""
+
+    @property
+    def boot_mode(self) -> str: ...
+    @property
+    def vcpus(self) -> int: ...
+    @property
+    def vcpu_type(self) -> str: ...
+    @property
+    def guest_features(self) -> int: ...
+    @property
+    def vmm(self) -> str: ...
+    @property
+    def command_line(self) -> str | None: ...
+
+
+def measured_for(launch: PublishedLaunch, stated: Iterable[RebuiltMeasurement]) -> RebuiltMeasurement | None:
+    """The measurement of exactly this launch, by every value that it depends on; None: there is none."""
+    values = (launch.boot_mode, launch.vcpus, launch.vcpu_type, launch.guest_features, launch.vmm)
+    found = (entry for entry in stated if entry.launch[:-1] == values)
+    return next((entry for entry in found if launch.command_line in {None, entry.command_line}), None)
 
 
 class MeasurementList(CamelCase):

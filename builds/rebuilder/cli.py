@@ -177,7 +177,11 @@ def _check(given: Namespace) -> int:
     for finding in found:
         say(finding.line)
     lacking = sum(finding.state is machine.State.LACKS for finding in found)
-    say(f"this machine lacks {lacking} things" if lacking else "nothing is known that would keep this machine from it")
+    say(
+        f"this machine lacks {lacking} {'thing' if lacking == 1 else 'things'}"
+        if lacking
+        else "nothing is known that would keep this machine from it"
+    )
     return 1 if lacking else 0
 
 

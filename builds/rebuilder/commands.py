@@ -15,7 +15,9 @@ from builds.domain.answers import ListedRelease
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, compare, overall_outcome
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
-from builds.domain.job import RebuildJob
+from builds.domain.evidence import MeasurementState, judge_measurement
+from builds.domain.job import JobMeasurement, RebuildJob
+from builds.domain.provenance import measured_for
 from builds.domain.requests import ENROLMENT_PAYLOAD, Enrolment, Proof, ReleaseName
 from builds.pipeline.proof import proof_place
 from builds.pipeline.reproduce import SignedRebuild
@@ -67,11 +69,11 @@ def rebuild(agent: Agent, client: PortalClient, release: ReleaseName, output: Pa
     say(f"rebuilding {job.project} {job.tag} from commit {job.commit}{_expected(job)}")
     signed = agent.rebuild_alone(job, lambda text: say(f"  {text.rstrip()}"))
     path = agent.keep(job, signed, output)
-    outcome = _compared(job, signed, say)
+    agrees = _compared(job, signed, say)
     say(f"signed statement: {path}")
     say(f"public key:       {key_path(path)}")
     say(f"hand it in with:  tee-portal-rebuilder submit {path} --portal {client.address}")
-    return 0 if outcome is RebuildOutcome.REPRODUCED else 1
+    return 0 if agrees else 1
 
 
 def submit(client: PortalClient, path: Path, say: Say) -> int:
@@ -100,7 +102,12 @@ def follow(
 ) -> int:
     """Rebuild every release of a project that this home has no statement of yet; 1 when any gave none."""
     missing = 0
-    for release in client.releases(project=project):
+    releases = list(client.releases(project=project))
+    if not releases:
+        raise NoSuchRelease(
+            f"project {project} is not known, or has no release that can be rebuilt", where=client.address
+        )
+    for release in releases:
         if agent.stopping:
             break
         name = _name(release)
@@ -146,13 +153,26 @@ def _expected(job: RebuildJob) -> str:
     return f"; earlier rebuilds took about {max(1, round(job.expected_seconds / 60))} minutes"
 
 
-def _compared(job: RebuildJob, signed: SignedRebuild, say: Say) -> RebuildOutcome | None:
-    """Print published and rebuilt side by side; the outcome of all."""
+def _compared(job: RebuildJob, signed: SignedRebuild, say: Say) -> bool:
+    """Print published and rebuilt side by side; whether every component was reproduced and no measurement differs."""
     rows = compare(job.published, signed.statement.components)
     _print_rows(rows, say)
+    states = [_print_measurement(entry, signed, say) for entry in job.measurements]
     outcome = overall_outcome(rows)
     say(f"{job.project} {job.tag}: {outcome or 'there is nothing to compare with'}")
-    return outcome
+    if MeasurementState.DIFFERS in states:
+        say("A published launch measurement is not that of the rebuilt files.")
+    return outcome is RebuildOutcome.REPRODUCED and MeasurementState.DIFFERS not in states
+
+
+def _print_measurement(published: JobMeasurement, signed: SignedRebuild, say: Say) -> MeasurementState:
+    built = measured_for(published, signed.statement.measurements)
+    value = built.value or None if built is not None else None
+    state = judge_measurement(published.published, value, value)
+    say(f"launch measurement {published.name} {state}")
+    say(f"         published {published.published}")
+    say(f"         rebuilt   {value or 'not computed for this launch'}")
+    return state
 
 
 def _print_rows(rows: Iterable[ComponentComparison], say: Say) -> None:
@@ -160,3 +180,5 @@ def _print_rows(rows: Iterable[ComponentComparison], say: Say) -> None:
         say(f"{row.role:<8} {row.outcome}")
         say(f"         published {row.published or 'unknown'}")
         say(f"         rebuilt   {row.rebuilt or 'missing'}")
+        if row.file is not None:
+            say(f"         the file  {row.file}, which is not what its manifest says")

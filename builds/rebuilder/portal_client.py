@@ -20,6 +20,7 @@ from builds.domain.answers import Enrolled, ListedRelease, ListedReleases, Submi
 from builds.domain.dsse import Envelope
 from builds.domain.errors import PortalError
 from builds.domain.job import MAX_JOB_BYTES, ClaimedJob, MalformedJob, RebuildJob, check_asked, parse_as
+from builds.domain.printable import one_line
 from builds.domain.progress import FailureReport, Progress
 from builds.domain.strict_json import AmbiguousJson, read_json
 
@@ -38,7 +39,9 @@ class PortalAway(PortalError):
     """The portal does not answer, or answers that it cannot right now."""
 
     code: ClassVar[str] = "portal-away"
-    default_todo: ClassVar[str] = "It is asked again; check the address and the network if this goes on."
+    default_todo: ClassVar[str] = (
+        "Check the portal's address and the network. An agent that works asks again by itself."
+    )
 
 
 class PortalRefused(PortalError):
@@ -196,7 +199,7 @@ class PortalClient:
                     raise PortalAway(f"the answer is {answer.status_code}", where=where)
                 _read(answer, where)
         except httpx.HTTPError as error:
-            raise PortalAway(f"no answer: {type(error).__name__}", where=where) from error
+            raise PortalAway(f"no answer: {one_line(f'{type(error).__name__}: {error}')}", where=where) from error
         if not _OK <= answer.status_code < 300:  # noqa: PLR2004 - RFC 9110, section 15
             raise _refusal(answer, where)
         return answer

@@ -167,8 +167,11 @@ def _new_operator(request: Enrolment) -> Operator:
     # Compared as people read them: no query does.
     names = {compared_name(name) for name in Operator.objects.values_list("name", flat=True)} | {THIS_PORTAL}
     slugs = {*Operator.objects.values_list("slug", flat=True), PORTAL_SLUG}
-    if request.operator in slugs or compared_name(request.operator_name) in names:
+    if request.operator in slugs:
         raise OperatorTaken(f"operator {request.operator} is known", where="enrolment")
+    if compared_name(request.operator_name) in names:
+        what = f"another operator is called {request.operator_name}, or nearly so"
+        raise OperatorTaken(what, where="enrolment", todo="Choose another --name.")
     pending = Operator.objects.filter(accepted_at__isnull=True, rejected_at__isnull=True)
     if pending.filter(created_at__gt=timezone.now() - _PENDING_FOR).count() >= MAX_PENDING_OPERATORS:
         raise EnrolmentsFull(f"{MAX_PENDING_OPERATORS} operators are pending already", where="enrolment")

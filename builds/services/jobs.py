@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import first_problem
-from builds.domain.job import JobComponent, KeptRecipe, RebuildJob, launch_values_of
+from builds.domain.job import JobComponent, JobMeasurement, KeptRecipe, RebuildJob, launch_values_of
 from builds.domain.lifecycle import RunState
+from builds.domain.roles import BootMode
 from builds.models import Rebuild, Release
 from builds.services.evidence import published_component
 from builds.services.source_facts import build_info_of, portal_recipe
@@ -29,10 +30,11 @@ class ReleaseNotAskable(PortalError):
     )
 
 
-def job_of(release: Release) -> RebuildJob:
+def job_of(release: Release, *, to_compare: bool = False) -> RebuildJob:
     """What rebuilding a release takes: names, digests to compare with afterwards, and no published byte.
 
-    Raises ``ReleaseNotAskable`` for what a job cannot hold, which others may have published.
+    ``to_compare`` adds the published launch measurements. Raises ``ReleaseNotAskable`` for what a job cannot hold,
+    which others may have published.
     """
     try:
         info = build_info_of(release)
@@ -44,6 +46,7 @@ def job_of(release: Release) -> RebuildJob:
             recipe=_kept_recipe(release),
             launch_values=launch_values_of(info.values) if info is not None else {},
             components=tuple(JobComponent.of(published_component(row)) for row in release.components.all()),
+            measurements=_measurements(release) if to_compare else (),
             expected_seconds=expected_seconds(release),
             needs=release.needs,
         )
@@ -52,6 +55,23 @@ def job_of(release: Release) -> RebuildJob:
         raise ReleaseNotAskable(
             f"the release is no job for a rebuilder: {problem[:300]}", where=str(release)
         ) from error
+
+
+def _measurements(release: Release) -> tuple[JobMeasurement, ...]:
+    return tuple(
+        JobMeasurement(
+            name=row.name,
+            boot_mode=BootMode(row.boot_mode),
+            vcpus=row.vcpus,
+            vcpu_type=row.vcpu_type,
+            guest_features=row.guest_features,
+            vmm=row.vmm,
+            command_line=row.command_line,
+            published=row.measurement.published,
+        )
+        for row in release.launch_configurations.select_related("measurement")
+        if row.measurement.published
+    )
 
 
 @dataclass(frozen=True, slots=True)

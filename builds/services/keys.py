@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from builds.domain.dsse import Envelope
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
 from builds.domain.strict_json import AmbiguousJson, read_json
 from builds.models import RebuilderKey
 from builds.pipeline.signing import digest_name, read_public_key
@@ -21,7 +22,7 @@ class UnknownKey(PortalError):
     """No enrolled key has the name that the signed bytes give."""
 
     code: ClassVar[str] = "unknown-key"
-    default_todo: ClassVar[str] = "Enrol the key first: tee-portal-rebuilder enroll"
+    default_todo: ClassVar[str] = "Enrol the key that signed, or rebuild with one that is enrolled: --key FILE"
 
 
 class KeyExpired(PortalError):
@@ -42,7 +43,7 @@ class KeyPending(PortalError):
     """The key or its operator is not accepted yet."""
 
     code: ClassVar[str] = "key-pending"
-    default_todo: ClassVar[str] = "Wait for an administrator; until then rebuild without a claim and hand that in."
+    default_todo: ClassVar[str] = "Wait for an administrator; until then: rebuild TAG --key FILE, then submit."
 
 
 def signing_key(envelope: Envelope) -> RebuilderKey:
@@ -51,9 +52,11 @@ def signing_key(envelope: Envelope) -> RebuilderKey:
     A pending key is returned too: what it signs is kept and does not count. Raises ``UnknownKey``,
     ``SignatureMismatch``, ``KeyExpired`` and ``KeyRevoked``.
     """
-    key = key_named(_name_in(envelope.payload))
+    name = _name_in(envelope.payload)
+    key = key_named(name)
     if key is None:
-        raise UnknownKey("the signed bytes name no key that is enrolled here", where="signer")
+        said = f": {one_line(name, 80)}" if isinstance(name, str) else ""
+        raise UnknownKey(f"the signed bytes name no key that is enrolled here{said}", where="signer")
     read_public_key(key.pem).verify(envelope)
     check_period(key, timezone.now())
     return key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builds.domain.errors import PortalError
-from builds.domain.provenance import RebuildStatement, RebuiltSubject
+from builds.domain.provenance import RebuildStatement, RebuiltSubject, measured_for
 from builds.domain.provenance import RebuiltMeasurement as StatedMeasurement
 from builds.models import LaunchConfiguration, Rebuild, RebuiltComponent, RebuiltFile, RebuiltMeasurement
 
@@ -51,7 +51,7 @@ def _measurement(
     rebuild: Rebuild, configuration: LaunchConfiguration, stated: Iterable[StatedMeasurement]
 ) -> RebuiltMeasurement:
     """Join a published launch configuration with the one the recipe builds at this commit."""
-    built = next((entry for entry in stated if _same_launch(entry, configuration)), None)
+    built = measured_for(configuration, stated)
     if built is None:
         problem: dict[str, str] | None = _no_such_launch(configuration)
     else:
@@ -71,16 +71,3 @@ def _no_such_launch(configuration: LaunchConfiguration) -> dict[str, str]:
         where="tee-portal.toml",
         todo="Ask the publisher what the published measurement was computed for.",
     ).as_dict()
-
-
-def _same_launch(built: StatedMeasurement, configuration: LaunchConfiguration) -> bool:
-    """Every value that the measurement depends on; a command line that nothing names for it is any."""
-    line = built.command_line if configuration.command_line is None else configuration.command_line
-    return built.launch == (
-        configuration.boot_mode,
-        configuration.vcpus,
-        configuration.vcpu_type,
-        configuration.guest_features,
-        configuration.vmm,
-        line,
-    )

@@ -167,6 +167,12 @@ def test_a_known_operators_name_is_not_taken_by_another_key(changed: dict[str, A
     assert known() == before
 
 
+def test_who_takes_another_operators_name_is_told_that_it_is_the_name(older: FileSigner) -> None:
+    answered, named, what = refusal(enrol(Application(changed={"operator": "other", "operatorName": "ADA"}).signed()))
+    assert (answered, named) == (409, "operator-taken")
+    assert what == "another operator is called ADA, or nearly so"
+
+
 def test_a_key_belongs_to_one_operator() -> None:
     signer = new_signer()
     enrol(Application(signer).signed())

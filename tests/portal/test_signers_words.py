@@ -14,7 +14,7 @@ from django.utils import timezone
 from attestations.services.standing import judged_view
 from builds.domain.conditions import MOST_LISTED
 from builds.domain.roles import Role
-from builds.models import RebuiltFile, RebuiltMeasurement, Release, StoredStatement
+from builds.models import Component, RebuiltFile, RebuiltMeasurement, Release, StoredStatement
 from builds.services import submitting
 from tests.support.attacks import Trace, hand_in, refusal, signed, signed_by
 from tests.support.operators import operator_named, result_of
@@ -195,3 +195,17 @@ def test_what_is_signed_twice_about_one_launch_with_one_value_is_taken(release: 
     told = json.loads(hand_in(signed(release, "ben", measurements=entries).as_bytes()).content)
     assert told["notCounted"] == ""
     assert digest_hex("d", 96) == RebuiltMeasurement.objects.get(rebuild=told["rebuild"]).value
+
+
+def test_a_file_that_contradicts_its_manifest_is_shown_wherever_a_rebuild_is_compared(
+    release: Release, client: Client
+) -> None:
+    Component.objects.filter(role=Role.KERNEL).update(sha256="7" * 64, sha384="8" * 96)
+    statement = StoredStatement.objects.get()
+    for address in (statement.get_absolute_url(), statement.rebuild.get_absolute_url()):
+        text = client.get(address).content.decode()
+        assert "contradicts the manifest" in text
+        assert f"the file is sha256:{'7' * 64}" in text
+    for address in (f"rebuilds/{statement.rebuild_id}", f"statements/{statement.payload_sha256}"):
+        rows = client.get(f"/api/v1/{address}").json()["comparisons"]
+        assert {row["role"]: row["file"] for row in rows if row["file"]} == {"kernel": "7" * 64}
