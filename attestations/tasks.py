@@ -9,7 +9,7 @@ from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from attestations.services import following, verdicts, verification
+from attestations.services import following, publishers, verdicts, verification
 from builds.domain.errors import PortalError
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def verify_again() -> None:
 @shared_task(expires=60)
 def record_verdicts() -> None:
     """Record and sign the verdicts of releases whose evidence changed."""
+    publishers.tie_operators()
     try:
         verdicts.record_due()
     except PortalError as error:

@@ -14,6 +14,7 @@ from attestations.services import trust_roots
 from attestations.services.trust_roots import KnownTrustRoot
 from attestations.sigstore_verifier import VERIFIER, BundleVerifier, TrustedKey, read_public_key
 from builds.domain.errors import PortalError
+from builds.services import operators
 
 # Raise this when the rules of ``attestations.domain`` change, so that every finding is made anew.
 RULES = 3
@@ -53,6 +54,15 @@ def judges_of(
         except PortalError as error:
             judges[project] = error
     return judges
+
+
+def tie_operators() -> int:
+    """Tie operators that show their keys where a project's expected publisher works; how many were tied.
+
+    Also where a project's source is fetched from elsewhere, as from a mirror.
+    """
+    expected = ExpectedPublisher.objects.exclude(repository="").values_list("project", "repository")
+    return operators.tie_publishers(dict(expected))
 
 
 def _judge(publisher: ExpectedPublisher, known: Mapping[str, KnownTrustRoot]) -> Judge:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar
 
 from django.db import transaction
@@ -62,6 +64,13 @@ class OperatorRejected(PortalError):
 
     code: ClassVar[str] = "operator-rejected"
     default_todo: ClassVar[str] = "The reason stands on the operator's page; ask the portal's administrator."
+
+
+class NothingTied(PortalError):
+    """No tie of the operator to this project's publisher holds."""
+
+    code: ClassVar[str] = "nothing-tied"
+    default_todo: ClassVar[str] = "Look at the operator's page for its ties; state one with --what."
 
 
 class NothingToReject(PortalError):
@@ -143,20 +152,22 @@ def end_affiliation(operator: Operator, project: Project, *, by: str) -> None:
     """Let an operator count for a project again; that it was tied, and who ended it, stays listed."""
     _require(by, "the tie is ended", where=str(operator))
     with transaction.atomic():
-        _end_tie(operator, project, by)
+        if not _end_tie(operator, project, by):
+            raise NothingTied(f"{operator.name} is not tied to the publisher of {project.name}", where=operator.slug)
         _decided(operator, by, f"not tied to {project.name}", "the tie is ended")
         _rejudge(operator)
 
 
-def _end_tie(operator: Operator, project: Project, by: str) -> None:
+def _end_tie(operator: Operator, project: Project, by: str) -> int:
     held = Affiliation.objects.filter(operator=operator, project=project, ended_at__isnull=True)
-    held.update(ended_at=timezone.now(), ended_by=by.strip())
+    return held.update(ended_at=timezone.now(), ended_by=by.strip())
 
 
-def tie_publishers() -> int:
+def tie_publishers(published_at: Mapping[int, str] = MappingProxyType({})) -> int:
     """Tie every operator that shows its key where a project's source is published; how many were tied.
 
     So that no publisher counts for itself because nobody thought of saying so. A tie that was ended stays ended.
+    ``published_at`` are further addresses of publishers by their projects' primary keys.
     """
     known = set(Affiliation.objects.values_list("operator", "project"))
     projects = list(Project.objects.only("pk", "name", "source_url"))
@@ -164,8 +175,9 @@ def tie_publishers() -> int:
         _tie_unless_known(operator, project, what)
         for operator in Operator.objects.exclude(proof_kind="")
         for project in projects
+        for address in (project.source_url, published_at.get(project.pk, ""))
         if (operator.pk, project.pk) not in known
-        and (what := tie_found(project.source_url, ProofKind(operator.proof_kind), operator.proof_location))
+        and (what := tie_found(address, ProofKind(operator.proof_kind), operator.proof_location))
     )
 
 

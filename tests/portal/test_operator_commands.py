@@ -11,6 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from attestations.models import ExpectedPublisher
+from attestations.tasks import record_verdicts
 from builds.domain.roles import Role
 from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
 from builds.pipeline.proof import ProofNotShown
@@ -172,6 +174,31 @@ def test_a_publisher_is_tied_before_it_is_accepted(release: Release) -> None:
     assert Trace.of(release).verdict == before.verdict
 
 
+def test_who_shows_its_key_where_the_expected_publisher_works_is_tied_too(release: Release) -> None:
+    operator = pending()
+    Operator.objects.filter(pk=operator.pk).update(
+        proof_kind="repository", proof_location="https://github.com/acme/keys"
+    )
+    ExpectedPublisher.objects.create(project=release.project, repository="https://github.com/acme/enclave")
+    run("operators", "accept", operator.slug, "--by", "Cy", "--identified-by", "its repository")
+    tie = Affiliation.objects.get()
+    assert (tie.operator, tie.what) == (
+        operator,
+        "it shows its key in github.com/acme, where the project's source is published",
+    )
+    before = Trace.of(release)
+    hand_in(signed(release, operator.slug).as_bytes())
+    assert Trace.of(release).verdict == before.verdict
+
+
+def test_an_expected_publisher_that_comes_later_ties_who_is_accepted_already(release: Release) -> None:
+    Operator.objects.filter(slug="ada").update(proof_kind="repository", proof_location="https://github.com/acme/keys")
+    assert Trace.of(release).reproduced == 1
+    ExpectedPublisher.objects.create(project=release.project, repository="https://github.com/acme/enclave")
+    record_verdicts()
+    assert Trace.of(release).reproduced == 0
+
+
 def test_a_tie_that_the_portal_found_and_somebody_ended_is_not_found_again(release: Release) -> None:
     before = Trace.of(release)
     shown_where_the_source_is(release, "ada")
@@ -205,6 +232,7 @@ def test_revoking_from_a_date_marks_what_came_after_it_and_leaves_what_came_befo
         (("tie", "ada", "--project", "none", "--by", "Cy", "--what", "x"), "project-not-named"),
         (("tie", "ada", "--project", "enclave", "--by", "", "--what", "x"), "reason-missing"),
         (("tie", "ada", "--project", "enclave", "--by", " "), "reason-missing"),
+        (("tie", "ada", "--project", "enclave", "--by", "Cy"), "nothing-tied"),
         (("revoke", "ab" * 32, "--by", "Cy", "--reason", "x"), "no-such-operator"),
         (("revoke", "ADA", "--by", "Cy", "--reason", ""), "reason-missing"),
         (("revoke", "ADA", "--by", "Cy", "--reason", "x", "--since", "2026-01-01T00:00:00"), "needs a zone"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from attestations.services import publishers
 from builds.domain.errors import PortalError
 from builds.domain.requests import ProofKind
 from builds.models import Operator, Project
@@ -74,6 +75,8 @@ class Command(BaseCommand):
     def _accept(self, options: dict[str, Any]) -> None:
         operator = operators.find_operator(options["operator"])
         identified_by = options["identified_by"] or self._seen(operator)
+        # Before anything of it can count.
+        publishers.tie_operators()
         operators.accept_operator(operator, by=options["by"], identified_by=identified_by)
         self.stdout.write(f"{operator.slug} accepted: {identified_by}")
 
