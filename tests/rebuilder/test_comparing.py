@@ -12,7 +12,7 @@ from builds.domain.job import JobComponent, JobMeasurement, PublishedDigests, Re
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.reproduce import SignedRebuild
 from builds.rebuilder.commands import _compared
-from tests.support.statements import digest_hex, read, statement_document
+from tests.support.statements import digest_hex, measured, read, statement_document
 
 KERNEL = PublishedDigests(size=4, sha256=digest_hex("a"), sha384=digest_hex("b", 96))
 REBUILT = digest_hex("d", 96)
@@ -28,17 +28,7 @@ LAUNCH: dict[str, Any] = {
 
 
 def signed() -> SignedRebuild:
-    measured = {
-        "name": "default",
-        "bootMode": "direct_kernel",
-        "vcpus": 4,
-        "vcpuType": "EPYC-v4",
-        "guestFeatures": 1,
-        "vmm": "qemu",
-        "commandLine": "console=ttyS0",
-        "value": REBUILT,
-    }
-    statement = read(statement_document(f"ni:///sha-256;{'A' * 43}", measurements=[measured]))
+    statement = read(statement_document(f"ni:///sha-256;{'A' * 43}", measurements=[measured(REBUILT)]))
     return SignedRebuild(statement, Envelope("x", b"", b"x"))
 
 

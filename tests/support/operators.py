@@ -15,7 +15,7 @@ from builds.domain.roles import Role
 from builds.models import Operator, Rebuilder, RebuilderKey, Release
 from builds.pipeline.signing import FileSigner, KeyAlgorithm, generate
 from builds.services import running
-from tests.support.statements import digest_hex, statement_document
+from tests.support.statements import digest_hex, measured, statement_document
 
 MATERIAL = digest_hex("e")
 RECIPE_SHA256 = digest_hex("d")
@@ -81,16 +81,6 @@ def result_of(
         "origin": "built in this rebuild",
     }
     value = "f" * 96 if Role.INITRD in changed else MEASUREMENT
-    stated = {
-        "name": "default",
-        "bootMode": "direct_kernel",
-        "vcpus": 4,
-        "vcpuType": "EPYC-v4",
-        "guestFeatures": 1,
-        "vmm": "qemu",
-        "commandLine": "console=ttyS0",
-        "value": value,
-    }
     defaults: dict[str, Any] = {
         "subjects": [_subject(role, f"changed {role}" if role in changed else role) for role in made],
         "project": release.project.name,
@@ -101,7 +91,7 @@ def result_of(
         "invocation": str(uuid.uuid4()),
         "finished": timezone.now(),
         "files": [file],
-        "measurements": [stated],
+        "measurements": [measured(value)],
     }
     return statement_document(builder, **{**defaults, **parts})
 

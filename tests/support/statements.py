@@ -21,6 +21,20 @@ def subject(role: str, size: int, sha256: str, sha384: str, kind: str = "built")
     return {"name": role, "digest": {"sha256": sha256, "sha384": sha384}, "annotations": origin}
 
 
+def measured(value: str) -> dict[str, Any]:
+    """The launch measurement of the one configuration that releases in tests are published with."""
+    return {
+        "name": "default",
+        "bootMode": "direct_kernel",
+        "vcpus": 4,
+        "vcpuType": "EPYC-v4",
+        "guestFeatures": 1,
+        "vmm": "qemu",
+        "commandLine": "console=ttyS0",
+        "value": value,
+    }
+
+
 def statement_document(builder: str, **changed: Any) -> dict[str, Any]:
     """A complete statement as JSON; ``changed`` replaces its parts by name (subjects, tag, commit, ...)."""
     part: dict[str, Any] = {
