@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path, register_converter
 
 from attestations import views as attestation_views
-from builds import operator_views, views
+from builds.views import operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -35,7 +35,8 @@ register_converter(TagConverter, "tag")
 admin.autodiscover()
 
 urlpatterns = [
-    path("", views.releases, name="releases"),
+    path("", releases.releases, name="home"),
+    path("releases/", releases.releases, name="releases"),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("attestations/<str:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
@@ -46,19 +47,19 @@ urlpatterns = [
     path("verdicts/<str:sha256>.dsse.json", attestation_views.signed_verdict, {"form": "dsse"}, "vsa-envelope"),
     path("policies/<str:sha256>.json", attestation_views.policy_document, name="policy"),
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
-    path("releases/<slug:project>/<tag:tag>/rebuild", views.request_rebuild, name="request-rebuild"),
-    path("releases/<slug:project>/<tag:tag>/", views.release, name="release"),
-    path("rebuilders/", operator_views.operators, name="operators"),
-    path("rebuilders/<slug:slug>/", operator_views.operator, name="operator"),
-    path("queue/", operator_views.queue, name="queue"),
-    path("statements/<str:sha256>/", operator_views.statement, name="statement"),
+    path("releases/<slug:project>/<tag:tag>/rebuild", releases.request_rebuild, name="request-rebuild"),
+    path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
+    path("rebuilders/", operators.operators, name="operators"),
+    path("rebuilders/<slug:slug>/", operators.operator, name="operator"),
+    path("queue/", operators.queue, name="queue"),
+    path("statements/<str:sha256>/", operators.statement, name="statement"),
     *(
-        path(f"statements/<str:sha256>{ending}", operator_views.statement_file, {"form": form}, f"statement-{form}")
+        path(f"statements/<str:sha256>{ending}", operators.statement_file, {"form": form}, f"statement-{form}")
         for form, ending in STATEMENT_FILES.items()
     ),
-    path("rebuilder-keys/<str:fingerprint>.pub", operator_views.key_file, name="rebuilder-key"),
-    path("rebuilds/<uuid:rebuild_id>/", views.rebuild, name="rebuild"),
-    path("rebuilds/<uuid:rebuild_id>/progress", views.rebuild_progress, name="rebuild-progress"),
-    path("rebuilds/<uuid:rebuild_id>/log", views.rebuild_log, name="rebuild-log"),
-    path("rebuilds/<uuid:rebuild_id>/cancel", views.cancel_rebuild, name="cancel-rebuild"),
+    path("rebuilder-keys/<str:fingerprint>.pub", operators.key_file, name="rebuilder-key"),
+    path("rebuilds/<uuid:rebuild_id>/", rebuilds.rebuild, name="rebuild"),
+    path("rebuilds/<uuid:rebuild_id>/progress", rebuilds.rebuild_progress, name="rebuild-progress"),
+    path("rebuilds/<uuid:rebuild_id>/log", rebuilds.rebuild_log, name="rebuild-log"),
+    path("rebuilds/<uuid:rebuild_id>/cancel", rebuilds.cancel_rebuild, name="cancel-rebuild"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_GET, require_safe
+from django.views.decorators.http import require_safe
 
 from builds.domain.provenance import SLSA_PROVENANCE
 from builds.models import RebuilderKey
@@ -13,23 +13,23 @@ from builds.services import operator_pages
 from builds.services.queue_page import queue_page
 
 
-@require_GET
+@require_safe
 def operators(request: HttpRequest) -> HttpResponse:
     return render(request, "builds/operators.html", {"standings": operator_pages.operator_standings()})
 
 
-@require_GET
+@require_safe
 def operator(request: HttpRequest, slug: str) -> HttpResponse:
     page = operator_pages.operator_page(slug, before=_before(request.GET.get("before", "")))
     return render(request, "builds/operator.html", {"page": page})
 
 
-@require_GET
+@require_safe
 def queue(request: HttpRequest) -> HttpResponse:
     return render(request, "builds/queue.html", {"queue": queue_page()})
 
 
-@require_GET
+@require_safe
 def statement(request: HttpRequest, sha256: str) -> HttpResponse:
     page = operator_pages.statement_page(sha256)
     return render(request, "builds/statement.html", {"page": page, "predicate_type": SLSA_PROVENANCE})

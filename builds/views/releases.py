@@ -1,24 +1,21 @@
-"""Pages. Each view loads one view-model and renders it."""
+"""Pages about what was published: the releases, and one of them."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 from django.contrib import messages
 from django.contrib.admin.views.decorators import staff_member_required
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from attestations.services import history, listing, repeating, standing, trust_roots
 from builds import tasks
 from builds.domain.errors import PortalError
-from builds.models import Rebuild, Release
-from builds.services import pages, queueing, rebuilding, running
+from builds.models import Release
+from builds.services import pages, queueing, running
 
 
-@require_GET
+@require_safe
 def releases(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     if before and not (before.isascii() and before.isdigit()):
@@ -32,7 +29,7 @@ def releases(request: HttpRequest) -> HttpResponse:
     return render(request, "builds/releases.html", context)
 
 
-@require_GET
+@require_safe
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     found = _release(project, tag)
     roots = trust_roots.known()
@@ -49,28 +46,6 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     return render(request, "builds/release.html", context)
 
 
-@require_GET
-def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    return render(request, "builds/rebuild.html", pages.rebuild_context(rebuild_id))
-
-
-@require_GET
-def rebuild_progress(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    """The part of the rebuild page that a live page fetches again."""
-    return render(request, "builds/partials/live.html", pages.rebuild_context(rebuild_id))
-
-
-@require_GET
-def rebuild_log(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
-    """The whole log as plain text, streamed chunk by chunk."""
-    stored = get_object_or_404(Rebuild, pk=rebuild_id)
-    return StreamingHttpResponse(_log_text(stored), content_type="text/plain; charset=utf-8")
-
-
-def _log_text(stored: Rebuild) -> Iterator[str]:
-    yield from stored.log_chunks.values_list("text", flat=True).iterator()
-
-
 @staff_member_required
 @require_POST
 def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpResponse:
@@ -82,14 +57,6 @@ def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpRespons
         return redirect(wanted)
     tasks.hint(queued.pk)
     return redirect(queued)
-
-
-@staff_member_required
-@require_POST
-def cancel_rebuild(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    stored = get_object_or_404(Rebuild, pk=rebuild_id)
-    rebuilding.request_cancel(stored)
-    return redirect(stored)
 
 
 def _release(project: str, tag: str) -> Release:

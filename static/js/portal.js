@@ -1,0 +1,53 @@
+// What pages do beyond HTML: copy, times in the reader's zone, and polling that rests while nobody looks.
+// Every page says the same without this file.
+"use strict";
+
+(() => {
+  const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+  // The server writes UTC; the reader's own zone is shown and UTC stays in the title.
+  function localTimes(root) {
+    for (const time of root.querySelectorAll("time[data-local]")) {
+      const moment = new Date(time.dateTime);
+      if (Number.isNaN(moment.valueOf())) continue;
+      time.textContent = when.format(moment);
+      time.removeAttribute("data-local");
+    }
+  }
+
+  function showCopyButtons(root) {
+    if (!navigator.clipboard) return;
+    for (const button of root.querySelectorAll("button.copy[hidden]")) button.hidden = false;
+  }
+
+  function prepare(root) {
+    localTimes(root);
+    showCopyButtons(root);
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button.copy");
+    if (!button) return;
+    const source = button.dataset.copy ?? document.getElementById(button.dataset.copyFrom)?.textContent ?? "";
+    const word = button.textContent;
+    try {
+      await navigator.clipboard.writeText(source);
+      button.textContent = "copied";
+    } catch {
+      button.textContent = "not copied";
+    }
+    setTimeout(() => { button.textContent = word; }, 1500);
+  });
+
+  // A tab that nobody sees asks for nothing; when it is seen again it asks at once.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.target.matches("[data-poll]")) event.preventDefault();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || !window.htmx) return;
+    for (const element of document.querySelectorAll("[data-poll]")) window.htmx.trigger(element, "seen");
+  });
+  document.addEventListener("htmx:load", (event) => prepare(event.target));
+
+  prepare(document);
+})();
