@@ -28,6 +28,10 @@ from tests.support.sources import RECIPE
 MIB = 1024 * 1024
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", help="where the pictures of pages go; without it, into the data directory")
+
+
 def pytest_configure() -> None:
     # How long one example takes says what else the machine is doing, not whether the rule holds.
     hypothesis.settings.register_profile("patient", deadline=None)

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from django.conf import settings
 
 from tee_portal.env import BASE_DIR
 from tests.support.portal import free_port
+from tests.support.showcase import Showcase, make_showcase
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,18 @@ def demo() -> FinishedDemo:
     finished = FinishedDemo(data, "").run()
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     return FinishedDemo(data, finished.stdout)
+
+
+@pytest.fixture(scope="session")
+def showcase(demo: FinishedDemo) -> Iterator[Showcase]:
+    """The finished demo's data with what its end leaves out, behind a web server."""
+    with tempfile.TemporaryDirectory(prefix="showcase-") as directory:
+        made = make_showcase(demo.data, Path(directory))
+        with made.portal.web():
+            yield made
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """The system's Chromium; as root it has no sandbox of its own."""
+    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": QUIET}

@@ -19,14 +19,6 @@ from tests.support.sources import DOCKERFILE, make_repository
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.browser]
 
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """The system's Chromium; as root it has no sandbox of its own."""
-    return {**browser_type_launch_args, "executable_path": "/usr/bin/chromium", "args": QUIET}
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
