@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from django.http import Http404, HttpRequest
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router
 
@@ -25,6 +24,7 @@ from attestations.services.history import verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
 from builds.domain.frozen import Utc
 from builds.models import Release
+from builds.services.absent import BUNDLE, NotHere, the_release
 
 router = Router()
 
@@ -88,7 +88,7 @@ def verdicts(
     request: HttpRequest, project: str, tag: str, at: Annotated[Utc | None, Query()] = None
 ) -> VerdictHistoryOut:
     """Every signed verdict of a release, and the one that held ``at`` a moment (now, when it is not given)."""
-    release = get_object_or_404(Release, project__name=project, tag=tag)
+    release = the_release(Release.objects.all(), project, tag)
     held = verdict_at(release, at or timezone.now())
     records = VerdictRecord.objects.filter(release=release).select_related("key").order_by("-at", "-pk")
     return VerdictHistoryOut(
@@ -101,5 +101,5 @@ def stored_bundle(sha256: str) -> BundleRecord:
     """The bundle of this digest; 404 when there is none, or when it is no digest."""
     bundle = BundleRecord.objects.filter(sha256=sha256).first() if SHA256.fullmatch(sha256) else None
     if bundle is None:
-        raise Http404(f"no bundle has the digest sha256:{sha256[:64]}")
+        raise NotHere(BUNDLE, f"sha256:{sha256}")
     return bundle

@@ -6,8 +6,7 @@ import logging
 from typing import ClassVar
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
@@ -22,6 +21,7 @@ from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
 from builds.domain.errors import PortalError
 from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
+from builds.services.absent import POLICY, PORTAL_KEY, TRUST_ROOT, VERDICT, NotHere, the_one
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
     else:
         version = TrustRootVersion.objects.filter(sha256=sha256).first() if SHA256.fullmatch(sha256) else None
         if version is None:
-            raise Http404(f"no trust root has the digest sha256:{sha256[:64]}")
+            raise NotHere(TRUST_ROOT, f"sha256:{sha256}")
         content = bytes(version.content)
     return raw_file(content, "trusted_root.json", "application/json")
 
@@ -66,14 +66,15 @@ def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> Ht
         response = HttpResponse(pem, content_type=PEM_TYPE)
         response["Cache-Control"] = "public, max-age=300"
         return response
-    key = get_object_or_404(PortalKey, fingerprint=fingerprint)
+    key = the_one(PortalKey.objects.filter(fingerprint=fingerprint), PORTAL_KEY, f"sha256:{fingerprint}")
     return raw_file(key.pem.encode(), f"{fingerprint}.pub", PEM_TYPE)
 
 
 @require_safe
 def signed_verdict(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
     """A signed summary by the digest of its payload: as a Sigstore bundle, or as the DSSE envelope that was signed."""
-    record = get_object_or_404(VerdictRecord.objects.select_related("key"), payload_sha256=sha256)
+    rows = VerdictRecord.objects.select_related("key").filter(payload_sha256=sha256)
+    record = the_one(rows, VERDICT, f"sha256:{sha256}")
     if form == "dsse":
         return raw_file(bytes(record.envelope or b""), f"{sha256}.dsse.json", ENVELOPE_TYPE)
     return raw_file(bundle_of(record), f"{sha256}.vsa.sigstore.json", BUNDLE_TYPE)
@@ -84,7 +85,7 @@ def policy_document(_request: HttpRequest, sha256: str) -> HttpResponse:
     """The bytes of a policy that a summary names by this digest."""
     record = VerdictRecord.objects.filter(policy_sha256=sha256).only("policy").first()
     if record is None:
-        raise Http404(f"no policy has the digest sha256:{sha256[:64]}")
+        raise NotHere(POLICY, f"sha256:{sha256}")
     return raw_file(bytes(record.policy), f"{sha256}.policy.json", "application/json")
 
 

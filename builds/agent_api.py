@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Status
 
 from attestations.services import verdicts
@@ -25,6 +24,7 @@ from builds.domain.progress import Answer, FailureReport, Progress
 from builds.domain.requests import MAX_REQUEST_BYTES
 from builds.models import Release
 from builds.services import claiming, enrolling, rebuilding, submitting
+from builds.services.absent import the_release
 from builds.services.jobs import job_of, jobs_after
 from builds.services.rebuilding import Claim, ClaimGone
 from builds.services.recording import record_progress
@@ -49,7 +49,7 @@ def jobs(
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)
 def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
     """What rebuilding a release takes, for somebody who rebuilds without claiming anything."""
-    found = get_object_or_404(Release.objects.select_related("project"), project__name=project, tag=tag)
+    found = the_release(Release.objects.select_related("project"), project, tag)
     return job_of(found, to_compare=True)
 
 

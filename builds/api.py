@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from django.http import HttpRequest, StreamingHttpResponse
-from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
 from attestations.services import standing
 from builds.models import Rebuild, Release
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
 from builds.services import pages
+from builds.services.absent import the_rebuild, the_release
 
 router = Router()
 
@@ -32,7 +32,7 @@ def releases(
 @router.get("/releases/{project}/{path:tag}", response=ReleaseDetailOut)
 def release(request: HttpRequest, project: str, tag: str) -> ReleaseDetailOut:
     """One release with its verdict, components, measurements, materials and rebuilds."""
-    found = get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)
+    found = the_release(Release.objects.with_evidence(), project, tag)
     return release_detail_out(*standing.judged_view(found))
 
 
@@ -45,7 +45,7 @@ def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> RebuildOut:
 @router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None})
 def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> StreamingHttpResponse:
     """The log so far, as plain text."""
-    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    stored = the_rebuild(Rebuild.objects.all(), rebuild_id)
     return StreamingHttpResponse(_texts(stored), content_type="text/plain; charset=utf-8")
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.views.defaults import page_not_found
+from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
+from ninja.errors import ValidationError
 
 from attestations.api import router as attestations_router
 from builds.agent_api import router as agent_router
@@ -20,16 +18,8 @@ from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
 from builds.services.operators import OperatorRejected
 from builds.services.rebuilding import ClaimGone, OperatorTied
 from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
-
-
-class NoSuchThing(PortalError):
-    """An address that leads nowhere, or to something that is not there."""
-
-    code: ClassVar[str] = "not-found"
-    default_todo: ClassVar[str] = (
-        "Look at /api/v1/releases for what there is, and at /api/v1/openapi.json for every address."
-    )
-
+from tee_portal.error_pages import absence
+from tee_portal.refusals import refusal_of
 
 _STATUSES: dict[type[PortalError], int] = {
     ClaimGone: 410,
@@ -73,12 +63,9 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    absent = NoSuchThing(str(error) or "there is no such thing", where=request.path)
-    return api.create_response(request, absent.as_dict(), status=404)
+    return api.create_response(request, absence(error, request.path).as_dict(), status=404)
 
 
-def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answers for addresses that lead nowhere: the API's as the API answers, others with the page."""
-    if request.path.startswith("/api/"):
-        return JsonResponse(NoSuchThing("the API has no such address", where=request.path).as_dict(), status=404)
-    return page_not_found(request, exception)
+@api.exception_handler(ValidationError)
+def unreadable_question(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return api.create_response(request, refusal_of(error.errors).as_dict(), status=422)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 
 from builds.domain.errors import MalformedInput, PortalError
+from tee_portal.error_pages import plain_page
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,14 @@ def refuse_nul(get_response: View) -> View:
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             where = request.path.replace("\x00", "%00")[:200]
             error = MalformedAddress("the address holds a NUL character", where=where)
-            return JsonResponse(error.as_dict(), status=400)
+            return JsonResponse(error.as_dict(), status=400) if _is_api(request) else plain_page(error, 400)
         return get_response(request)
 
     return middleware
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
 
 
 class DatabaseUnreachable(PortalError):
@@ -58,9 +62,9 @@ class NameDatabaseFailures:
             return None
         logger.error("the database does not answer: %s", exception)
         error = DatabaseUnreachable("the database does not answer", where=request.path[:200])
-        if request.path.startswith("/api/"):
+        if _is_api(request):
             response: HttpResponse = JsonResponse(error.as_dict(), status=503)
         else:
-            response = render(request, "503.html", {"error": error}, status=503)
+            response = plain_page(error, 503)
         response["Retry-After"] = "5"
         return response

@@ -29,7 +29,10 @@ STATEMENT_FILES = {
     "received": ".received.json",
 }
 
-handler404 = "tee_portal.api.no_such_address"
+handler400 = "tee_portal.error_pages.bad_request"
+handler403 = "tee_portal.error_pages.forbidden"
+handler404 = "tee_portal.error_pages.not_found"
+handler500 = "tee_portal.error_pages.failed"
 
 register_converter(TagConverter, "tag")
 admin.autodiscover()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Max, Prefetch, Q, QuerySet
-from django.http import Http404
 from django.utils import timezone
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, overall_outcome
@@ -18,6 +17,7 @@ from builds.domain.lifecycle import RunState
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, StoredStatement
 from builds.pipeline.signing import read_public_key
+from builds.services.absent import OPERATOR, STATEMENT, NotHere
 from builds.services.consensus import not_counted
 from builds.services.evidence import comparisons_of, outcome_of
 
@@ -113,7 +113,7 @@ def operator_page(slug: str, *, before: int | None = None) -> OperatorPage:
     """One operator with its rebuilders, keys and the results that came before number ``before``; 404 without one."""
     operator = _operators().filter(slug=slug).first()
     if operator is None:
-        raise Http404("there is no such operator")
+        raise NotHere(OPERATOR, slug)
     counted = Rebuild.objects.filter(rebuilder__operator=operator).counted_by_operator()
     rows = _results(operator, before)
     return OperatorPage(
@@ -138,7 +138,7 @@ def statement_page(sha256: str) -> StatementPage:
         .first()
     )
     if found is None:
-        raise Http404(f"there is no statement sha256:{sha256[:64]}")
+        raise NotHere(STATEMENT, f"sha256:{sha256}")
     envelope = parse_envelope(bytes(found.content))
     comparisons = tuple(comparisons_of(found.rebuild))
     return StatementPage(

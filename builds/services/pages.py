@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models.functions import Length
-from django.http import Http404
 
 from builds.domain.comparison import RebuildOutcome, overall_outcome
 from builds.domain.evidence import PublisherEvidence
 from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
+from builds.services.absent import the_rebuild
 from builds.services.consensus import why_not_counted
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 
@@ -60,18 +60,14 @@ def release_page(*, publishers_of: PublishersOf, before: int | None = None, size
 
 def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:
     """A rebuild with its release, components, files and stages; 404 when there is none."""
-    found = (
+    rows = (
         Rebuild.objects.select_related("release__project", "rebuilder__operator", "wanted_from__operator")
         .select_related("statement__key", "set_aside")
         .prefetch_related(
             "release__project__affiliations", "release__components", "components", "files", "stages", "measurements"
         )
-        .filter(pk=rebuild_id)
-        .first()
     )
-    if found is None:
-        raise Http404("no such rebuild")
-    return found
+    return the_rebuild(rows, rebuild_id)
 
 
 def rebuild_context(rebuild_id: uuid.UUID) -> dict[str, Any]:

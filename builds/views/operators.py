@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from builds.domain.provenance import SLSA_PROVENANCE
 from builds.models import RebuilderKey
 from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
 from builds.services import operator_pages
+from builds.services.absent import PAGE, REBUILDER_KEY, NotHere, the_one
 from builds.services.queue_page import queue_page
 
 
@@ -52,11 +53,11 @@ def statement_file(_request: HttpRequest, sha256: str, form: str) -> HttpRespons
 @require_safe
 def key_file(_request: HttpRequest, fingerprint: str) -> HttpResponse:
     """A rebuilder's public key by its fingerprint, also long after it was revoked."""
-    key = get_object_or_404(RebuilderKey, fingerprint=fingerprint)
+    key = the_one(RebuilderKey.objects.filter(fingerprint=fingerprint), REBUILDER_KEY, f"sha256:{fingerprint}")
     return raw_file(key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)
 
 
 def _before(text: str) -> int | None:
     if text and not (text.isascii() and text.isdigit()):
-        raise Http404("before is not the number of a result")
+        raise NotHere(PAGE, text)
     return int(text[:18]) if text else None

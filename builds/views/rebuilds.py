@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from django.contrib.admin.views.decorators import staff_member_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from builds.models import Rebuild
 from builds.services import pages, rebuilding
+from builds.services.absent import the_rebuild
 
 
 @require_safe
@@ -28,7 +29,7 @@ def rebuild_progress(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpRespons
 @require_safe
 def rebuild_log(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
     """The whole log as plain text, streamed chunk by chunk."""
-    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    stored = _stored(rebuild_id)
     return StreamingHttpResponse(_log_text(stored), content_type="text/plain; charset=utf-8")
 
 
@@ -39,6 +40,10 @@ def _log_text(stored: Rebuild) -> Iterator[str]:
 @staff_member_required
 @require_POST
 def cancel_rebuild(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    stored = get_object_or_404(Rebuild, pk=rebuild_id)
+    stored = _stored(rebuild_id)
     rebuilding.request_cancel(stored)
     return redirect(stored)
+
+
+def _stored(rebuild_id: uuid.UUID) -> Rebuild:
+    return the_rebuild(Rebuild.objects.all(), rebuild_id)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.admin.views.decorators import staff_member_required
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from attestations.services import history, listing, repeating, standing, trust_roots
@@ -13,13 +13,14 @@ from builds import tasks
 from builds.domain.errors import PortalError
 from builds.models import Release
 from builds.services import pages, queueing, running
+from builds.services.absent import PAGE, NotHere, the_release
 
 
 @require_safe
 def releases(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     if before and not (before.isascii() and before.isdigit()):
-        raise Http404("before is not a release number")
+        raise NotHere(PAGE, before)
     page = pages.release_page(publishers_of=standing.publishers_of, before=int(before[:18]) if before else None)
     worse = history.regressions(page.views)
     rows = [(view, worse.get(view.release.pk, "")) for view in page.views]
@@ -60,4 +61,4 @@ def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpRespons
 
 
 def _release(project: str, tag: str) -> Release:
-    return get_object_or_404(Release.objects.with_evidence(), project__name=project, tag=tag)
+    return the_release(Release.objects.with_evidence(), project, tag)

@@ -256,7 +256,7 @@ def test_the_admin_pages_cannot_edit_evidence(client: Client, make_release: Call
     assert client.post(f"/admin/builds/release/{release.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-@pytest.mark.parametrize("address", ["/api/v1/attestations?commit=%00", "/api/v1/releases/x/a%00b", "/?before=%00"])
+@pytest.mark.parametrize("address", ["/api/v1/attestations?commit=%00", "/api/v1/releases/x/a%00b"])
 def test_an_address_with_nul_is_a_named_error_on_every_database(client: Client, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code == 400
