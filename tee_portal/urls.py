@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path, register_converter
 
 from attestations import views as attestation_views
-from builds.views import operators, rebuilds, releases
+from builds.views import meaning, operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -55,6 +55,7 @@ urlpatterns = [
     path("rebuilders/", operators.operators, name="operators"),
     path("rebuilders/<slug:slug>/", operators.operator, name="operator"),
     path("queue/", operators.queue, name="queue"),
+    path("what-a-verdict-means/", meaning.meaning, name="meaning"),
     path("statements/<str:sha256>/", operators.statement, name="statement"),
     *(
         path(f"statements/<str:sha256>{ending}", operators.statement_file, {"form": form}, f"statement-{form}")
