@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path, register_converter
 
 from attestations import views as attestation_views
-from builds.views import meaning, operators, rebuilds, releases
+from builds.views import comparing, meaning, operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -52,6 +52,7 @@ urlpatterns = [
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", releases.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
+    path("compare/<slug:project>/", comparing.compare_releases, name="compare-releases"),
     path("rebuilders/", operators.operators, name="operators"),
     path("rebuilders/<slug:slug>/", operators.operator, name="operator"),
     path("queue/", operators.queue, name="queue"),

@@ -1,0 +1,71 @@
+"""Template tags for pages that lay two of a kind beside each other."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from builds.domain.likeness import Likeness, shared_prefix
+from builds.domain.printable import one_line
+from builds.templatetags.portal import state
+from builds.templatetags.shown import digest, size
+
+register = template.Library()
+
+_LONGEST_SENTENCE = 20_000
+_TONE = {
+    Likeness.SAME: "good",
+    Likeness.CHANGED: "plain",
+    Likeness.ADDED: "plain",
+    Likeness.REMOVED: "plain",
+    Likeness.UNKNOWN: "open",
+}
+
+
+@register.simple_tag
+def likeness_state(value: Likeness) -> SafeString:
+    """That something changed is no accusation between releases: it looks plain."""
+    return state(value.value, _TONE[value])
+
+
+def _copy_button(text: str) -> SafeString:
+    return format_html(
+        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" hidden>copy</button>', text
+    )
+
+
+@register.simple_tag
+def beside(value: object | None, other: object | None) -> SafeString:
+    """A digest, whole, with the first character marked in which it differs from the other one."""
+    if value is None:
+        return state("unknown", "open")
+    text, against = str(value), str(other) if other is not None else ""
+    if other is None or text == against:
+        return digest(text)
+    place = shared_prefix(text, against)
+    return format_html(
+        '<span class="digest">{}<mark>{}</mark>{}</span> {}',
+        text[:place],
+        text[place : place + 1],
+        text[place + 1 :],
+        _copy_button(text),
+    )
+
+
+@register.simple_tag
+def told(sentence: str) -> SafeString:
+    """A sentence of the portal's own that quotes strangers' names: nothing in it is hidden or turns the writing."""
+    return format_html('<span class="foreign">{}</span>', one_line(sentence, _LONGEST_SENTENCE))
+
+
+@register.filter
+def growth(count: int | None) -> str:
+    """A difference of sizes with sign and unit, exact in bytes."""
+    if count is None:
+        return "unknown"
+    if count == 0:
+        return "the same size"
+    sign = "+" if count > 0 else "\N{MINUS SIGN}"
+    exact = f"{sign}{abs(count):,} byte{'' if abs(count) == 1 else 's'}"
+    return exact if abs(count) < 1024 else f"{exact} ({sign}{size(abs(count))})"  # noqa: PLR2004 - IEC 80000-13

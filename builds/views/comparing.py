@@ -1,0 +1,21 @@
+"""Pages that lay two of a kind beside each other."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from attestations.services import policies, standing
+from builds.services import comparing
+
+_BOUNDS = {"most": comparing.SHOWN_MATERIALS, "most_slice": f":{comparing.SHOWN_MATERIALS}"}
+
+
+@require_safe
+def compare_releases(request: HttpRequest, project: str) -> HttpResponse:
+    wanted = request.GET.get("from", ""), request.GET.get("to", "")
+    page = comparing.comparison_page(
+        project, wanted, publishers_of=standing.publishers_of, policies_of=policies.recorded_policies
+    )
+    return render(request, "builds/compare_releases.html", {"page": page, **_BOUNDS})
