@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from builds.domain.consensus import contradicting, tally_of
-from builds.domain.evidence import AttestationState, MeasurementEvidence, MeasurementState, ReleaseEvidence
+from builds.domain.evidence import AttestationState, MeasurementEvidence, MeasurementState, OpaqueInput, ReleaseEvidence
 
 MOST_LISTED = 20
 """Of what an operator can name without end, a sentence lists so many and counts the rest."""
@@ -48,13 +48,13 @@ def _files_match_manifest(evidence: ReleaseEvidence) -> Condition:
     if evidence.changes:
         changed = "; ".join(evidence.changes)
         return Condition(key, ConditionState.UNMET, f"Changed since it was first seen: {changed}.")
-    unknown = _unknown_of_files(evidence)
+    unknown = unknown_of_files(evidence)
     if unknown:
         return Condition(key, ConditionState.UNKNOWN, " ".join(unknown))
     return Condition(key, ConditionState.MET, "Every published file hashes to its manifest.")
 
 
-def _unknown_of_files(evidence: ReleaseEvidence) -> list[str]:
+def unknown_of_files(evidence: ReleaseEvidence) -> list[str]:
     """Why nobody can say that every published file is what its publisher named."""
     unknown = [*evidence.absent, *filter(None, [evidence.unwatched])]
     unnamed = [component.role.value for component in evidence.components if component.claimed is None]
@@ -130,13 +130,15 @@ def _measurements_cover(measurements: tuple[MeasurementEvidence, ...], unplaced:
     )
 
 
+def open_opaque(evidence: ReleaseEvidence) -> list[OpaqueInput]:
+    """Opaque inputs that the policy does not accept."""
+    return [entry for entry in evidence.opaque if entry.digest not in evidence.policy.accepted_opaque]
+
+
 def _opaque_accepted(evidence: ReleaseEvidence) -> Condition:
     """Opaque files that came with the publication count before any rebuild has looked for origins."""
     key = "opaque-inputs-accepted"
-    found = [*evidence.embedded, *(entry for result in evidence.counted for entry in result.opaque)]
-    open_inputs = {
-        (entry.place, str(entry.digest)) for entry in found if entry.digest not in evidence.policy.accepted_opaque
-    }
+    open_inputs = {(entry.place, str(entry.digest)) for entry in open_opaque(evidence)}
     if open_inputs:
         listed = "; ".join(f"{place} ({digest})" for place, digest in sorted(open_inputs)[:MOST_LISTED])
         more = f"; and {len(open_inputs) - MOST_LISTED} more" if len(open_inputs) > MOST_LISTED else ""

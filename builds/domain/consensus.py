@@ -108,13 +108,13 @@ def contradicting(results: Iterable[OperatorResult]) -> list[OperatorResult]:
     return [result for result in results if result.outcome is not RebuildOutcome.REPRODUCED]
 
 
-def agreed_digests(results: Iterable[OperatorResult]) -> Mapping[Role, Digest | None]:
-    """The one digest that all results gave for a component; None where they differ or one lacks it."""
+def unlike_roles(results: Iterable[OperatorResult]) -> set[Role]:
+    """Components of which not all results gave the same; that all lack one is the same too."""
     found: dict[Role, set[Digest | None]] = defaultdict(set)
     for result in results:
         for row in result.comparisons:
             found[row.role].add(row.rebuilt)
-    return {role: next(iter(digests)) if len(digests) == 1 else None for role, digests in found.items()}
+    return {role for role, digests in found.items() if len(digests) > 1}
 
 
 def environment_difference(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> list[str]:

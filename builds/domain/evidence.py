@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from builds.domain.comparison import ComponentComparison, PublishedComponent, RebuildOutcome
@@ -80,6 +81,8 @@ class MeasurementEvidence:
     """What it binds; empty while nobody could recompute it, because no measurement binds nothing."""
     katana_inside_initrd: str | None
     """Where in the reproduced initrd the reproduced binary lies; None when nothing has shown that."""
+    not_covered: tuple[str, ...] = ()
+    """What no measurement of this configuration binds, in the recipe's words."""
 
     @property
     def state(self) -> MeasurementState:
@@ -132,6 +135,14 @@ class OperatorResult:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildFailure:
+    """Why a rebuild ended without a result, in the failure's own words: where it stopped, and what happened."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the project asks for: ``k`` distinct operators, and opaque inputs accepted by digest."""
 
@@ -163,11 +174,25 @@ class ReleaseEvidence:
     """As in ``PublisherEvidence``: whether it changed is unknown."""
     failed: int = 0
     """Operators whose newest attempt failed and who have no result."""
+    failure: BuildFailure | None = None
+    """The newest failure of an operator whose results would count."""
+    first_difference: str = ""
+    """Where operators differ, or differ from the publisher: the first file by path of which that is known."""
+    first_result_expected: datetime | None = None
+    """When a rebuild that runs is expected to end (UTC); None while nobody can tell."""
 
     @property
     def counted(self) -> list[OperatorResult]:
         """The results that say something about reproducing."""
         return [result for result in self.results if result.counts and result.outcome is not None]
+
+    @property
+    def opaque(self) -> list[OpaqueInput]:
+        """What lies in the publication and what counting rebuilds found, each once, by place."""
+        found = [*self.embedded, *(entry for result in self.counted for entry in result.opaque)]
+        # Operators may give other reasons for one input; the first one's stands.
+        once = {(entry.place, entry.digest): entry for entry in reversed(found)}
+        return [once[key] for key in sorted(once)]
 
     @property
     def attestation_states(self) -> dict[Role, AttestationState]:

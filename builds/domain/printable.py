@@ -55,6 +55,11 @@ def compared_name(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
+def in_brief(text: str, limit: int = 300) -> str:
+    """As ``one_line``, and a text that is cut says so; for sentences that stand beside the whole text."""
+    return one_line(text, limit) if len(text) <= limit else f"{one_line(text, limit)}\N{HORIZONTAL ELLIPSIS}"
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """The text as a ``Line`` holds it: cut to ``limit``, each character that may not be shown replaced."""
     return _REPLACED.sub("\N{REPLACEMENT CHARACTER}", text[:limit])

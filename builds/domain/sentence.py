@@ -1,132 +1,276 @@
-"""The verdict in plain words: one paragraph, composed from the evidence, that ends with the decision."""
+"""The verdict in plain words: one paragraph, composed from the evidence, that ends with the decision.
+
+What strangers wrote is shortened here; the page shows it whole where the evidence stands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from builds.domain.comparison import RebuildOutcome
-from builds.domain.consensus import agreed_digests, contradicting, environment_difference, tally_of
+from builds.domain.condition_words import in_short
+from builds.domain.conditions import Condition, ConditionState, open_opaque, unknown_of_files
+from builds.domain.consensus import contradicting, environment_difference, tally_of, unlike_roles
 from builds.domain.evidence import (
     COVERABLE,
     AttestationState,
     MeasurementEvidence,
     MeasurementState,
+    OpaqueInput,
     OperatorResult,
     ReleaseEvidence,
 )
+from builds.domain.launch import FIRMWARE_COVERAGE
+from builds.domain.printable import in_brief
 from builds.domain.roles import Role
 
-_FIRMWARE_ONLY = frozenset({"ovmf"})
+_PARTS = {
+    "katana": "katana",
+    "kernel": "kernel",
+    "initrd": "initrd",
+    "ovmf": "firmware",
+    "disk": "disk",
+    "cmdline": "command line",
+}
+_MOST_NAMED = 3
+"""So many operators or opaque inputs are named, and the rest counted."""
 
 
-def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Sequence[str]) -> str:
+def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Sequence[Condition]) -> str:
     """What rebuilding showed, who published it, what the measurement binds, and the decision.
 
-    ``unmet`` names the conditions that do not hold; without any the decision is to allow.
+    ``unmet`` are the conditions that do not hold; without any the decision is to allow.
     """
-    parts = []
-    if evidence.contradictions:
-        parts.append("The published files contradict their own manifest. " + " ".join(evidence.contradictions))
-    if evidence.changes:
-        parts.append("What is published now is not what was first seen here, and what was first seen is judged.")
-    if evidence.unwatched:
-        parts.append(evidence.unwatched)
-    parts.append(_rebuild_sentence(evidence, outcome))
-    parts.extend(_attestation_sentences(evidence))
-    parts.extend(_measurement_sentence(entry) for entry in evidence.measurements)
-    parts.append(f"Deny: {', '.join(unmet)}." if unmet else "Allow.")
+    parts = [
+        *_files(evidence),
+        *_rebuilt(evidence, outcome),
+        *_attested(evidence, reproduced=outcome is RebuildOutcome.REPRODUCED),
+        *_measured(evidence, reproduced=outcome is RebuildOutcome.REPRODUCED),
+        *_taken_as_is(evidence),
+        _decision(evidence, unmet),
+    ]
     return " ".join(parts)
 
 
-def _rebuild_sentence(evidence: ReleaseEvidence, outcome: RebuildOutcome | None) -> str:
-    counted = evidence.counted
+def part_name(name: str) -> str:
+    """A component or a part that a measurement binds, as a newcomer reads it: ``ovmf`` is the firmware."""
+    return _PARTS.get(name, name)
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """``a, b and c``."""
+    found = list(names)
+    return f" {last} ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else "".join(found)
+
+
+def _roles(roles: Iterable[Role]) -> str:
+    wanted = set(roles)
+    return listed(part_name(role) for role in Role if role in wanted)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _files(evidence: ReleaseEvidence) -> Iterator[str]:
+    if evidence.contradictions:
+        yield "The published files contradict their own manifest."
+        yield from map(in_brief, evidence.contradictions)
+    if evidence.changes:
+        yield "What is published now is not what was first seen here, and what was first seen is judged."
+    yield from map(in_brief, unknown_of_files(evidence))
+
+
+def _rebuilt(evidence: ReleaseEvidence, outcome: RebuildOutcome | None) -> Iterator[str]:
     tally = tally_of(evidence)
-    match outcome:
-        case None:
-            tried = f" {tally.failed} tried and failed, which is no mismatch." if tally.failed else ""
-            return f"Not rebuilt yet: 0 of {tally.needed} needed operators.{tried}"
-        case RebuildOutcome.REPRODUCED:
-            return (
-                f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) rebuilt every"
-                f" component from commit {evidence.commit} with the same bytes."
-            )
-        case _ if tally.reproduced:
-            return _dispute(evidence)
-        case _:
-            return f"{_reproduced_by_all(counted)}{_not_reproduced(counted, evidence.commit)}"
+    if outcome is None:
+        yield from _not_rebuilt(evidence)
+    elif outcome is RebuildOutcome.REPRODUCED:
+        yield (
+            f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) rebuilt every"
+            f" component from commit {evidence.commit} with the same bytes."
+        )
+    elif tally.reproduced:
+        yield from _disputed(evidence)
+    else:
+        yield from _not_reproduced(evidence)
 
 
-def _dispute(evidence: ReleaseEvidence) -> str:
+def _not_rebuilt(evidence: ReleaseEvidence) -> Iterator[str]:
+    """A build that failed is no evidence; it is told in its own words, of an operator who counts."""
+    tally = tally_of(evidence)
+    if evidence.failure is not None:
+        where, what = in_brief(evidence.failure.where), in_brief(evidence.failure.what).rstrip(".")
+        yield f"No evidence either way: the rebuild stopped at {where}. {what}. Not a mismatch."
+    elif tally.failed:
+        who = "1 operator" if tally.failed == 1 else f"{tally.failed} operators"
+        yield f"No evidence either way: {who} tried, and no rebuild ended with a result. Not a mismatch."
+    else:
+        expected = evidence.first_result_expected
+        when = f"First result expected about {expected:%H:%M} UTC, or run" if expected is not None else "Run"
+        yield f"Not rebuilt yet: 0 of {tally.needed}. {when} it yourself: one command."
+
+
+def _disputed(evidence: ReleaseEvidence) -> Iterator[str]:
     """Who got other bytes than those who reproduced it, of what, and how their machines differ."""
+    tally = tally_of(evidence)
     against = contradicting(evidence.counted)
-    agreeing = [result for result in evidence.counted if result.outcome is RebuildOutcome.REPRODUCED]
-    named = "; ".join(f"{result.operator}: {', '.join(result.differing)}" for result in against)
-    apart = environment_difference(against[0].environment, agreeing[0].environment)
-    differ = "; ".join(apart) if apart else "in nothing that they name"
-    return (
-        f"Disputed: {tally_of(evidence).words} ({named}). The environments of {against[0].operator} and"
-        f" {agreeing[0].operator} differ: {differ}."
+    agreeing = next(result for result in evidence.counted if result.outcome is RebuildOutcome.REPRODUCED)
+    named = [f"{in_brief(result.operator)}: {', '.join(result.differing)}" for result in against[:_MOST_NAMED]]
+    more = f"; and {len(against) - _MOST_NAMED} more" if len(against) > _MOST_NAMED else ""
+    yield (
+        f"Disputed: {tally.reproduced} of {tally.counted} operators got every published byte from commit"
+        f" {evidence.commit}, {tally.contradicting} did not ({'; '.join(named)}{more})."
     )
+    yield from _first_difference(evidence)
+    apart = environment_difference(against[0].environment, agreeing.environment)
+    differ = "; ".join(map(in_brief, apart[:_MOST_NAMED])) if apart else "in nothing that they name"
+    yield f"The machines of {in_brief(against[0].operator)} and {in_brief(agreeing.operator)} differ: {differ}."
 
 
-def _reproduced_by_all(counted: Sequence[OperatorResult]) -> str:
-    same = set.intersection(
-        *({row.role for row in result.comparisons if row.outcome is RebuildOutcome.REPRODUCED} for result in counted)
-    )
-    return f"Reproduced: {_listed(role for role in Role if role in same)}. " if same else ""
+def _first_difference(evidence: ReleaseEvidence) -> Iterator[str]:
+    if evidence.first_difference:
+        yield f"First difference: {in_brief(evidence.first_difference)}."
 
 
-def _not_reproduced(counted: Sequence[OperatorResult], commit: str) -> str:
+def _not_reproduced(evidence: ReleaseEvidence) -> Iterator[str]:
     """What nobody reproduced, and whether those who tried agree with each other against the publisher."""
-    differing = sorted({text for result in counted for text in result.differing})
-    sentence = f"Not reproduced from commit {commit}: {', '.join(differing)}."
+    counted = evidence.counted
+    rows = [row for result in counted for row in result.comparisons]
+    roles = {row.role for row in rows}
+    differing = {row.role for row in rows if row.outcome is RebuildOutcome.MISMATCHED}
+    missing = {row.role for row in rows if row.outcome is RebuildOutcome.MISSING} - differing
+    same = roles - differing - missing
+    if same:
+        yield f"{_capital(_roles(same))} {_was(same)} reproduced from commit {evidence.commit}."
+    else:
+        yield f"No component was reproduced from commit {evidence.commit}."
+    if differing:
+        yield f"{_roles(differing)} {_was(differing)} not: {_among_each_other(counted)}."
+    if missing:
+        yield f"{_roles(missing)} {_was(missing)} not made by the rebuild."
+    yield from _first_difference(evidence)
+
+
+def _was(roles: set[Role]) -> str:
+    return "was" if len(roles) == 1 else "were"
+
+
+def _among_each_other(counted: Sequence[OperatorResult]) -> str:
     if len(counted) == 1:
-        return sentence
-    agreed = agreed_digests(counted)
-    unlike = [row.role for result in counted for row in result.comparisons if agreed[row.role] is None]
+        return "1 operator got other bytes than were published"
+    unlike = unlike_roles(counted)
     if not unlike:
-        return f"{sentence} {len(counted)} of {len(counted)} operators agree with each other, not with the publisher."
-    return f"{sentence} The operators do not agree with each other either ({_listed(dict.fromkeys(unlike))})."
+        return f"{len(counted)} of {len(counted)} operators agree with each other, not with the publisher"
+    return f"the {len(counted)} operators do not agree with each other either ({_roles(unlike)})"
 
 
-def _attestation_sentences(evidence: ReleaseEvidence) -> list[str]:
-    """Who published it, most alarming first: hostile signatures, then what is missing; silent while unchecked."""
+def _attested(evidence: ReleaseEvidence, *, reproduced: bool) -> Iterator[str]:
+    """Who published it, most alarming first; what nobody asked for is not called absent."""
     by_state: dict[AttestationState, list[Role]] = {}
     for role, state in evidence.attestation_states.items():
         by_state.setdefault(state, []).append(role)
-    sentences = []
-    wrong = by_state.get(AttestationState.WRONG_IDENTITY)
-    if wrong:
-        reason = evidence.attestations[wrong[0]].sentence
-        sentences.append(f"{_listed(wrong)}: {reason} Treat as hostile until explained.")
-    for state, words in (
-        (AttestationState.REJECTED, "an attestation was rejected"),
-        (AttestationState.UNREADABLE, "an attestation cannot be read"),
-        (AttestationState.ABSENT, "nothing signed shows who published it"),
+    verified = by_state.get(AttestationState.VERIFIED, [])
+    if set(by_state) == {AttestationState.VERIFIED}:
+        yield f"The expected workflow attested {'them' if reproduced else 'every component'}."
+    elif verified:
+        yield f"The expected workflow attested {_roles(verified)}."
+    for state, end in (
+        (AttestationState.WRONG_IDENTITY, "Treat as hostile until explained."),
+        (AttestationState.REJECTED, "An attestation that is rejected shows nothing of who published it."),
+        (AttestationState.UNREADABLE, "An attestation that cannot be read shows nothing of who published it."),
+        (AttestationState.ABSENT, _nothing_signed(evidence)),
     ):
         if roles := by_state.get(state):
-            sentences.append(f"{_listed(roles)}: {words}.")
-    if set(by_state) == {AttestationState.VERIFIED}:
-        sentences.append(f"The expected workflow attested every component from commit {evidence.commit}.")
-    return sentences
+            yield f"{_roles(roles)}: {in_brief(evidence.attestations[roles[0]].sentence)} {end}"
+    if unchecked := by_state.get(AttestationState.UNCHECKED):
+        yield f"Who published {_roles(unchecked)} is not checked."
+    if not by_state:
+        yield "There is no component that anybody could have attested."
 
 
-def _listed(roles: Iterable[Role]) -> str:
-    return ", ".join(role.value for role in roles)
+def _nothing_signed(evidence: ReleaseEvidence) -> str:
+    made = "Rebuilds show what it was made from; nothing" if evidence.counted else "Nothing"
+    return f"{made} signed shows who published it."
 
 
-def _measurement_sentence(entry: MeasurementEvidence) -> str:
+def _measured(evidence: ReleaseEvidence, *, reproduced: bool) -> Iterator[str]:
+    if not evidence.measurements:
+        yield from evidence.unplaced or ("No launch measurement was published, so none tells what a machine runs.",)
+    for entry in evidence.measurements:
+        several = f" of {in_brief(entry.configuration)}" if len(evidence.measurements) > 1 else ""
+        yield from _one_measurement(entry, f"measurement{several}", reproduced=reproduced)
+
+
+def _one_measurement(entry: MeasurementEvidence, name: str, *, reproduced: bool) -> Iterator[str]:
+    if entry.state is MeasurementState.DIFFERS:
+        yield f"The published {name} is not the one that these files give."
     if not entry.coverage:
-        return f"The launch measurement of {entry.configuration} could not be recomputed from the published files."
-    if entry.coverage <= _FIRMWARE_ONLY:
-        return (
-            f"The measurement of {entry.configuration} covers firmware only: another kernel, initrd or"
-            " command line would give the same measurement."
+        yield f"The {name} could not be recomputed from the published files, so what it covers is unknown."
+        return
+    if entry.state is MeasurementState.UNKNOWN:
+        why = "no rebuild has computed it" if entry.rebuilt is None else "none was published"
+        yield f"The {name} is not confirmed: {why}."
+    if entry.coverage == FIRMWARE_COVERAGE:
+        start = "The files were reproduced, but the" if reproduced else "The"
+        yield (
+            f"{start} {name} covers firmware only: another kernel, initrd or command line would give the same"
+            " measurement. A matching report does not show that this Katana runs."
         )
-    verb = {
-        MeasurementState.MATCHES: "matches",
-        MeasurementState.DIFFERS: "differs",
-        MeasurementState.UNKNOWN: "is not yet known three ways",
-    }[entry.state]
-    covered = ", ".join(part for part in COVERABLE if part in entry.coverage)
-    return f"The launch measurement of {entry.configuration} {verb}; it covers {covered}."
+        return
+    covered = listed(part_name(part) for part in COVERABLE if part in entry.coverage)
+    what = _not_covered(entry)
+    yield f"The {name} covers {covered}{f'; it does not cover {what}' if what else ''}."
+    if Role.INITRD in entry.coverage and entry.katana_inside_initrd is None:
+        yield "That the covered initrd holds this katana is not shown."
+
+
+def _not_covered(entry: MeasurementEvidence) -> str:
+    names = [in_brief(name) for name in entry.not_covered]
+    # A name that is a list itself would run into its neighbours.
+    if any("," in name or " and " in name for name in names):
+        return "; ".join(names)
+    return listed(names, "or")
+
+
+def _taken_as_is(evidence: ReleaseEvidence) -> Iterator[str]:
+    """Opaque inputs are named also when the policy accepts them: they never vanish behind an Allow."""
+    waiting = open_opaque(evidence)
+    if waiting:
+        around = "Rebuilt around" if evidence.counted else "It holds"
+        one = len(waiting) == 1
+        what = "a binary" if one else f"{len(waiting)} binaries"
+        yield f"{around} {what} taken as is: {_named(waiting)}."
+        yield f"Nobody has rebuilt {'that binary' if one else 'those binaries'} from source."
+    accepted = [entry for entry in evidence.opaque if entry.digest in evidence.policy.accepted_opaque]
+    if accepted:
+        count = "1 binary" if len(accepted) == 1 else f"{len(accepted)} binaries"
+        yield f"The policy accepts {count} that nobody rebuilt from source: {_named(accepted)}."
+
+
+def _named(opaque: Sequence[OpaqueInput]) -> str:
+    named = [f"{in_brief(entry.place)} ({entry.digest}, {in_brief(entry.reason)})" for entry in opaque[:_MOST_NAMED]]
+    more = f"; and {len(opaque) - _MOST_NAMED} more" if len(opaque) > _MOST_NAMED else ""
+    return "; ".join(named) + more
+
+
+def _decision(evidence: ReleaseEvidence, unmet: Sequence[Condition]) -> str:
+    if not unmet:
+        return "Allow."
+    reasons = "; ".join(in_short(unmet, evidence))
+    keys = {entry.key: entry.state for entry in unmet}
+    if keys == {"opaque-inputs-accepted": ConditionState.UNMET}:
+        one = len(open_opaque(evidence)) == 1
+        return f"Deny unless the policy accepts {'this digest' if one else 'these digests'}."
+    waits = not evidence.counted and evidence.failure is None and not evidence.failed
+    if waits and set(keys.values()) == {ConditionState.UNKNOWN} and keys.keys() <= _A_REBUILD_TELLS:
+        return f"Deny until then: {reasons}."
+    return f"Deny: {reasons}."
+
+
+_A_REBUILD_TELLS = {
+    "reproduced-by-enough-operators",
+    "measurements-recompute",
+    "measurement-covers-what-boots",
+    "opaque-inputs-accepted",
+}

@@ -41,7 +41,7 @@ class ReleaseVerdict:
 def judge(evidence: ReleaseEvidence) -> ReleaseVerdict:
     """Derive the verdict; every unmet or unknown condition denies and is named."""
     conditions = conditions_of(evidence)
-    unmet = [condition.key for condition in conditions if condition.state is not ConditionState.MET]
+    unmet = [condition for condition in conditions if condition.state is not ConditionState.MET]
     outcome = release_outcome(evidence.counted)
     return ReleaseVerdict(
         decision=Decision.DENY if unmet else Decision.ALLOW,

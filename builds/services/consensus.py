@@ -9,7 +9,7 @@ from builds.domain.affiliation import tie_found
 from builds.domain.comparison import PublishedComponent, RebuildOutcome, compare, overall_outcome
 from builds.domain.consensus import ResultFacts
 from builds.domain.digest import Digest, FileDigests
-from builds.domain.evidence import OperatorResult
+from builds.domain.evidence import BuildFailure, OperatorResult
 from builds.domain.lifecycle import RunState
 from builds.domain.requests import ProofKind
 from builds.domain.roles import Role
@@ -47,9 +47,28 @@ def results_of(release: Release, published: Sequence[PublishedComponent]) -> tup
 
 def failed_operators(release: Release) -> int:
     """Operators that tried, failed, and have no result."""
+    return len({_operator(row) for row in _failures(release)})
+
+
+def newest_failure(release: Release) -> BuildFailure | None:
+    """Of those that tried in vain: the newest failure of an operator whose result would count; None without one.
+
+    What anybody else's machine says of itself must not reach the verdict's words.
+    """
+    heard = sorted((row for row in _failures(release) if _is_heard(row, release)), key=moment_of)
+    named = [row.failure for row in heard if row.failure is not None]
+    return BuildFailure(named[-1]["where"], named[-1]["what"]) if named else None
+
+
+def _failures(release: Release) -> list[Rebuild]:
     rows = _rows(release)
     succeeded = {_operator(row) for row in rows if row.run_state is RunState.SUCCEEDED}
-    return len({_operator(row) for row in rows if row.run_state is RunState.FAILED} - succeeded)
+    return [row for row in rows if row.run_state is RunState.FAILED and _operator(row) not in succeeded]
+
+
+def _is_heard(rebuild: Rebuild, release: Release) -> bool:
+    operator = rebuild.rebuilder.operator if rebuild.rebuilder is not None else None
+    return operator is not None and operator.accepted_at is not None and not _tie(operator, release.project)
 
 
 def statement_of(rebuild: Rebuild) -> StoredStatement | None:

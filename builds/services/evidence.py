@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from builds.domain.comparison import (
@@ -39,6 +39,7 @@ from builds.services.consensus import (
     Result,
     failed_operators,
     katana_inside_initrd,
+    newest_failure,
     rebuilt_digests,
     rebuilt_measurement,
     results_of,
@@ -180,6 +181,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         unwatched=publisher.unwatched,
         results=tuple(result.evidence for result in results),
         failed=failed_operators(release),
+        failure=newest_failure(release),
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,
@@ -192,7 +194,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         verdict=judge(evidence),
         components=_component_rows(release, published, newest, component_tallies(evidence)),
         measurements=measurements,
-        opaque=_distinct([*embedded, *(entry for result in counting for entry in result.evidence.opaque)]),
+        opaque=tuple(evidence.opaque),
         newest=newest,
         results=results[::-1],
         rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
@@ -208,10 +210,6 @@ def policy_of(release: Release) -> Policy:
 def _shown(counting: Sequence[Result]) -> Rebuild | None:
     against = [entry for entry in counting if entry.evidence.outcome is not RebuildOutcome.REPRODUCED]
     return (against or counting)[-1].rebuild if counting else None
-
-
-def _distinct(opaque: Iterable[OpaqueInput]) -> tuple[OpaqueInput, ...]:
-    return tuple(sorted(set(opaque), key=lambda entry: entry.place))
 
 
 def comparisons_of(rebuild: Rebuild) -> tuple[ComponentComparison, ...]:
@@ -316,6 +314,7 @@ def _measurement_row(configuration: LaunchConfiguration, counting: Sequence[Resu
         rebuilt=rebuilt_measurement(configuration, counting, measurement.published),
         coverage=frozenset(measurement.coverage),
         katana_inside_initrd=katana_inside_initrd(counting),
+        not_covered=tuple(entry["what"] for entry in configuration.not_covered),
     )
     return MeasurementRow(
         configuration=configuration,

@@ -14,12 +14,12 @@ from builds.domain.comparison import RebuildOutcome, compare, overall_outcome
 from builds.domain.consensus import (
     ResultFacts,
     Tally,
-    agreed_digests,
     component_tallies,
     contradicting,
     environment_difference,
     standing_of,
     tally_of,
+    unlike_roles,
 )
 from builds.domain.evidence import OperatorResult, Policy, ReleaseEvidence
 from builds.domain.roles import Role
@@ -163,13 +163,14 @@ def test_who_contradicts_is_who_did_not_reproduce() -> None:
     assert [entry.operator for entry in contradicting(found)] == ["b"]
 
 
-def test_operators_agree_on_a_component_only_when_all_gave_the_same_digest() -> None:
+def test_operators_are_unlike_in_a_component_where_one_got_or_lacks_what_another_does_not() -> None:
     same, other = result("a", RebuildOutcome.MISMATCHED), result("b", RebuildOutcome.MISMATCHED)
-    assert set(agreed_digests([same, other]).values()) == {file_digests("b").sha256}
-    assert set(agreed_digests([same, result("c", RebuildOutcome.REPRODUCED)]).values()) == {None}
+    assert unlike_roles([same, other]) == set()
+    assert unlike_roles([same, result("c", RebuildOutcome.REPRODUCED)]) == {row.role for row in same.comparisons}
     lacking = replace(other, comparisons=compare([honest(role) for role in Role], {}))
-    assert set(agreed_digests([same, lacking]).values()) == {None}
-    assert agreed_digests([]) == {}
+    assert unlike_roles([same, lacking]) == set(Role)
+    assert unlike_roles([lacking, lacking]) == set()
+    assert unlike_roles([]) == set()
 
 
 NAMES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), max_size=4)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.domain.comparison import RebuildOutcome, compare
+from builds.domain.condition_words import in_short
 from builds.domain.conditions import ConditionState
 from builds.domain.digest import Digest
 from builds.domain.evidence import (
@@ -125,7 +126,11 @@ def test_each_missing_piece_denies_and_is_named(
     verdict = judge(evidence)
     assert verdict.decision is Decision.DENY
     assert {entry.key: entry.state for entry in verdict.conditions}[condition] is state
-    assert condition in verdict.sentence.rsplit("Deny: ", 1)[1]
+    reasons = verdict.sentence.rsplit("Deny", 1)[1]
+    if [entry.key for entry in verdict.unmet] == ["opaque-inputs-accepted"]:
+        assert reasons == " unless the policy accepts this digest."
+    else:
+        assert all(words in reasons for words in in_short(verdict.unmet, evidence))
 
 
 def test_an_opaque_input_accepted_by_digest_no_longer_denies() -> None:
