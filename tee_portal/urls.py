@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path, register_converter
 
 from attestations import views as attestation_views
-from builds.views import comparing, meaning, operators, rebuilds, releases
+from builds.views import badges, comparing, feeds, meaning, operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -67,4 +67,12 @@ urlpatterns = [
     path("rebuilds/<uuid:rebuild_id>/progress", rebuilds.rebuild_progress, name="rebuild-progress"),
     path("rebuilds/<uuid:rebuild_id>/log", rebuilds.rebuild_log, name="rebuild-log"),
     path("rebuilds/<uuid:rebuild_id>/cancel", rebuilds.cancel_rebuild, name="cancel-rebuild"),
+    path("feeds/all.atom", feeds.feed, name="feed"),
+    path("feeds/<slug:project>.atom", feeds.project_feed, name="project-feed"),
+    path("feeds/<slug:project>/<tag:tag>.atom", feeds.release_feed, name="release-feed"),
+    *(
+        path(f"badges/<slug:project>{inside}.{form}", badges.badge, {"form": form}, f"{kind}-badge{ending}")
+        for form, ending in (("svg", ""), ("json", "-json"))
+        for kind, inside in (("project", ""), ("release", "/<tag:tag>"))
+    ),
 ]

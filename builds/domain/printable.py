@@ -63,3 +63,21 @@ def in_brief(text: str, limit: int = 300) -> str:
 def one_line(text: str, limit: int = 300) -> str:
     """The text as a ``Line`` holds it: cut to ``limit``, each character that may not be shown replaced."""
     return _REPLACED.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
+
+
+# XML 1.0, section 2.2: what no document can hold, not even escaped.
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def xml_text(text: str) -> str:
+    """The text with each character replaced that XML 1.0 forbids; it is still to be escaped."""
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text in at most ``limit`` characters: cut at a word where one ends in the second half, with an ellipsis."""
+    if len(text) <= limit:
+        return text
+    kept = text[: limit - 1]
+    word = kept.rpartition(" ")[0].rstrip(" ,;:")
+    return f"{word if len(word) * 2 >= limit else kept}…"
