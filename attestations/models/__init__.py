@@ -1,0 +1,31 @@
+"""Trust roots, expected publishers, bundles and findings, recorded verdicts, and whom to tell of them."""
+
+from attestations.models.bundles import BundleRecord, FindingRecord, Inquiry, Sighting
+from attestations.models.publishers import (
+    ExpectedPublisher,
+    FollowedRelease,
+    Following,
+    StoredAnswer,
+    TrustRootRecord,
+    TrustRootVersion,
+    provenance_only,
+    public_good_only,
+)
+from attestations.models.verdicts import PortalKey, VerdictRecord
+
+__all__ = [
+    "BundleRecord",
+    "ExpectedPublisher",
+    "FindingRecord",
+    "FollowedRelease",
+    "Following",
+    "Inquiry",
+    "PortalKey",
+    "Sighting",
+    "StoredAnswer",
+    "TrustRootRecord",
+    "TrustRootVersion",
+    "VerdictRecord",
+    "provenance_only",
+    "public_good_only",
+]
