@@ -9,12 +9,14 @@ from django.http import HttpRequest
 from builds.models import (
     AcceptedOpaqueInput,
     Affiliation,
+    ApiToken,
     Material,
     Operator,
     Project,
     Rebuild,
     Rebuilder,
     RebuilderKey,
+    RebuildRequest,
     Release,
     ResultSetAside,
     StoredStatement,
@@ -92,3 +94,14 @@ class StoredStatementAdmin(ReadOnly[StoredStatement]):
 @admin.register(ResultSetAside)
 class ResultSetAsideAdmin(ReadOnly[ResultSetAside]):
     list_display = ("rebuild", "reason", "by", "at")
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnly[ApiToken]):
+    list_display = ("name", "account", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
+    exclude = ("sha256",)
+
+
+@admin.register(RebuildRequest)
+class RebuildRequestAdmin(ReadOnly[RebuildRequest]):
+    list_display = ("account", "rebuild", "joined", "token", "at")

@@ -1,5 +1,6 @@
 """What the portal stores. Rules live in ``builds.domain``; constraints here hold what the code assumes."""
 
+from builds.models.access import ApiToken, RebuildRequest, SignInAttempt
 from builds.models.operator import Affiliation, Operator, OperatorDecision, Rebuilder, RebuilderKey
 from builds.models.rebuild import LogChunk, Rebuild, RebuildEvent, RebuildStage
 from builds.models.release import (
@@ -18,6 +19,7 @@ from builds.models.results import RebuiltComponent, RebuiltFile, RebuiltMeasurem
 __all__ = [
     "AcceptedOpaqueInput",
     "Affiliation",
+    "ApiToken",
     "Component",
     "EmbeddedFile",
     "LaunchConfiguration",
@@ -29,6 +31,7 @@ __all__ = [
     "Project",
     "Rebuild",
     "RebuildEvent",
+    "RebuildRequest",
     "RebuildStage",
     "Rebuilder",
     "RebuilderKey",
@@ -38,5 +41,6 @@ __all__ = [
     "Release",
     "ReleaseEvent",
     "ResultSetAside",
+    "SignInAttempt",
     "StoredStatement",
 ]
