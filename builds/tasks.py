@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from builds.models import Rebuild
 from builds.services import operators, queueing, reaping, rebuilding, recording, running
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,12 @@ def hint(rebuild_id: uuid.UUID) -> bool:
         logger.warning("broker unreachable, rebuild %s waits for the sweeper: %s", rebuild_id, error)
         return False
     return True
+
+
+def hint_requested(rebuild: Rebuild) -> None:
+    """Tell the portal's own worker about a rebuild that somebody asked for, where it is its own to do."""
+    if settings.ENVIRONMENT.local_rebuilds:
+        hint(rebuild.pk)
 
 
 @shared_task

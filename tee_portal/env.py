@@ -35,6 +35,12 @@ class Environment(BaseSettings):
     secret_key: SecretStr | None = None
     allowed_hosts: str = "127.0.0.1,localhost,[::1]"
     debug: bool = False
+    secure_cookies: bool | None = None
+    """Whether cookies are sent over https only; by default when ``public_url`` is https."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies in front add to ``X-Forwarded-For``; sign-ins are counted by what the first of them saw."""
+    rebuilds_per_hour: int = Field(default=6, ge=1)
+    """How many rebuilds one account may ask for within an hour."""
 
     debian_mirror: str | None = None
     """Base address of a Debian archive; by default the one this host's apt uses."""
@@ -89,6 +95,13 @@ class Environment(BaseSettings):
     max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
     max_release_bytes: int = Field(default=24 * GIB, ge=1024)
     """All assets of one release on GitHub together."""
+
+    @property
+    def are_cookies_secure(self) -> bool:
+        """Whether browsers are told to send cookies over https only."""
+        if self.secure_cookies is not None:
+            return self.secure_cookies
+        return self.public_url is not None and self.public_url.startswith("https://")
 
     @field_validator("data_dir", "material_store", "signing_public_key")
     @classmethod
