@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.auth.views import LogoutView
 from django.urls import path, register_converter
+from django.views.generic import RedirectView
 
 from attestations import views as attestation_views
-from builds.views import badges, comparing, feeds, meaning, operators, rebuilds, releases
+from builds.views import accounts, badges, comparing, feeds, meaning, operators, rebuilds, releases, requests
 from tee_portal.api import api
 
 
@@ -40,6 +42,15 @@ admin.autodiscover()
 urlpatterns = [
     path("", releases.releases, name="home"),
     path("releases/", releases.releases, name="releases"),
+    path("signin/", accounts.SignIn.as_view(), name="sign-in"),
+    path("signout/", LogoutView.as_view(), name="sign-out"),
+    path("password/", accounts.PasswordChange.as_view(), name="password-change"),
+    path("account/", accounts.account, name="account"),
+    path("account/tokens", accounts.create_token, name="create-token"),
+    path("account/tokens/<int:token_id>/revoke", accounts.revoke_token, name="revoke-token"),
+    # Before the administration's own, which would not count who guesses passwords.
+    path("admin/login/", accounts.admin_sign_in),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="password-change")),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("attestations/<str:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
@@ -50,7 +61,7 @@ urlpatterns = [
     path("verdicts/<str:sha256>.dsse.json", attestation_views.signed_verdict, {"form": "dsse"}, "vsa-envelope"),
     path("policies/<str:sha256>.json", attestation_views.policy_document, name="policy"),
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
-    path("releases/<slug:project>/<tag:tag>/rebuild", releases.request_rebuild, name="request-rebuild"),
+    path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
     path("compare/<slug:project>/", comparing.compare_releases, name="compare-releases"),
     path("rebuilders/", operators.operators, name="operators"),

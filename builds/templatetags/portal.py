@@ -120,6 +120,12 @@ def key_state(value: str) -> SafeString:
 
 
 @register.simple_tag
+def token_state(value: str) -> SafeString:
+    """An account's token: one that ended is no alarm."""
+    return state(value, {"live": _GOOD, "expired": _OPEN}.get(value, _PLAIN))
+
+
+@register.simple_tag
 def decision(value: Decision) -> SafeString:
     return state(value.value, _GOOD if value is Decision.ALLOW else _BAD)
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
-from django.contrib.admin.views.decorators import staff_member_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
 from attestations.services import history, listing, repeating, standing, trust_roots
-from builds import tasks
-from builds.domain.errors import PortalError
 from builds.models import Release
-from builds.services import pages, queueing, running
+from builds.services import pages
 from builds.services.absent import PAGE, NotHere, the_release
 
 
@@ -45,19 +41,6 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),
     }
     return render(request, "builds/release.html", context)
-
-
-@staff_member_required
-@require_POST
-def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpResponse:
-    wanted = _release(project, tag)
-    try:
-        queued = queueing.request_rebuild(wanted, running.local_rebuilder())
-    except PortalError as error:
-        messages.error(request, str(error))
-        return redirect(wanted)
-    tasks.hint(queued.pk)
-    return redirect(queued)
 
 
 def _release(project: str, tag: str) -> Release:

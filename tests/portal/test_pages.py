@@ -166,14 +166,15 @@ def test_a_tag_with_slashes_and_plus_round_trips(
     client.force_login(User.objects.create_user("admin", is_staff=True))
     form = re.search(r'<form method="post" action="([^"]+/rebuild)"', client.get(address).content.decode())
     assert form is not None
+    assert "<h1>Rebuild enclave" in client.get(form[1]).content.decode()
     queued = client.post(form[1])
     rebuild = Rebuild.objects.get()
     assert rebuild.release == release
     assert queued["Location"] == rebuild.get_absolute_url()
     assert f'href="{address}"' in client.get(rebuild.get_absolute_url()).content.decode()
     assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["tag"] == tag
-    # A second request while one is live is sent back to the release, by the same address.
-    assert client.post(form[1])["Location"] == address
+    # A second request while one is live joins it, by the same address.
+    assert client.post(form[1])["Location"] == rebuild.get_absolute_url()
 
 
 def test_no_page_or_answer_may_run_foreign_script(client: Client, make_release: Callable[..., Release]) -> None:
@@ -234,19 +235,17 @@ def test_the_api_describes_itself_without_foreign_script(client: Client) -> None
     assert client.get("/api/v1/docs").status_code == 404
 
 
-def test_only_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:
+def test_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:
     release = make_release()
     start = f"{release.get_absolute_url()}rebuild"
-    assert client.post(start).status_code == 302
+    assert client.post(start)["Location"] == f"/signin/?next={start}"
     assert Rebuild.objects.count() == 0
     client.force_login(User.objects.create_user("admin", is_staff=True))
-    assert "Rebuild now" in page(client, release.get_absolute_url())
     client.post(start)
     rebuild = Rebuild.objects.get()
     client.post(f"/rebuilds/{rebuild.pk}/cancel")
     rebuild.refresh_from_db()
     assert rebuild.state == "cancelled"
-    assert client.get(start).status_code == 405
 
 
 def test_the_admin_pages_cannot_edit_evidence(client: Client, make_release: Callable[..., Release]) -> None:
