@@ -164,17 +164,17 @@ def test_a_tag_with_slashes_and_plus_round_trips(
         assert client.get(f"/api/v1/releases/enclave/{spelling}").json()["tag"] == tag
 
     client.force_login(User.objects.create_user("admin", is_staff=True))
-    form = re.search(r'<form method="post" action="([^"]+/rebuild)"', client.get(address).content.decode())
-    assert form is not None
-    assert "<h1>Rebuild enclave" in client.get(form[1]).content.decode()
-    queued = client.post(form[1])
+    link = re.search(r'<a class="button" href="([^"]+/rebuild)"', client.get(address).content.decode())
+    assert link is not None
+    assert "<h1>Rebuild enclave" in client.get(link[1]).content.decode()
+    queued = client.post(link[1])
     rebuild = Rebuild.objects.get()
     assert rebuild.release == release
     assert queued["Location"] == rebuild.get_absolute_url()
     assert f'href="{address}"' in client.get(rebuild.get_absolute_url()).content.decode()
     assert client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()["tag"] == tag
     # A second request while one is live joins it, by the same address.
-    assert client.post(form[1])["Location"] == rebuild.get_absolute_url()
+    assert client.post(link[1])["Location"] == rebuild.get_absolute_url()
 
 
 def test_no_page_or_answer_may_run_foreign_script(client: Client, make_release: Callable[..., Release]) -> None:
@@ -238,6 +238,7 @@ def test_the_api_describes_itself_without_foreign_script(client: Client) -> None
 def test_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:
     release = make_release()
     start = f"{release.get_absolute_url()}rebuild"
+    assert "Rebuild this release" in page(client, release.get_absolute_url())
     assert client.post(start)["Location"] == f"/signin/?next={start}"
     assert Rebuild.objects.count() == 0
     client.force_login(User.objects.create_user("admin", is_staff=True))
