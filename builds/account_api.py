@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -15,6 +14,7 @@ from pydantic import ConfigDict, Field
 from builds import tasks
 from builds.domain.access import Scope
 from builds.models import Rebuild, Release
+from builds.public_address import public_base
 from builds.services import requesting
 from builds.token_auth import ScopedToken, token_use
 
@@ -78,7 +78,7 @@ def cancel(request: HttpRequest, rebuild_id: uuid.UUID) -> CancelledOut:
 
 def _requested_out(request: HttpRequest, release: Release, asked: requesting.Asked) -> RequestedOut:
     rebuild = asked.rebuild
-    here = settings.ENVIRONMENT.public_url or request.build_absolute_uri("/").rstrip("/")
+    here = public_base(request)
     return RequestedOut(
         id=rebuild.pk,
         project=release.project.name,

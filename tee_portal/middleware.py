@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import has_vary_header, patch_cache_control
 
 from builds.domain.errors import MalformedInput, PortalError
 from tee_portal.error_pages import plain_page
@@ -39,6 +41,18 @@ def refuse_nul(get_response: View) -> View:
 
 def _is_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
+
+
+def keep_private(get_response: View) -> View:
+    """A page made for somebody who signed in is for no shared cache, some of which do not heed ``Vary``."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and has_vary_header(response, "Cookie"):
+            patch_cache_control(response, private=True)
+        return response
+
+    return middleware
 
 
 class DatabaseUnreachable(PortalError):

@@ -22,6 +22,7 @@ from builds.domain.errors import PortalError
 from builds.domain.printable import one_line
 from builds.forms import PasswordForm, SignInForm, TokenForm
 from builds.models import ApiToken
+from builds.public_address import public_base
 from builds.services import access, signing_in
 from builds.services.account_page import account_page, token_row
 from builds.services.signing_in import Visitor
@@ -109,7 +110,8 @@ def create_token(request: HttpRequest) -> HttpResponse:
         form.add_error(None, f"{error.what}. {error.todo}")
         return _account(request, form, status=409)
     row = token_row(made.token, timezone.now())
-    return render(request, "accounts/token_made.html", {"row": row, "secret": made.secret}, status=201)
+    context = {"row": row, "secret": made.secret, "here": public_base(request)}
+    return render(request, "accounts/token_made.html", context, status=201)
 
 
 @never_cache

@@ -290,6 +290,16 @@ def test_the_api_answers_with_the_addresses_to_watch_it_by(release: Release) -> 
     assert (again.status_code, again.json()["joined"], again.json()["id"]) == (200, True, told["id"])
 
 
+def test_addresses_are_those_by_which_the_public_knows_the_portal(
+    client: Client, ada: User, release: Release, settings: LazySettings
+) -> None:
+    settings.ENVIRONMENT = Environment(public_url="https://portal.example.org")
+    told = trigger(token_of("ada").secret, release).json()
+    assert all(told[name].startswith("https://portal.example.org/") for name in ("api", "page", "log"))
+    made = client.post("/account/tokens", {"name": "x", "scopes": ["rebuild:trigger"], "days": "7"})
+    assert "https://portal.example.org/api/v1/rebuilds" in made.content.decode()
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

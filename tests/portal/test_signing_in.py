@@ -315,6 +315,26 @@ def test_pages_set_no_cookie_and_ask_no_account_of_who_only_reads(
     assert not client.cookies
 
 
+def test_no_shared_cache_may_keep_a_page_of_somebody(client: Client, make_release: Callable[..., Release]) -> None:
+    release = make_release()
+    assert "private" not in client.get(release.get_absolute_url()).headers.get("Cache-Control", "")
+    account("ada")
+    sign_in(client)
+    for address in ("/", release.get_absolute_url(), "/queue/"):
+        answer = client.get(address)
+        assert "private" in answer["Cache-Control"]
+        assert "Cookie" in answer["Vary"]
+
+
+def test_an_account_that_is_not_active_any_more_has_no_session(client: Client) -> None:
+    ada = account("ada")
+    sign_in(client)
+    assert is_signed_in(client)
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert not is_signed_in(client)
+    assert "Sign out" not in client.get("/").content.decode()
+
+
 def test_cookies_go_over_https_only_where_the_portal_is_served_by_it() -> None:
     assert not Environment().are_cookies_secure
     assert not Environment(public_url="http://portal.example.org").are_cookies_secure
