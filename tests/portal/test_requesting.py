@@ -142,6 +142,7 @@ def test_one_that_is_about_to_stop_is_not_joined_and_is_waited_for(client: Clien
     answer = client.post(address(release))
     assert answer.status_code == 409
     assert "already has a live rebuild" in answer.content.decode()
+    assert "not now" in answer.content.decode()
     refused = trigger(token_of("ada").secret, release)
     assert (refused.status_code, refused.json()["code"]) == (409, "rebuild-already-live")
 
@@ -178,6 +179,7 @@ def test_a_release_that_nobody_can_rebuild_is_refused_by_name(
         answer = ask(address(release))
         assert answer.status_code == status
         text = answer.content.decode()
+        assert "not possible" in text
         assert "What to do:" in text
         assert "Start the rebuild" not in text
     refused = trigger(token_of("ada").secret, release)
