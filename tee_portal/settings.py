@@ -169,6 +169,8 @@ WHITENOISE_AUTOREFRESH = DEBUG
 # What the pipeline uses.
 DOCKER_HOST = ENVIRONMENT.docker_host
 MATERIAL_STORE = ENVIRONMENT.material_store or DATA_DIR / "materials"
+# Beside the materials and not among them: a rebuild never has a published file within reach.
+FIRMWARE_STORE = MATERIAL_STORE / "published-firmware"
 BASE_CACHE = DATA_DIR / "base"
 WORK_DIR = DATA_DIR / "work"
 DEBIAN_MIRROR = ENVIRONMENT.debian_mirror

@@ -123,5 +123,6 @@ def limits() -> Limits:
 
 
 @pytest.fixture(autouse=True)
-def _own_work_directory(tmp_path: Path, settings: object) -> None:
+def _own_directories(tmp_path: Path, settings: object) -> None:
     settings.WORK_DIR = tmp_path / "work"  # type: ignore[attr-defined]
+    settings.FIRMWARE_STORE = tmp_path / "published-firmware"  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ firmware that only seems measurable, and turns what the library raises into name
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +24,14 @@ from sevsnpmeasure.vcpu_types import CPU_SIGS
 from sevsnpmeasure.vmm_types import VMMType
 from sevsnpmeasure.vmsa import VMSA
 
+from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, Vmm, coverage_of
 from builds.domain.roles import BootMode
-from builds.pipeline.hashing import open_regular
+from builds.pipeline.hashing import open_regular, read_chunks
 
 _PAGE = 4096
-_MAX_FIRMWARE_BYTES = 32 * 1024**2
+MAX_FIRMWARE_BYTES = 32 * 1024**2
 _MAX_BOOT_FILE_BYTES = 512 * 1024**2
 _MAX_METADATA_PAGES = 64 * 1024
 _VMMS: Mapping[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
@@ -65,19 +67,81 @@ class UnknownVcpuType(MalformedInput):
     default_todo: ClassVar[str] = "Use one of the EPYC models that sev-snp-measure lists."
 
 
+class _Volume(OVMF):
+    """The library's firmware, of which only the tables are needed once its pages are hashed."""
+
+    def forget_data(self) -> None:
+        self._data = b""
+
+
+class Firmware:
+    """Firmware that can be launched under SEV-SNP, read and hashed once for every calculator that starts from it.
+
+    Never changes once made, so that threads may share it, and holds a few kilobytes, so that many can be kept.
+    ``name`` is what errors call it. Raises ``MalformedFirmware``, ``FirmwareWithoutSnpMetadata``,
+    ``UnreadableFile`` for a file that is not there or not a regular one, and ``LimitExceeded``.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.name = name or path.name
+        _check_file(path, MAX_FIRMWARE_BYTES)
+        with _named_errors(self.name):
+            self.volume = _Volume(str(path))
+            self._check_metadata()
+            self.reset_eip = self.volume.sev_es_reset_eip()
+            if not self.reset_eip:
+                raise MalformedFirmware("it names no place where further vCPUs start", where=self.name)
+            pages = GCTX()
+            pages.update_normal_pages(self.volume.gpa(), self.volume.data())
+        self.volume.forget_data()
+        self.digest: bytes = pages.ld()
+        """The launch digest after the firmware's own pages, 48 bytes."""
+
+    def check_binds_kernel(self) -> None:
+        """Raises ``KernelHashesUnsupported`` when another kernel would give the same measurement."""
+        with _named_errors(self.name):
+            if not self.volume.has_metadata_section(SectionType.SNP_KERNEL_HASHES):
+                raise KernelHashesUnsupported("the firmware has no SNP_KERNEL_HASHES section", where=self.name)
+            if not self.volume.is_sev_hashes_table_supported():
+                raise KernelHashesUnsupported("the firmware has no table for kernel hashes", where=self.name)
+
+    def _check_metadata(self) -> None:
+        sections = self.volume.metadata_items()
+        if not sections:
+            raise FirmwareWithoutSnpMetadata("the firmware has no SEV metadata", where=self.name)
+        if not any(section.section_type() is SectionType.SNP_SECRETS for section in sections):
+            raise FirmwareWithoutSnpMetadata("the firmware's metadata has no SNP secrets page", where=self.name)
+        pages = sum(max(section.size, _PAGE) for section in sections)
+        if pages > _MAX_METADATA_PAGES * _PAGE:
+            raise MalformedFirmware("its metadata names more memory than a firmware can need", where=self.name)
+        if self.volume.size() % _PAGE:
+            raise MalformedFirmware("its size is not a multiple of 4096 bytes", where=self.name)
+
+
 @dataclass(frozen=True, slots=True)
 class MeasurementInputs:
-    """Files to measure. ``kernel`` None means firmware only; then initrd and command line are not read."""
+    """What to measure. ``kernel`` None means firmware only; then initrd and command line are not read.
 
-    ovmf: Path
-    kernel: Path | None = None
-    initrd: Path | None = None
+    Kernel and initrd may be files or their SHA-256: only that enters a measurement (QEMU's SEV hashes table).
+    """
+
+    ovmf: Path | Firmware
+    kernel: Path | Digest | None = None
+    initrd: Path | Digest | None = None
     command_line: str | None = None
 
 
 def vcpu_types() -> tuple[str, ...]:
     """Every vCPU type a measurement can be computed for."""
     return tuple(CPU_SIGS)
+
+
+def vcpu_types_by_signature() -> dict[int, tuple[str, ...]]:
+    """The names of vCPU types that one measurement is the same for, by the signature they share."""
+    found: dict[int, tuple[str, ...]] = {}
+    for name, signature in CPU_SIGS.items():
+        found[int(signature)] = (*found.get(int(signature), ()), name)
+    return found
 
 
 def vcpu_signature(vcpu_type: str) -> int:
@@ -93,30 +157,20 @@ def measure(inputs: MeasurementInputs, configuration: LaunchConfiguration) -> La
 
 
 class MeasurementCalculator:
-    """All measurements of one set of files: reads and hashes them once.
+    """All measurements of one set of inputs: reads and hashes them once.
 
-    Raises ``MalformedFirmware``, ``FirmwareWithoutSnpMetadata``, when a kernel is given to firmware
-    that cannot bind it ``KernelHashesUnsupported``, ``UnreadableFile`` for a file that is not there or
-    not a regular one, ``LimitExceeded``, and ``MalformedInput`` for a command line no VM can be given.
+    Raises what ``Firmware`` does, when a kernel is given to firmware that cannot bind it
+    ``KernelHashesUnsupported``, ``UnreadableFile`` and ``LimitExceeded`` for its files, and ``MalformedInput``
+    for a command line no VM can be given.
     """
 
     def __init__(self, inputs: MeasurementInputs) -> None:
-        self._where = inputs.ovmf.name
-        _check_file(inputs.ovmf, _MAX_FIRMWARE_BYTES)
-        for path in (inputs.kernel, inputs.initrd):
-            if path is not None:
-                _check_file(path, _MAX_BOOT_FILE_BYTES)
+        self._firmware = inputs.ovmf if isinstance(inputs.ovmf, Firmware) else Firmware(inputs.ovmf)
         _check_command_line(inputs.command_line or "")
-        with _named_errors(self._where):
-            self._ovmf = OVMF(str(inputs.ovmf))
-            self._check_metadata()
-            self._reset_eip = self._ovmf.sev_es_reset_eip()
-            if not self._reset_eip:
-                raise MalformedFirmware("it names no place where further vCPUs start", where=self._where)
-            self._hashes = self._kernel_hashes(inputs)
-            pages = GCTX()
-            pages.update_normal_pages(self._ovmf.gpa(), self._ovmf.data())
-            self._firmware_digest: bytes = pages.ld()
+        self._hashes: SevHashes | None = None
+        if inputs.kernel is not None:
+            self._firmware.check_binds_kernel()
+            self._hashes = _BootHashes(_sha256(inputs.kernel), _sha256(inputs.initrd), inputs.command_line or "")
         self._prefixes: dict[Vmm, bytes] = {}
 
     @property
@@ -127,7 +181,7 @@ class MeasurementCalculator:
         """One measurement; the configuration's boot mode must be that of the files."""
         if configuration.boot_mode is not self.boot_mode:
             raise MalformedInput(
-                f"these files boot as {self.boot_mode}, not {configuration.boot_mode}", where=self._where
+                f"these files boot as {self.boot_mode}, not {configuration.boot_mode}", where=self._firmware.name
             )
         digests = self.digests(
             configuration.vcpu_type, configuration.guest_features, configuration.vmm, configuration.vcpus
@@ -141,9 +195,9 @@ class MeasurementCalculator:
     def digests(self, vcpu_type: str, guest_features: int, vmm: Vmm, most_vcpus: int) -> Iterator[str]:
         """The digests for 1, 2, ... ``most_vcpus`` vCPUs, each one VMSA page on from the last."""
         signature = vcpu_signature(vcpu_type)
-        with _named_errors(self._where):
+        with _named_errors(self._firmware.name):
             context = GCTX(seed=self._prefix(vmm))
-            vmsa = VMSA(SevMode.SEV_SNP, self._reset_eip, signature, guest_features, _VMMS[vmm])
+            vmsa = VMSA(SevMode.SEV_SNP, self._firmware.reset_eip, signature, guest_features, _VMMS[vmm])
             for page in vmsa.pages(most_vcpus):
                 context.update_vmsa_page(page)
                 yield context.ld().hex()
@@ -151,32 +205,34 @@ class MeasurementCalculator:
     def _prefix(self, vmm: Vmm) -> bytes:
         """The digest after firmware and metadata pages, before the first vCPU."""
         if vmm not in self._prefixes:
-            context = GCTX(seed=self._firmware_digest)
-            snp_update_metadata_pages(context, self._ovmf, self._hashes, _VMMS[vmm])
+            context = GCTX(seed=self._firmware.digest)
+            snp_update_metadata_pages(context, self._firmware.volume, self._hashes, _VMMS[vmm])
             self._prefixes[vmm] = context.ld()
         return self._prefixes[vmm]
 
-    def _check_metadata(self) -> None:
-        sections = self._ovmf.metadata_items()
-        if not sections:
-            raise FirmwareWithoutSnpMetadata("the firmware has no SEV metadata", where=self._where)
-        if not any(section.section_type() is SectionType.SNP_SECRETS for section in sections):
-            raise FirmwareWithoutSnpMetadata("the firmware's metadata has no SNP secrets page", where=self._where)
-        pages = sum(max(section.size, _PAGE) for section in sections)
-        if pages > _MAX_METADATA_PAGES * _PAGE:
-            raise MalformedFirmware("its metadata names more memory than a firmware can need", where=self._where)
-        if self._ovmf.size() % _PAGE:
-            raise MalformedFirmware("its size is not a multiple of 4096 bytes", where=self._where)
 
-    def _kernel_hashes(self, inputs: MeasurementInputs) -> SevHashes | None:
-        if inputs.kernel is None:
-            return None
-        if not self._ovmf.has_metadata_section(SectionType.SNP_KERNEL_HASHES):
-            raise KernelHashesUnsupported("the firmware has no SNP_KERNEL_HASHES section", where=self._where)
-        if not self._ovmf.is_sev_hashes_table_supported():
-            raise KernelHashesUnsupported("the firmware has no table for kernel hashes", where=self._where)
-        initrd = str(inputs.initrd) if inputs.initrd is not None else ""
-        return SevHashes(str(inputs.kernel), initrd, inputs.command_line or "")
+class _BootHashes(SevHashes):
+    """The table of kernel, initrd and command line from digests; the library's own wants the files themselves."""
+
+    def __init__(self, kernel: bytes, initrd: bytes, command_line: str) -> None:
+        self.kernel_hash = kernel
+        self.initrd_hash = initrd
+        self.cmdline_hash = hashlib.sha256(command_line.encode() + b"\0").digest()
+
+
+def _sha256(part: Path | Digest | None) -> bytes:
+    """Of a file, as it is known, or of nothing: a VM without an initrd has an empty one."""
+    if part is None:
+        return hashlib.sha256().digest()
+    if isinstance(part, Digest):
+        if part.algorithm is not Algorithm.SHA256:
+            raise MalformedInput(f"it takes sha256 digests, not {part.algorithm}", where="launch measurement")
+        return bytes.fromhex(part.hex)
+    _check_file(part, _MAX_BOOT_FILE_BYTES)
+    hasher = hashlib.sha256()
+    for chunk in read_chunks(part, check=lambda: None):
+        hasher.update(chunk)
+    return hasher.digest()
 
 
 def _check_file(path: Path, most_bytes: int) -> None:

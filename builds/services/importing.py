@@ -20,6 +20,7 @@ from builds.models import Component, EmbeddedFile, Measurement, Project, Release
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
 from builds.pipeline.release_directory import read_release_directory
+from builds.services.kept_firmware import keep_firmware
 from builds.services.material_records import record_materials
 from builds.services.measuring import Measured, MeasurementUnplaced, measure_published
 from builds.services.release_events import (
@@ -74,6 +75,7 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
             if tag is not None and tag != known.tag:
                 raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {known.tag}", where=tag)
             return _seen_before(known, published)
+        keep_firmware(published)
         facts, problem = source_facts(project, published.commit, published.tag)
         measured = measure_published(published, facts)
     release = _store(project, directory.name, published, facts, measured)
@@ -137,6 +139,7 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
     changed = _changed_files(known, published)
     said = _new_sentences(known, published)
     if seen == now and not changed and not said:
+        keep_firmware(published)
         _place_measurement(known, published)
         _name_base(known)
         if known.materials_stored_at is None and known.commit_time is None:

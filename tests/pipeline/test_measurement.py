@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,11 +18,13 @@ from hypothesis import strategies as st
 from sevsnpmeasure.guest import snp_calc_launch_digest
 from sevsnpmeasure.vmm_types import VMMType
 
+from builds.domain.digest import Digest
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.launch import LaunchConfiguration, Vmm, coverage_of
 from builds.domain.roles import BootMode
 from builds.pipeline.hashing import UnreadableFile
 from builds.pipeline.measurement import (
+    Firmware,
     FirmwareWithoutSnpMetadata,
     KernelHashesUnsupported,
     MalformedFirmware,
@@ -30,6 +34,7 @@ from builds.pipeline.measurement import (
     measure,
     vcpu_signature,
     vcpu_types,
+    vcpu_types_by_signature,
 )
 
 COMMAND_LINE = "console=ttyS0 katana.args=--http.addr=0.0.0.0"
@@ -71,6 +76,16 @@ def library_answer(inputs: MeasurementInputs, wanted: LaunchConfiguration) -> st
     ).hex()
 
 
+@functools.cache
+def shared(path: Path) -> Firmware:
+    """Read once for all examples, as the portal does."""
+    return Firmware(path)
+
+
+def sha256_of(data: bytes) -> Digest:
+    return Digest.sha256(hashlib.sha256(data).hexdigest())
+
+
 @reuse
 @given(
     vcpus=st.integers(1, 128),
@@ -83,6 +98,46 @@ def test_every_sampled_measurement_is_the_librarys_own(
 ) -> None:
     wanted = configuration(vcpus, vcpu_type, guest_features, vmm)
     assert measure(inputs, wanted).hex == library_answer(inputs, wanted)
+
+
+@reuse
+@given(
+    vcpus=st.integers(1, 64),
+    vcpu_type=st.sampled_from(vcpu_types()),
+    vmm=st.sampled_from(sorted(VMMS)),
+    kernel=st.binary(max_size=200),
+    initrd=st.none() | st.binary(max_size=200),
+    command_line=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80),
+)
+def test_the_digests_of_kernel_and_initrd_are_enough_for_the_librarys_own_measurement(
+    firmware: Path,
+    tmp_path: Path,
+    vcpus: int,
+    vcpu_type: str,
+    vmm: Vmm,
+    kernel: bytes,
+    initrd: bytes | None,
+    command_line: str,
+) -> None:
+    (tmp_path / "k").write_bytes(kernel)
+    (tmp_path / "i").write_bytes(initrd or b"")
+    wanted = configuration(vcpus, vcpu_type, vmm=vmm)
+    files = MeasurementInputs(firmware, tmp_path / "k", tmp_path / "i" if initrd is not None else None, command_line)
+    known = MeasurementInputs(shared(firmware), sha256_of(kernel), sha256_of(initrd or b""), command_line)
+    assert measure(known, wanted) == measure(files, wanted)
+    assert measure(known, wanted).hex == library_answer(files, wanted)
+
+
+def test_a_digest_that_is_no_sha256_is_refused(firmware: Path) -> None:
+    with pytest.raises(MalformedInput, match="takes sha256 digests, not sha384"):
+        measure(MeasurementInputs(shared(firmware), Digest.sha384("a" * 96)), configuration())
+
+
+def test_names_that_share_a_signature_stand_together() -> None:
+    found = vcpu_types_by_signature()
+    assert sorted(name for names in found.values() for name in names) == sorted(vcpu_types())
+    assert all({vcpu_signature(name) for name in names} == {signature} for signature, names in found.items())
+    assert next(names for names in found.values() if "EPYC-v4" in names)[0] == "EPYC"
 
 
 def test_the_measurement_is_what_the_command_line_tool_prints(inputs: MeasurementInputs) -> None:
