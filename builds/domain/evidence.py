@@ -68,6 +68,12 @@ def judge_measurement(published: str | None, recomputed: str | None, rebuilt: st
     return MeasurementState.MATCHES
 
 
+def covers_what_boots(boot_mode: BootMode, coverage: frozenset[str]) -> bool:
+    """Whether a measurement with this coverage binds every part that is booted that way."""
+    needed = set(COVERABLE) if boot_mode is BootMode.DIRECT_KERNEL else {*COVERABLE, Role.DISK.value}
+    return needed <= coverage
+
+
 @dataclass(frozen=True, slots=True)
 class MeasurementEvidence:
     """One launch configuration's measurement, 96 hex characters each or None when not known."""
@@ -91,8 +97,7 @@ class MeasurementEvidence:
     @property
     def covers_what_it_boots(self) -> bool:
         """Whether every part this configuration boots is bound by the measurement."""
-        needed = set(COVERABLE) if self.boot_mode is BootMode.DIRECT_KERNEL else {*COVERABLE, Role.DISK.value}
-        return needed <= self.coverage
+        return covers_what_boots(self.boot_mode, self.coverage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from builds.domain.roles import BootMode
 type Vmm = Literal["qemu", "ec2", "gce"]
 
 MAX_VCPUS = 512
-_FEATURES_END = 2**64
+FEATURES_END = 2**64
 
 FIRMWARE_COVERAGE = frozenset({"ovmf"})
 DIRECT_KERNEL_COVERAGE = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
@@ -35,7 +35,7 @@ class LaunchConfiguration:
     def __post_init__(self) -> None:
         if not 1 <= self.vcpus <= MAX_VCPUS:
             raise MalformedInput(f"{self.vcpus} vCPUs: 1 to {MAX_VCPUS} can be measured", where="launch configuration")
-        if not 0 <= self.guest_features < _FEATURES_END:
+        if not 0 <= self.guest_features < FEATURES_END:
             raise MalformedInput(
                 f"guest features {self.guest_features:#x} do not fit 64 bits", where="launch configuration"
             )

@@ -108,15 +108,7 @@ class MeasurementRow:
     @property
     def coverage(self) -> list[tuple[str, str]]:
         """Every part with ``covered``, ``not covered`` or that this configuration does not use it."""
-        if not self.evidence.coverage:
-            return [(part, "unknown") for part in COVERABLE]
-        rows = [(part, "covered" if part in self.evidence.coverage else "not covered") for part in COVERABLE]
-        if Role.INITRD in self.evidence.coverage and self.evidence.katana_inside_initrd is not None:
-            rows.append((Role.KATANA.value, f"covered inside the initrd as {self.evidence.katana_inside_initrd}"))
-        disk = "not used by this launch configuration"
-        if self.evidence.boot_mode is BootMode.UEFI_DISK:
-            disk = "not covered"
-        return [*rows, (Role.DISK.value, disk)]
+        return coverage_words(self.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +191,17 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         results=results[::-1],
         rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
     )
+
+
+def coverage_words(evidence: MeasurementEvidence) -> list[tuple[str, str]]:
+    """Every part that a measurement could bind, with a word or words for whether this one does."""
+    if not evidence.coverage:
+        return [(part, "unknown") for part in COVERABLE]
+    rows = [(part, "covered" if part in evidence.coverage else "not covered") for part in COVERABLE]
+    if Role.INITRD in evidence.coverage and evidence.katana_inside_initrd is not None:
+        rows.append((Role.KATANA.value, f"covered inside the initrd as {evidence.katana_inside_initrd}"))
+    disk = "not covered" if evidence.boot_mode is BootMode.UEFI_DISK else "not used by this launch configuration"
+    return [*rows, (Role.DISK.value, disk)]
 
 
 def policy_of(release: Release) -> Policy:

@@ -1,0 +1,338 @@
+"""The launch configuration that somebody asks about: read from a form, and judged by what is known of the release.
+
+The value that a configuration gives follows from the published files alone, whether or not the publisher published
+it; whether the files may be trusted is the release's verdict, and the decision needs both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, get_args
+
+from builds.domain.conditions import Condition, ConditionState
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.evidence import COVERABLE, covers_what_boots
+from builds.domain.launch import FEATURES_END, MAX_VCPUS, LaunchConfiguration, LaunchMeasurement, Vmm
+from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
+from builds.domain.roles import BootMode
+from builds.domain.verdict import Decision, ReleaseVerdict
+
+VMMS: tuple[Vmm, ...] = get_args(Vmm.__value__)
+SNP_ONLY = 0x1
+"""SEV_FEATURES with SNP itself and nothing else, which sev-snp-measure assumes."""
+
+_FEATURES = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,20}", re.ASCII | re.IGNORECASE)
+_NO_COMMAND_LINE = re.compile("[\0\n\ud800-\udfff]")
+
+
+class UnusableValue(MalformedInput):
+    """A value of a configuration's form that nothing can be computed for; ``where`` is its field."""
+
+    code: ClassVar[str] = "unusable-value"
+    default_todo: ClassVar[str] = "Correct the field and compute again."
+
+
+class Standing(StrEnum):
+    """What the value that was computed for a configuration is to what was published."""
+
+    PUBLISHED = "published"
+    FOLLOWS = "follows from the same files"
+    NOT_COVERED = "not covered"
+    DIFFERS = "differs from the published value"
+    UNKNOWN = "not computed"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedConfiguration:
+    """What is launched: everything besides the files. ``command_line`` is "" where the firmware boots a disk."""
+
+    launch: LaunchConfiguration
+    command_line: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The form's fields that ask for it again."""
+        return _values(self.launch, self.command_line)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedConfiguration:
+    """A launch configuration with a published value, 96 hex characters, and what the published files give for it."""
+
+    name: str
+    launch: LaunchConfiguration
+    command_line: str | None
+    """None when nothing published names it."""
+    published: str | None
+    recomputed: LaunchMeasurement | None
+
+    def is_for(self, wanted: WantedConfiguration) -> bool:
+        """Whether this is what was asked about; no command line reaches a disk's kernel through the launch."""
+        if self.launch != wanted.launch:
+            return False
+        return wanted.launch.boot_mode is BootMode.UEFI_DISK or self.command_line == wanted.command_line
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A form as it was sent: what stands in each field, what is wrong with some, and what it asks for."""
+
+    values: Mapping[str, str]
+    problems: Mapping[str, UnusableValue]
+    outcome: WantedConfiguration | UnusableValue
+    """The first problem when there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationJudgement:
+    """The decision about exactly one configuration, and its sentence in three parts: what for, the value, the rest."""
+
+    standing: Standing
+    decision: Decision
+    subject: str
+    measurement: LaunchMeasurement | None
+    said: str
+    unmet: tuple[Condition, ...]
+    """The release's conditions that do not hold, then those of this configuration."""
+
+    @property
+    def sentence(self) -> str:
+        value = f": {self.measurement.hex}" if self.measurement is not None else ""
+        return f"{self.subject}{value}. {self.said}"
+
+
+def read_form(given: Mapping[str, str], base: PublishedConfiguration | None, vcpu_types: Collection[str]) -> Asked:
+    """Read the form's fields; those that are not given stand as ``base`` has them.
+
+    Every field that cannot be used is named with its reason and keeps what was sent. ``vcpu_types`` are those
+    whose signature is known.
+    """
+    stated = _values(base.launch, base.command_line or "") if base is not None else _FIRST_VALUES
+    fields = _Fields({name: given.get(name, value) for name, value in stated.items()})
+    boot_mode = fields.read("boot_mode", lambda text: BootMode(_one_of(text, tuple(BootMode))), BootMode.DIRECT_KERNEL)
+    vcpus = fields.read("vcpus", _vcpus, 1)
+    vcpu_type = fields.read("vcpu_type", lambda text: _one_of(text, vcpu_types), "")
+    guest_features = fields.read("guest_features", _guest_features, SNP_ONLY)
+    vmm = fields.read("vmm", lambda text: _one_of(text, VMMS), VMMS[0])
+    command_line = ""
+    if boot_mode is BootMode.DIRECT_KERNEL:
+        known = base.command_line if base is not None else None
+        missing = base is not None and known is None and "command_line" not in given
+        command_line = fields.read("command_line", lambda text: _command_line(text, known, missing=missing), "")
+    first = next(iter(fields.problems.values()), None)
+    if first is not None:
+        return Asked(fields.values, fields.problems, first)
+    launch = LaunchConfiguration(boot_mode, vcpus, vcpu_type, guest_features, vmm)
+    return Asked(fields.values, {}, WantedConfiguration(launch, command_line))
+
+
+def judge_configuration(
+    wanted: WantedConfiguration | None,
+    found: LaunchMeasurement | PortalError,
+    published: Sequence[PublishedConfiguration],
+    verdict: ReleaseVerdict,
+) -> ConfigurationJudgement:
+    """The decision for one configuration: the release's verdict must allow and the value cover what boots.
+
+    ``found`` is the measurement that the published files give for it, or why there is none; ``wanted`` is None when
+    the form could not be read, which ``found`` then names.
+    """
+    standing = _standing(wanted, found, published)
+    own = _own_condition(standing, found)
+    unmet = (*verdict.unmet, *([own] if own is not None else []))
+    allows = verdict.decision is Decision.ALLOW and not unmet
+    decision = Decision.ALLOW if allows else Decision.DENY
+    said = [_origin_sentence(standing, found, wanted, published)]
+    if allows and wanted is not None and not _is_published_command_line(wanted, published):
+        said.append("Nobody but you vouches for this command line.")
+    conditions = f"{len(verdict.unmet)} unmet" if verdict.unmet else "all met"
+    said.append(f"Release conditions: {conditions}.")
+    end = "Allow." if allows else "Deny."
+    said.append(end if own is None else f"Deny: {own.key}.")
+    measurement = None if isinstance(found, PortalError) else found
+    subject = "Nothing was computed"
+    if wanted is not None:
+        subject = f"{'Computed' if measurement is not None else 'Not computed'} for {_described(wanted, published)}"
+    return ConfigurationJudgement(
+        standing=standing,
+        decision=decision,
+        subject=subject,
+        measurement=measurement,
+        said=" ".join(said),
+        unmet=unmet,
+    )
+
+
+def _standing(
+    wanted: WantedConfiguration | None,
+    found: LaunchMeasurement | PortalError,
+    published: Sequence[PublishedConfiguration],
+) -> Standing:
+    if wanted is None or isinstance(found, PortalError):
+        return Standing.UNKNOWN
+    if _other_values(wanted, found, published):
+        return Standing.DIFFERS
+    if not covers_what_boots(wanted.launch.boot_mode, found.coverage):
+        return Standing.NOT_COVERED
+    return Standing.PUBLISHED if _publishing(found, published) else Standing.FOLLOWS
+
+
+def _own_condition(standing: Standing, found: LaunchMeasurement | PortalError) -> Condition | None:
+    """What speaks against this configuration whatever the release's verdict is."""
+    if isinstance(found, PortalError):
+        return Condition("configuration-recomputes", ConditionState.UNKNOWN, f"{found.what} ({found.where}).")
+    if standing is Standing.DIFFERS:
+        what = "The published files give another value than the publisher published for this configuration."
+        return Condition("configuration-recomputes", ConditionState.UNMET, what)
+    if standing is Standing.NOT_COVERED:
+        covered = ", ".join(part for part in COVERABLE if part in found.coverage) or "nothing"
+        what = f"The measurement of this configuration covers only: {covered}."
+        return Condition("configuration-covers-what-boots", ConditionState.UNMET, what)
+    return None
+
+
+def _origin_sentence(
+    standing: Standing,
+    found: LaunchMeasurement | PortalError,
+    wanted: WantedConfiguration | None,
+    published: Sequence[PublishedConfiguration],
+) -> str:
+    """Where the value stands to what was published, and what it binds if that is not all."""
+    if isinstance(found, PortalError):
+        return f"{found.what[:1].upper()}{found.what[1:]} ({found.where}). {found.todo}"
+    if standing is Standing.DIFFERS and wanted is not None:
+        others = " and ".join(f"{value} for {name}" for name, value in _other_values(wanted, found, published))
+        return f"The publisher published another value: {others}."
+    names = _publishing(found, published)
+    origin = (
+        f"The publisher published this value for {' and '.join(names)}."
+        if names
+        else "The publisher did not publish this value; it follows from the same files."
+    )
+    if standing is not Standing.NOT_COVERED:
+        return origin
+    return f"{origin} It covers firmware only: another kernel, initrd, command line or disk would give the same value."
+
+
+def _publishing(found: LaunchMeasurement, published: Sequence[PublishedConfiguration]) -> list[str]:
+    """The published configurations whose value this is."""
+    return [entry.name for entry in published if entry.published == found.hex]
+
+
+def _other_values(
+    wanted: WantedConfiguration, found: LaunchMeasurement, published: Sequence[PublishedConfiguration]
+) -> list[tuple[str, str]]:
+    """Values that were published for exactly this configuration and are not what the files give."""
+    return [
+        (entry.name, entry.published)
+        for entry in published
+        if entry.is_for(wanted) and entry.published is not None and entry.published != found.hex
+    ]
+
+
+def _is_published_command_line(wanted: WantedConfiguration, published: Sequence[PublishedConfiguration]) -> bool:
+    return any(
+        entry.command_line == wanted.command_line
+        for entry in published
+        if entry.launch.boot_mode is BootMode.DIRECT_KERNEL
+    )
+
+
+def _described(wanted: WantedConfiguration, published: Sequence[PublishedConfiguration]) -> str:
+    """What is unusual about it, and how many processors of which kind."""
+    launch = wanted.launch
+    if launch.boot_mode is BootMode.UEFI_DISK:
+        boots = "firmware that boots a disk"
+    elif _is_published_command_line(wanted, published):
+        boots = "the published command line"
+    else:
+        boots = "your command line" if wanted.command_line else "an empty command line"
+    parts = [boots, f"{launch.vcpus} vCPU{'' if launch.vcpus == 1 else 's'}", launch.vcpu_type]
+    if launch.guest_features != SNP_ONLY:
+        parts.append(f"guest features {launch.guest_features:#x}")
+    if launch.vmm != VMMS[0]:
+        parts.append(launch.vmm)
+    return ", ".join(parts)
+
+
+class _Fields:
+    """The form's fields while they are read one after the other, and what is wrong with each."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.problems: dict[str, UnusableValue] = {}
+
+    def read[Value](self, name: str, reader: Callable[[str], Value], otherwise: Value) -> Value:
+        try:
+            return reader(self.values[name])
+        except _Unusable as error:
+            self.problems[name] = UnusableValue(str(error), where=name.replace("_", " "))
+            return otherwise
+
+
+class _Unusable(Exception):
+    """Why one value cannot be used; the field is known where it is caught."""
+
+
+def _values(launch: LaunchConfiguration, command_line: str) -> dict[str, str]:
+    return {
+        "boot_mode": launch.boot_mode.value,
+        "vcpus": str(launch.vcpus),
+        "vcpu_type": launch.vcpu_type,
+        "guest_features": f"{launch.guest_features:#x}",
+        "vmm": launch.vmm,
+        "command_line": command_line,
+    }
+
+
+_FIRST_VALUES = _values(LaunchConfiguration(BootMode.DIRECT_KERNEL, 1, "EPYC-v4", SNP_ONLY, VMMS[0]), "")
+
+
+def _one_of[Text: str](text: str, known: Collection[Text]) -> Text:
+    found = next((value for value in known if value == text.strip()), None)
+    if found is None:
+        raise _Unusable(f"{text[:80]!r} is none of: {', '.join(known)}")
+    return found
+
+
+def _vcpus(text: str) -> int:
+    stripped = text.strip()
+    if not (stripped.isascii() and stripped.isdigit() and len(stripped) <= len(str(MAX_VCPUS))):
+        raise _Unusable(f"{text[:80]!r} is no number from 1 to {MAX_VCPUS}")
+    count = int(stripped)
+    if not 1 <= count <= MAX_VCPUS:
+        raise _Unusable(f"{count} vCPUs cannot be measured: 1 to {MAX_VCPUS} can")
+    return count
+
+
+def _guest_features(text: str) -> int:
+    stripped = text.strip()
+    if not _FEATURES.fullmatch(stripped):
+        raise _Unusable(f"{text[:80]!r} is no 64-bit number such as 0x1")
+    value = int(stripped, 16) if stripped[:2].lower() == "0x" else int(stripped)
+    if value >= FEATURES_END:
+        raise _Unusable(f"{text[:80]!r} does not fit 64 bits")
+    return value
+
+
+def _command_line(text: str, known: str | None, *, missing: bool) -> str:
+    """Byte for byte, except that the line ends a form adds are no part of it; ``known`` is taken as published."""
+    if missing:
+        raise _Unusable("nothing published names the command line of this configuration; give the one that is used")
+    line = _one_kind_of_line_end(text)
+    if known is not None and line.strip("\n") == _one_kind_of_line_end(known).strip("\n"):
+        return known
+    line = line.rstrip("\n")
+    if _NO_COMMAND_LINE.search(line):
+        raise _Unusable("a command line is one line, without zero bytes and half characters")
+    length = len(line.encode())
+    if length > MAX_COMMAND_LINE_BYTES:
+        raise _Unusable(f"the command line has {length} bytes; {MAX_COMMAND_LINE_BYTES} can be measured here")
+    return line
+
+
+def _one_kind_of_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
