@@ -11,6 +11,7 @@ from attestations.services.standing import ReleaseStanding, deciding
 from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
 from builds.models import Component, Release
+from builds.services.shell_lines import component_file, published_name
 
 _GITHUB = "https://github.com/"
 
@@ -85,16 +86,7 @@ def _expected(publisher: ExpectedPublisher, release: Release, finding: FindingRe
 
 def _target(component: Component, finding: FindingRecord) -> tuple[str, list[str]]:
     """The file that was signed, and what takes it out of its container where that was not signed itself."""
-    # A file may be named like an option, such as --check-claims=false; a path cannot be.
-    name = component.file_name or component.role
-    published = f"./{name}" if name.startswith("-") else name
-    if finding.through or not component.container_kind:
-        return published, []
-    inside = f"{component.role}.unpacked"
-    if component.container_kind == "gzip":
-        return inside, [f"gzip -dc {_q(published)} > {_q(inside)}"]
-    member = component.member or component.role
-    return inside, [f"tar -xzOf {_q(published)} --no-anchored {_q(member)} > {_q(inside)}"]
+    return (published_name(component), []) if finding.through else component_file(component)
 
 
 def _bundle_name(target: str) -> str:

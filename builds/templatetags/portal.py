@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import ConditionState
+from builds.domain.configuration import Standing
 from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.lifecycle import RunState
 from builds.domain.verdict import Decision, ReleaseVerdict
@@ -35,6 +36,13 @@ _MEASUREMENT_TONE = {
     MeasurementState.MATCHES: _GOOD,
     MeasurementState.DIFFERS: _BAD,
     MeasurementState.UNKNOWN: _OPEN,
+}
+_STANDING_TONE = {
+    Standing.PUBLISHED: _GOOD,
+    Standing.FOLLOWS: _PLAIN,
+    Standing.NOT_COVERED: _BAD,
+    Standing.DIFFERS: _BAD,
+    Standing.UNKNOWN: _OPEN,
 }
 _CONDITION_TONE = {ConditionState.MET: _GOOD, ConditionState.UNMET: _BAD, ConditionState.UNKNOWN: _OPEN}
 
@@ -77,6 +85,11 @@ def run_state(value: str) -> SafeString:
 @register.simple_tag
 def measurement_state(value: MeasurementState) -> SafeString:
     return state(value.value, _MEASUREMENT_TONE[value])
+
+
+@register.simple_tag
+def standing_state(value: Standing) -> SafeString:
+    return state(value.value, _STANDING_TONE[value])
 
 
 @register.simple_tag

@@ -15,7 +15,7 @@ _READ = 20_000
 
 
 @register.simple_tag(takes_context=True)
-def public_base(context: dict[str, Any], path: str) -> str:
+def public_address(context: dict[str, Any], path: str) -> str:
     """The whole address of a page of this portal."""
     return f"{public_base(context['request'])}{path}"
 

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 from attestations.services import history, listing, repeating, standing, trust_roots
 from builds.models import Release
-from builds.services import pages
+from builds.services import pages, selecting
 from builds.services.absent import PAGE, NotHere, the_release
 
 
@@ -33,6 +33,7 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     view, attested = standing.judged_view(found, roots)
     context = {
         "view": view,
+        "configuration": selecting.selector_of(view, request.GET.dict()),
         "materials": found.materials.order_by("name", "version"),
         "attested": attested,
         "history": history.history_of(view),

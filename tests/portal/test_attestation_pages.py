@@ -152,7 +152,7 @@ def test_a_page_names_the_log_by_its_address(release: Release, domain: TrustDoma
     ("kind", "unpack"),
     [
         ("gzip", "gzip -dc katana.img > katana.unpacked"),
-        ("tar.gz", "tar -xzOf katana.img --no-anchored katana > katana.unpacked"),
+        ("tar.gz", "tar -xzOf katana.img --no-anchored -- katana > katana.unpacked"),
     ],
 )
 def test_the_commands_take_a_file_out_of_its_container_where_the_file_itself_was_signed(
