@@ -130,7 +130,7 @@ def _fields(asked: Asked, base: PublishedConfiguration | None) -> tuple[Field, .
     return (
         _field(asked, "boot_mode", "Boots", _choices(_BOOT_MODES, asked.values["boot_mode"])),
         _field(asked, "vcpus", f"vCPUs (1 to {MAX_VCPUS})"),
-        _field(asked, "vcpu_type", "vCPU type (names with one measurement)", _vcpu_choices(asked, base)),
+        _field(asked, "vcpu_type", "vCPU type (names that measure the same)", _vcpu_choices(asked, base)),
         _field(asked, "guest_features", "Guest features"),
         _field(asked, "vmm", "VMM", _choices({vmm: vmm for vmm in VMMS}, asked.values["vmm"])),
     )
@@ -182,7 +182,10 @@ def _not_covered(release: Release, base: PublishedConfiguration | None) -> tuple
 
 
 def _commands(release: Release, wanted: WantedConfiguration | UnusableValue) -> tuple[str, ...]:
-    """Lines for a shell where the published files lie: what unpacks them, then sev-snp-measure."""
+    """Lines for a shell where the published files lie: what unpacks them, then sev-snp-measure.
+
+    None when a file that is measured is not among the components.
+    """
     if isinstance(wanted, UnusableValue):
         return ()
     launch = wanted.launch
@@ -190,6 +193,8 @@ def _commands(release: Release, wanted: WantedConfiguration | UnusableValue) -> 
     measured = {Role.OVMF: "--ovmf"}
     if launch.boot_mode is BootMode.DIRECT_KERNEL:
         measured |= {Role.KERNEL: "--kernel", Role.INITRD: "--initrd"}
+    if not measured.keys() <= files.keys():
+        return ()
     unpack: list[str] = []
     options = [f"--vcpus {launch.vcpus}", f"--vcpu-type {shell_word(launch.vcpu_type)}"]
     options += [f"--vmm-type {_VMM_NAMES[launch.vmm]}", f"--guest-features {launch.guest_features:#x}"]

@@ -159,6 +159,16 @@ def test_a_release_without_launch_configuration_says_so_and_computes(client: Cli
     assert text.count("Deny.") == 1
 
 
+def test_without_the_published_files_there_is_no_command_to_repeat(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    release = make_release()
+    release.components.filter(role="initrd").delete()
+    assert "Compute it without this portal" not in section(client, release.get_absolute_url())
+    other = text_of(section(client, release.get_absolute_url(), vcpus="2"))
+    assert "No digest of the published initrd is known" in other
+
+
 def test_a_command_line_that_nobody_published_is_asked_for(client: Client, world: World) -> None:
     del world.release.info["LUKS_UUID"]
     world.imported()
