@@ -1,17 +1,18 @@
-"""The commands that repeat a check without this portal: GitHub's `gh` and Sigstore's `cosign`."""
+"""The commands that repeat a check without this portal: GitHub's `gh`, Sigstore's `cosign`, and `openssl`."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from attestations.domain.policy import GITHUB_ISSUER
-from attestations.models import ExpectedPublisher, FindingRecord
+from attestations.domain.summary import VERIFICATION_SUMMARY
+from attestations.models import ExpectedPublisher, FindingRecord, VerdictRecord
 from attestations.services.standing import ReleaseStanding, deciding
 from builds.domain.evidence import AttestationState
 from builds.domain.roles import Role
 from builds.models import Component, Release
-from builds.services.shell_lines import component_file, published_name
+from builds.pipeline.signing import read_public_key
+from builds.services.shell_lines import Target, published_path, quoted, target_of
 
 _GITHUB = "https://github.com/"
 
@@ -49,7 +50,8 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
         if bundle is None or bundle.finding is None or entry.state not in _SIGNED:
             continue
         finding = bundle.finding
-        target, unpack = _target(files[entry.role], finding)
+        signed = _target(files[entry.role], finding)
+        target = signed.path
         checks = _checks(finding, _as_found(finding), target)
         wrong = entry.state is AttestationState.WRONG_IDENTITY
         if wrong:
@@ -58,7 +60,7 @@ def commands_for(release: Release, standing: ReleaseStanding, portal: str) -> li
             checks = [check for check in asked if check.lower() not in passing]
         if checks:
             downloads = _downloads(bundle.sighting.bundle.sha256, finding, target, portal)
-            found.append(RepeatCommands(entry.role, (*downloads, *unpack, *checks), must_fail=wrong))
+            found.append(RepeatCommands(entry.role, (*downloads, *signed.unpack, *checks), must_fail=wrong))
     return found
 
 
@@ -84,9 +86,9 @@ def _expected(publisher: ExpectedPublisher, release: Release, finding: FindingRe
     return _Expected(publisher.repository, signer, release.commit, publisher.issuer)
 
 
-def _target(component: Component, finding: FindingRecord) -> tuple[str, list[str]]:
+def _target(component: Component, finding: FindingRecord) -> Target:
     """The file that was signed, and what takes it out of its container where that was not signed itself."""
-    return (published_name(component), []) if finding.through else component_file(component)
+    return Target(published_path(component)) if finding.through else target_of(component)
 
 
 def _bundle_name(target: str) -> str:
@@ -94,10 +96,12 @@ def _bundle_name(target: str) -> str:
 
 
 def _downloads(bundle_sha256: str, finding: FindingRecord, target: str, portal: str) -> list[str]:
-    lines = [f"curl -fsS -o {_q(_bundle_name(target))} {_q(f'{portal}/attestations/{bundle_sha256}/bundle.json')}"]
+    lines = [
+        f"curl -fsS -o {quoted(_bundle_name(target))} {quoted(f'{portal}/attestations/{bundle_sha256}/bundle.json')}"
+    ]
     if finding.trust_root:
         root = f"{portal}/trust-roots/{finding.trust_root_sha256}.json"
-        lines.append(f"curl -fsS -o trusted_root.json {_q(root)}")
+        lines.append(f"curl -fsS -o trusted_root.json {quoted(root)}")
     return lines
 
 
@@ -114,26 +118,59 @@ def _gh(finding: FindingRecord, expected: _Expected, target: str, bundle: str) -
     repository = expected.repository.removeprefix(_GITHUB)
     signer = expected.signer.removeprefix(_GITHUB).partition("@")[0]
     # Without this option gh expects GitHub's own; enterprises have others.
-    issuer = f" --cert-oidc-issuer {_q(expected.issuer)}" if expected.issuer != GITHUB_ISSUER else ""
+    issuer = f" --cert-oidc-issuer {quoted(expected.issuer)}" if expected.issuer != GITHUB_ISSUER else ""
     return (
-        f"gh attestation verify {_q(target)} --bundle {_q(bundle)} --custom-trusted-root trusted_root.json"
-        f" --repo {_q(repository)} --signer-workflow {_q(signer)} --source-digest {_q(expected.commit)}"
-        f" --predicate-type {_q(finding.predicate_type)}{issuer}"
+        f"gh attestation verify {quoted(target)} --bundle {quoted(bundle)} --custom-trusted-root trusted_root.json"
+        f" --repo {quoted(repository)} --signer-workflow {quoted(signer)} --source-digest {quoted(expected.commit)}"
+        f" --predicate-type {quoted(finding.predicate_type)}{issuer}"
     )
 
 
 def _cosign(finding: FindingRecord, expected: _Expected, target: str, bundle: str) -> str:
     command = "verify-blob-attestation" if finding.predicate_type else "verify-blob"
-    kind = f" --type {_q(finding.predicate_type)}" if finding.predicate_type else ""
+    kind = f" --type {quoted(finding.predicate_type)}" if finding.predicate_type else ""
     # Other issuers do not fill the claim that this option asks for.
-    commit = f" --certificate-github-workflow-sha {_q(expected.commit)}" if finding.issuer == GITHUB_ISSUER else ""
+    commit = f" --certificate-github-workflow-sha {quoted(expected.commit)}" if finding.issuer == GITHUB_ISSUER else ""
     return (
-        f"cosign {command} --bundle {_q(bundle)} --trusted-root trusted_root.json"
-        f" --certificate-identity {_q(expected.signer)} --certificate-oidc-issuer {_q(expected.issuer)}"
-        f"{commit}{kind} {_q(target)}"
+        f"cosign {command} --bundle {quoted(bundle)} --trusted-root trusted_root.json"
+        f" --certificate-identity {quoted(expected.signer)} --certificate-oidc-issuer {quoted(expected.issuer)}"
+        f"{commit}{kind} {quoted(target)}"
     )
 
 
-def _q(text: str) -> str:
-    """Quoted: file names, claims and types come from strangers."""
-    return shlex.quote(text)
+@dataclass(frozen=True, slots=True)
+class VerdictCheck:
+    """How to verify a signed verdict: shell lines that fetch it and its key, cosign's, and what openssl needs."""
+
+    fetch: tuple[str, ...]
+    cosign: str
+    bundle: str
+    key: str
+    algorithm: str
+
+
+_KEY_FILE = "portal.pub"
+
+
+def verdict_check(record: VerdictRecord, release: Release, portal: str) -> VerdictCheck | None:
+    """For the record as fetched from ``portal``, held against a published file; None for one that nobody signed."""
+    if record.key is None or not record.payload_sha256:
+        return None
+    known = [component for component in release.components.all() if component.size is not None]
+    # Any of its subjects does; the smallest file is the quickest to hash.
+    smallest = min(known, key=lambda component: component.container_size or component.size or 0, default=None)
+    subject = quoted(published_path(smallest)) if smallest is not None else "FILE"
+    bundle = f"{record.payload_sha256}.vsa.sigstore.json"
+    return VerdictCheck(
+        fetch=(
+            f"curl -fsSO {quoted(f'{portal}/verdicts/{bundle}')}",
+            f"curl -fsS -o {_KEY_FILE} {quoted(f'{portal}/portal-keys/{record.key.fingerprint}.pub')}",
+        ),
+        cosign=(
+            f"cosign verify-blob-attestation --bundle {bundle} --key {_KEY_FILE} --insecure-ignore-tlog=true"
+            f" --type {VERIFICATION_SUMMARY} {subject}"
+        ),
+        bundle=bundle,
+        key=_KEY_FILE,
+        algorithm=read_public_key(record.key.pem).algorithm.value,
+    )

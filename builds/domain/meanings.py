@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import ConditionState
+from builds.domain.coverage import Coverage
 from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.lifecycle import RunState
 from builds.domain.origins import OriginKind
 from builds.domain.verdict import Decision
-
-
-class Coverage(StrEnum):
-    """What a launch measurement says of one part, as pages show it."""
-
-    COVERED = "covered"
-    NOT_COVERED = "not covered"
-    UNKNOWN = "unknown"
-    NOT_USED = "not used by this launch configuration"
-
 
 type State = (
     RunState | RebuildOutcome | AttestationState | MeasurementState | Coverage | ConditionState | Decision | OriginKind

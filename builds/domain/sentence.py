@@ -1,4 +1,4 @@
-"""The verdict in plain words: one paragraph, composed from the evidence, that ends with the decision.
+"""The verdict in plain words: a text of a few sentences, composed from the evidence, that ends with the decision.
 
 What strangers wrote is shortened here; the page shows it whole where the evidence stands.
 """
@@ -36,20 +36,22 @@ _MOST_NAMED = 3
 """So many operators or opaque inputs are named, and the rest counted."""
 
 
-def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Sequence[Condition]) -> str:
-    """What rebuilding showed, who published it, what the measurement binds, and the decision.
+def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Sequence[Condition]) -> tuple[str, ...]:
+    """What rebuilding showed, who published it, what the measurement binds, and the decision; a paragraph for each.
 
-    ``unmet`` are the conditions that do not hold; without any the decision is to allow.
+    ``unmet`` are the conditions that do not hold; without any the decision is to allow. The last is the decision alone.
     """
-    parts = [
-        *_files(evidence),
-        *_rebuilt(evidence, outcome),
-        *_attested(evidence, reproduced=outcome is RebuildOutcome.REPRODUCED),
-        *_measured(evidence, reproduced=outcome is RebuildOutcome.REPRODUCED),
-        *_taken_as_is(evidence),
-        _decision(evidence, unmet),
-    ]
-    return " ".join(parts)
+    reproduced = outcome is RebuildOutcome.REPRODUCED
+    axes = (
+        _files(evidence),
+        _rebuilt(evidence, outcome),
+        _attested(evidence, reproduced=reproduced),
+        _measured(evidence, reproduced=reproduced),
+        _taken_as_is(evidence),
+        [_decision(evidence, unmet)],
+    )
+    paragraphs = (" ".join(sentences) for sentences in axes)
+    return tuple(text for text in paragraphs if text)
 
 
 def part_name(name: str) -> str:

@@ -23,7 +23,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseVerdict:
-    """The decision, the conditions it follows from, and one sentence that ends with it."""
+    """The decision, the conditions it follows from, and a text that ends with it."""
 
     decision: Decision
     outcome: RebuildOutcome | None
@@ -31,7 +31,13 @@ class ReleaseVerdict:
     attestation: AttestationState | None
     """The most alarming state of all components; None when there is none."""
     conditions: tuple[Condition, ...]
-    sentence: str
+    paragraphs: tuple[str, ...]
+    """The text, one paragraph for each axis; the last is the decision with its reasons."""
+
+    @property
+    def sentence(self) -> str:
+        """The whole text in one line, as the API gives it and records keep it."""
+        return " ".join(self.paragraphs)
 
     @property
     def unmet(self) -> tuple[Condition, ...]:
@@ -49,7 +55,7 @@ def judge(evidence: ReleaseEvidence) -> ReleaseVerdict:
         tally=tally_of(evidence),
         attestation=worst_attestation(evidence.attestation_states.values()),
         conditions=conditions,
-        sentence=compose(evidence, outcome, unmet),
+        paragraphs=compose(evidence, outcome, unmet),
     )
 
 

@@ -144,8 +144,14 @@ def _published(row: StoredConfiguration) -> PublishedConfiguration:
     recomputed = None
     if measurement.recomputed:
         recomputed = LaunchMeasurement(measurement.recomputed, boot_mode, frozenset(measurement.coverage))
-    launch = LaunchConfiguration(boot_mode, row.vcpus, row.vcpu_type, row.guest_features, cast("Vmm", row.vmm))
-    return PublishedConfiguration(row.name, launch, row.command_line, measurement.published or None, recomputed)
+    return PublishedConfiguration(row.name, launch_of(row), row.command_line, measurement.published or None, recomputed)
+
+
+def launch_of(row: StoredConfiguration) -> LaunchConfiguration:
+    """The stored row as the pure value that measurements are computed for."""
+    return LaunchConfiguration(
+        BootMode(row.boot_mode), row.vcpus, row.vcpu_type, row.guest_features, cast("Vmm", row.vmm)
+    )
 
 
 def _found(

@@ -14,9 +14,9 @@ from builds.domain.comparison import (
     overall_outcome,
 )
 from builds.domain.consensus import Tally, component_tallies
+from builds.domain.coverage import covered_parts
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import (
-    COVERABLE,
     MeasurementEvidence,
     OpaqueInput,
     Policy,
@@ -24,6 +24,7 @@ from builds.domain.evidence import (
     ReleaseEvidence,
 )
 from builds.domain.lifecycle import RunState
+from builds.domain.marks import Marked
 from builds.domain.origins import OriginKind
 from builds.domain.roles import BootMode, Role
 from builds.domain.verdict import ReleaseVerdict, judge
@@ -106,9 +107,9 @@ class MeasurementRow:
     rebuilt_problem: dict[str, str] | None
 
     @property
-    def coverage(self) -> list[tuple[str, str]]:
-        """Every part with ``covered``, ``not covered`` or that this configuration does not use it."""
-        return coverage_words(self.evidence)
+    def coverage(self) -> list[tuple[str, Marked]]:
+        """Every part with whether the measurement covers it, or that this configuration does not use it."""
+        return covered_parts(self.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class ReleaseView:
     """All that the release page and the API say about a release."""
 
     release: Release
+    evidence: ReleaseEvidence
     verdict: ReleaseVerdict
     components: tuple[ComponentRow, ...]
     measurements: tuple[MeasurementRow, ...]
@@ -183,6 +185,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
     )
     return ReleaseView(
         release=release,
+        evidence=evidence,
         verdict=judge(evidence),
         components=_component_rows(release, published, newest, component_tallies(evidence)),
         measurements=measurements,
@@ -191,17 +194,6 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         results=results[::-1],
         rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
     )
-
-
-def coverage_words(evidence: MeasurementEvidence) -> list[tuple[str, str]]:
-    """Every part that a measurement could bind, with a word or words for whether this one does."""
-    if not evidence.coverage:
-        return [(part, "unknown") for part in COVERABLE]
-    rows = [(part, "covered" if part in evidence.coverage else "not covered") for part in COVERABLE]
-    if Role.INITRD in evidence.coverage and evidence.katana_inside_initrd is not None:
-        rows.append((Role.KATANA.value, f"covered inside the initrd as {evidence.katana_inside_initrd}"))
-    disk = "not covered" if evidence.boot_mode is BootMode.UEFI_DISK else "not used by this launch configuration"
-    return [*rows, (Role.DISK.value, disk)]
 
 
 def policy_of(release: Release) -> Policy:

@@ -15,15 +15,17 @@ from builds.domain.configuration import (
     WantedConfiguration,
     read_form,
 )
+from builds.domain.coverage import covered_parts
 from builds.domain.evidence import MeasurementEvidence
 from builds.domain.launch import MAX_VCPUS
+from builds.domain.marks import Marked
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode, Role
 from builds.models import Release
 from builds.pipeline.measurement import vcpu_types, vcpu_types_by_signature
 from builds.services.configurations import judged, published_configurations
-from builds.services.evidence import ReleaseView, coverage_words
-from builds.services.shell_lines import component_file, shell_word
+from builds.services.evidence import ReleaseView
+from builds.services.shell_lines import measured_files, measuring_line
 
 ANCHOR = "configuration"
 _BOOT_MODES: Mapping[str, str] = {
@@ -71,8 +73,8 @@ class ConfigurationSelector:
     fields: tuple[Field, ...]
     command_line: Field
     judgement: ConfigurationJudgement
-    coverage: tuple[tuple[str, str], ...]
-    """Every part with a word for whether the value binds it; empty when there is no value."""
+    coverage: tuple[tuple[str, Marked], ...]
+    """Every part with whether the value binds it; empty when there is no value."""
     not_covered: tuple[Mapping[str, str], ...]
     """What no launch measurement binds, as the recipe says: ``what``, and where to ``check`` it."""
     commands: tuple[str, ...]
@@ -159,7 +161,7 @@ def _vcpu_choices(asked: Asked, base: PublishedConfiguration | None) -> tuple[Ch
     return _choices(labels, current)
 
 
-def _coverage(view: ReleaseView, judgement: ConfigurationJudgement) -> tuple[tuple[str, str], ...]:
+def _coverage(view: ReleaseView, judgement: ConfigurationJudgement) -> tuple[tuple[str, Marked], ...]:
     measurement = judgement.measurement
     if measurement is None:
         return ()
@@ -173,7 +175,7 @@ def _coverage(view: ReleaseView, judgement: ConfigurationJudgement) -> tuple[tup
         coverage=measurement.coverage,
         katana_inside_initrd=inside,
     )
-    return tuple(coverage_words(evidence))
+    return tuple(covered_parts(evidence))
 
 
 def _not_covered(release: Release, base: PublishedConfiguration | None) -> tuple[Mapping[str, str], ...]:
@@ -188,25 +190,8 @@ def _commands(release: Release, wanted: WantedConfiguration | UnusableValue) -> 
     """
     if isinstance(wanted, UnusableValue):
         return ()
-    launch = wanted.launch
     files = {Role(component.role): component for component in release.components.all()}
-    measured = {Role.OVMF: "--ovmf"}
-    if launch.boot_mode is BootMode.DIRECT_KERNEL:
-        measured |= {Role.KERNEL: "--kernel", Role.INITRD: "--initrd"}
-    if not measured.keys() <= files.keys():
+    line = measuring_line(wanted.launch, wanted.command_line, files)
+    if line is None:
         return ()
-    unpack: list[str] = []
-    options = [f"--vcpus {launch.vcpus}", f"--vcpu-type {shell_word(launch.vcpu_type)}"]
-    options += [f"--vmm-type {_VMM_NAMES[launch.vmm]}", f"--guest-features {launch.guest_features:#x}"]
-    for role, option in measured.items():
-        name, lines = component_file(files[role])
-        unpack += lines
-        options.append(f"{option} {shell_word(name)}")
-    if launch.boot_mode is BootMode.DIRECT_KERNEL:
-        # One word, since a command line may begin like an option.
-        options.append(f"--append={shell_word(wanted.command_line)}")
-    return (*unpack, f"sev-snp-measure --mode snp {' '.join(options)}")
-
-
-# As the tool's own --vmm-type spells them.
-_VMM_NAMES = {"qemu": "QEMU", "ec2": "ec2", "gce": "gce"}
+    return (*(step for file in measured_files(wanted.launch, files) for step in file.unpack), line)

@@ -10,9 +10,10 @@ from django.utils.safestring import SafeString
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import ConditionState
+from builds.domain.coverage import Coverage
 from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.lifecycle import RunState
-from builds.domain.meanings import LEGEND, Axis, Coverage, State
+from builds.domain.meanings import LEGEND, Axis, State
 from builds.domain.origins import OriginKind
 from builds.domain.verdict import Decision
 from builds.templatetags import portal
@@ -27,12 +28,19 @@ _ORIGIN_TONE = {
 }
 
 
+_COVERAGE_TONE = {
+    Coverage.COVERED: "good",
+    Coverage.NOT_COVERED: "bad",
+    Coverage.UNKNOWN: "open",
+    Coverage.NOT_USED: "plain",
+}
+
 _SHOWN: dict[type, Callable[[Any], SafeString]] = {
     RunState: portal.run_state,
     RebuildOutcome: portal.outcome,
     AttestationState: portal.attestation_state,
     MeasurementState: portal.measurement_state,
-    Coverage: portal.coverage_state,
+    Coverage: lambda value: portal.state(value.value, _COVERAGE_TONE[value]),
     ConditionState: portal.condition_state,
     Decision: portal.decision,
     OriginKind: lambda value: portal.state(value.value, _ORIGIN_TONE[value]),

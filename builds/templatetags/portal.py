@@ -115,12 +115,6 @@ def check_state(value: str) -> SafeString:
 
 
 @register.simple_tag
-def coverage_state(word: str) -> SafeString:
-    tone = _GOOD if word.startswith("covered") else {"not covered": _BAD, "unknown": _OPEN}.get(word, _PLAIN)
-    return state(word, tone)
-
-
-@register.simple_tag
 def result_outcome(value: RebuildOutcome | None) -> SafeString:
     """Of one result: None means that the release names nothing to compare it with."""
     return state("nothing to compare with", _OPEN) if value is None else outcome(value)

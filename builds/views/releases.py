@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 from attestations.services import history, listing, repeating, standing, trust_roots
 from builds.models import Release
-from builds.services import pages, selecting
+from builds.services import pages, release_report, reproducing, selecting
 from builds.services.absent import PAGE, NotHere, the_release
 
 
@@ -31,15 +31,20 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     found = _release(project, tag)
     roots = trust_roots.known()
     view, attested = standing.judged_view(found, roots)
+    portal = request.build_absolute_uri("/").rstrip("/")
+    past = history.history_of(view)
+    watch = attested.watch
     context = {
         "view": view,
         "configuration": selecting.selector_of(view, request.GET.dict()),
-        "materials": found.materials.order_by("name", "version"),
+        "report": release_report.report_of(view, is_watched=watch is not None),
         "attested": attested,
-        "history": history.history_of(view),
+        "history": past,
         "trust_roots": trust_roots.sentences(roots),
         "logs": trust_roots.log_names(roots),
-        "commands": repeating.commands_for(found, attested, request.build_absolute_uri("/").rstrip("/")),
+        "steps": reproducing.steps_for(view, portal, watch.following.repository if watch is not None else ""),
+        "commands": repeating.commands_for(found, attested, portal),
+        "signed": repeating.verdict_check(past.newest, found, portal) if past.newest is not None else None,
     }
     return render(request, "builds/release.html", context)
 

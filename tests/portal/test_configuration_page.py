@@ -24,7 +24,7 @@ from builds.domain.roles import BootMode
 from builds.models import Component, Measurement, Release
 from builds.models import LaunchConfiguration as StoredConfiguration
 from builds.services.selecting import address_of
-from builds.services.shell_lines import shell_word
+from builds.services.shell_lines import quoted
 from tests.support.operators import MEASUREMENT
 from tests.support.vm_release import COMMAND_LINE, TAG
 from tests.support.vm_world import World, expected
@@ -214,11 +214,11 @@ def test_file_names_of_strangers_are_quoted_and_never_options(
 
 @pytest.mark.parametrize("text", ["", "plain", "it's", "a\tb\\n", "\u202e'\\1", "7\x017", "ä\n"])
 def test_a_shell_reads_a_word_as_it_was(text: str) -> None:
-    words = subprocess.run(["bash", "-c", f"printf %s {shell_word(text)}"], capture_output=True, check=True).stdout
+    words = subprocess.run(["bash", "-c", f"printf %s {quoted(text)}"], capture_output=True, check=True).stdout
     assert words.decode() == text
-    assert shell_word(text).isprintable()
+    assert quoted(text).isprintable()
     if text.isprintable():
-        assert shlex.split(shell_word(text)) == [text]
+        assert shlex.split(quoted(text)) == [text]
 
 
 def test_the_selector_costs_no_query(client: Client, world: World) -> None:

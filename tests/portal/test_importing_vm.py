@@ -101,7 +101,7 @@ def test_without_the_uuid_the_command_line_is_unknown_and_not_empty(world: World
     assert row.configuration.command_line is None
     assert row.problem is not None
     assert (row.problem["code"], "LUKS_UUID" in row.problem["what"]) == ("command-line-unknown", True)
-    assert "Command line not known" in text_of(client, ADDRESS)
+    assert "Command line: not known" in text_of(client, ADDRESS)
     assert client.get(f"/api/v1{ADDRESS.rstrip('/')}").json()["measurements"][0]["command_line"] is None
 
 
@@ -109,7 +109,7 @@ def test_page_and_api_show_who_wrote_the_recipe_and_what_was_taken_over(world: W
     view = world.view()
     text = text_of(client, ADDRESS)
     digest = sha256(EXAMPLE.read_bytes())
-    assert f"portal-maintained sha256:{digest} by Ada" in text
+    assert f"portal-maintained sha256:{digest} copy by Ada ; the source tree has none" in text
     assert "taken over from tee-vm-v0.0.9+katana-v1.6.0" in text
     assert "kernel package 6.8.0-90 not fetched" in text
     assert f"vmlinuz in katana-tee-vm-{TAG}.tar.gz" in text
