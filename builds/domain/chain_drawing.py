@@ -81,12 +81,11 @@ class Arrow:
     @property
     def strokes(self) -> list[tuple[int, int, int, int]]:
         """The lines to draw: two beside each other for a broken tie."""
-        if self.mark is not Mark.BROKEN:
-            return [(self.x, self.y, self.to_x, self.to_y)]
+        # They end where the head begins.
         across, down = (3, 0) if self.is_upright else (0, 3)
-        return [
-            (self.x + by * across, self.y + by * down, self.to_x + by * across, self.to_y + by * down) for by in (-1, 1)
-        ]
+        to_x, to_y = self.to_x - 3 * down, self.to_y - 3 * across
+        sides = (-1, 1) if self.mark is Mark.BROKEN else (0,)
+        return [(self.x + by * across, self.y + by * down, to_x + by * across, to_y + by * down) for by in sides]
 
     @property
     def head(self) -> str:

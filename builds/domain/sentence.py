@@ -206,7 +206,7 @@ def _measured(evidence: ReleaseEvidence, *, reproduced: bool) -> Iterator[str]:
 
 def _one_measurement(entry: MeasurementEvidence, name: str, *, reproduced: bool) -> Iterator[str]:
     if entry.state is MeasurementState.DIFFERS:
-        yield f"The published {name} is not the one that these files give."
+        yield _other_value(entry, name)
     if not entry.coverage:
         yield f"The {name} could not be recomputed from the published files, so what it covers is unknown."
         return
@@ -225,6 +225,13 @@ def _one_measurement(entry: MeasurementEvidence, name: str, *, reproduced: bool)
     yield f"The {name} covers {covered}{f'; it does not cover {what}' if what else ''}."
     if Role.INITRD in entry.coverage and entry.katana_inside_initrd is None:
         yield "That the covered initrd holds this katana is not shown."
+
+
+def _other_value(entry: MeasurementEvidence, name: str) -> str:
+    """Which of the three values is another: of the published files, or only of the rebuilt ones."""
+    if None not in (entry.published, entry.recomputed) and entry.published != entry.recomputed:
+        return f"The published {name} is not the one that the published files give."
+    return f"The rebuilt files give another {name} than the published one."
 
 
 def _not_covered(entry: MeasurementEvidence) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -44,18 +46,26 @@ def chain_picture(drawing: Drawing) -> dict[str, object]:
 
 
 @register.simple_tag
-def beside(first: object, first_name: str, second: object, second_name: str) -> SafeString:
-    """Two digests in lines under each other, the first differing character of each marked and told in words.
+def beside(*named: object) -> SafeString:
+    """Digests under each other, given as name, digest, name, digest; one that is not known is left out.
 
-    Each is whole and can be copied. Without the second only the first is shown.
+    Each is whole and can be copied. Where one is another than the first, the first differing character of both is
+    marked, and told in words.
     """
-    one, one_name, other, other_name = str(first), first_name, str(second or ""), second_name
-    difference = difference_of(_hex(one), _hex(other)) if other else None
-    if difference is None:
-        rows = [(one_name, digest(one)), *([(other_name, digest(other))] if other else [])]
-        return _rows(rows, "")
-    mine, theirs = (_with_mark(text, parts) for text, parts in ((one, difference.one), (other, difference.other)))
-    return _rows([(one_name, mine), (other_name, theirs)], difference.words)
+    known = [(str(name), str(value)) for name, value in itertools.batched(named, 2, strict=True) if value]
+    if not known:
+        return format_html("")
+    first = known[0][1]
+    found = [difference_of(_hex(first), _hex(value)) for _, value in known]
+    marks = [difference.other if difference is not None else None for difference in found]
+    marks[0] = next((difference.one for difference in found if difference is not None), None)
+    rows = [
+        (name, digest(value) if parts is None else _with_mark(value, parts))
+        for (name, value), parts in zip(known, marks, strict=True)
+    ]
+    words = [f"{name} {difference.words}" for (name, _), difference in zip(known, found, strict=True) if difference]
+    said = format_html('<p class="quiet">The {}.</p>', "; the ".join(words)) if words else ""
+    return format_html('<dl class="beside">{}</dl>{}', format_html_join("", "<dt>{}</dt><dd>{}</dd>", rows), said)
 
 
 def _hex(text: str) -> str:
@@ -75,9 +85,3 @@ def _with_mark(text: str, parts: DigestParts) -> SafeString:
         text,
         text,
     )
-
-
-def _rows(rows: list[tuple[str, SafeString]], words: str) -> SafeString:
-    listed = format_html_join("", "<dt>{}</dt><dd>{}</dd>", rows)
-    said = format_html('<p class="quiet">The second {}.</p>', words) if words else ""
-    return format_html('<dl class="beside">{}</dl>{}', listed, said)

@@ -195,6 +195,14 @@ def test_an_accepted_opaque_input_stays_in_the_sentence_that_allows() -> None:
     assert sentence.endswith("Allow.")
 
 
+def test_a_measurement_that_differs_says_whose_files_give_another() -> None:
+    published = judge(replace(design(), measurements=(measured(recomputed="b" * 96),))).sentence
+    rebuilt = judge(replace(design(), measurements=(measured(rebuilt="b" * 96),))).sentence
+    assert "The published measurement is not the one that the published files give." in published
+    assert "The rebuilt files give another measurement than the published one." in rebuilt
+    assert "that the published files give" not in rebuilt
+
+
 def test_several_configurations_are_told_apart() -> None:
     sentence = judge(replace(design(), measurements=(measured(), measured(configuration="large")))).sentence
     assert "The measurement of default covers" in sentence
