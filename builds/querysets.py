@@ -35,7 +35,8 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
 
         ``results`` holds the newest of each operator's results of each kind, ``attempts`` the newest runs to show.
         """
-        from builds.models import Rebuild as Rebuilds  # noqa: PLC0415 - models import this module
+        from builds.models import LaunchConfiguration  # noqa: PLC0415 - models import this module
+        from builds.models import Rebuild as Rebuilds  # noqa: PLC0415
 
         rebuilds = Rebuilds.objects
         return self.select_related("project").prefetch_related(
@@ -44,7 +45,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
             "events",
             "project__accepted_opaque_inputs",
             "project__affiliations",
-            "launch_configurations__measurement",
+            Prefetch("launch_configurations", LaunchConfiguration.objects.select_related("measurement")),
             Prefetch("rebuilds", rebuilds.newest_per_operator(), to_attr="results"),
             Prefetch("rebuilds", rebuilds.newest_attempts(), to_attr="attempts"),
         )

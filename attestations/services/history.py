@@ -29,7 +29,21 @@ class History:
 def history_of(view: ReleaseView) -> History:
     records = VerdictRecord.objects.filter(release=view.release).select_related("key").order_by("-at", "-pk")
     shown = tuple(records.defer("policy", "envelope", "conditions", "sentence")[:_SHOWN])
-    return History(shown, regressions([view]).get(view.release.pk, ""))
+    return History(shown, _regression(view, shown))
+
+
+def _regression(view: ReleaseView, shown: Sequence[VerdictRecord]) -> str:
+    """As ``regressions`` for one release, from its newest records as long as they tell."""
+    if view.verdict.outcome is RebuildOutcome.REPRODUCED:
+        return ""
+    found = next((record.at for record in shown if record.outcome == RebuildOutcome.REPRODUCED), None)
+    if found is None and len(shown) == _SHOWN:
+        return regressions([view]).get(view.release.pk, "")
+    return _no_longer(found) if found is not None else ""
+
+
+def _no_longer(at: datetime) -> str:
+    return f"It was reproduced on {at:%Y-%m-%d} and is not any more."
 
 
 def regressions(views: Sequence[ReleaseView]) -> dict[int, str]:
@@ -42,7 +56,7 @@ def regressions(views: Sequence[ReleaseView]) -> dict[int, str]:
         .order_by("at")
         .values_list("release", "at")
     )
-    return {pk: f"It was reproduced on {at:%Y-%m-%d} and is not any more." for pk, at in last.items()}
+    return {pk: _no_longer(at) for pk, at in last.items()}
 
 
 def verdict_at(release: Release, moment: datetime) -> VerdictRecord | None:

@@ -74,7 +74,7 @@ def _as_found(finding: FindingRecord) -> _Expected:
 def _publisher_of(release: Release, standing: ReleaseStanding) -> ExpectedPublisher:
     """The project's; one that expects nobody where there is none, or where no component asks for it."""
     wrong = any(entry.state is AttestationState.WRONG_IDENTITY for entry in standing.components)
-    stored = ExpectedPublisher.objects.filter(project=release.project_id).first() if wrong else None
+    stored = getattr(release.project, "expected_publisher", None) if wrong else None
     return stored or ExpectedPublisher()
 
 

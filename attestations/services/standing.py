@@ -21,6 +21,7 @@ from builds.domain.errors import PortalError
 from builds.domain.evidence import AttestationState, AttestedComponent, PublisherEvidence
 from builds.domain.roles import Role
 from builds.models import Release
+from builds.services.differences import first_differences
 from builds.services.evidence import ReleaseView, view_of
 
 
@@ -156,7 +157,8 @@ def judged_view(
 ) -> tuple[ReleaseView, ReleaseStanding]:
     """A release's view with its attestations judged, from a release loaded ``with_evidence``."""
     standing = standings_of([release], roots)[release.pk]
-    return view_of(release, standing.evidence), standing
+    parted = first_differences([release])
+    return view_of(release, standing.evidence, parted.get(release.pk, "")), standing
 
 
 def _standing(

@@ -152,10 +152,11 @@ class ReleaseView:
         return _reused(self.release)
 
 
-def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> ReleaseView:
+def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, first_difference: str = "") -> ReleaseView:
     """Build the view from a release loaded ``with_evidence``; makes no further query.
 
-    Without ``publisher`` every component's attestations stay unchecked, which denies.
+    Without ``publisher`` every component's attestations stay unchecked, which denies. ``first_difference`` is where
+    disputing operators part, as ``builds.services.differences`` finds it.
     """
     published = [published_component(component) for component in release.components.all()]
     results = results_of(release, published)
@@ -176,6 +177,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED) -> R
         results=tuple(result.evidence for result in results),
         failed=failed_operators(release),
         failure=newest_failure(release),
+        first_difference=first_difference,
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=embedded,

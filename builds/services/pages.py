@@ -15,6 +15,7 @@ from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
 from builds.services.absent import the_rebuild
 from builds.services.consensus import why_not_counted
+from builds.services.differences import first_differences
 from builds.services.evidence import ReleaseView, comparisons_of, view_of
 
 _OUTCOME_SENTENCES = {
@@ -54,8 +55,8 @@ def release_page(*, publishers_of: PublishersOf, before: int | None = None, size
         found = found.filter(pk__lt=before)
     rows = list(found[: size + 1])
     older = rows[size - 1].pk if len(rows) > size else None
-    publishers = publishers_of(rows[:size])
-    return ReleasePage(tuple(view_of(row, publishers[row.pk]) for row in rows[:size]), older)
+    publishers, parted = publishers_of(rows[:size]), first_differences(rows[:size])
+    return ReleasePage(tuple(view_of(row, publishers[row.pk], parted.get(row.pk, "")) for row in rows[:size]), older)
 
 
 def rebuild_with_evidence(rebuild_id: uuid.UUID) -> Rebuild:

@@ -28,7 +28,9 @@ def releases(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
-    found = _release(project, tag)
+    found = get_object_or_404(
+        Release.objects.with_evidence().select_related("project__expected_publisher"), project__name=project, tag=tag
+    )
     roots = trust_roots.known()
     view, attested = standing.judged_view(found, roots)
     portal = request.build_absolute_uri("/").rstrip("/")

@@ -139,7 +139,8 @@ def test_no_command_is_said_to_fail_that_would_pass(
     ExpectedPublisher.objects.filter(project=release.project).update(**change)
     attest_all(release, domain)
     assert state_of(release) is AttestationState.WRONG_IDENTITY
-    found = repeating.commands_for(release, judged(release)[1], "https://portal")
+    view, attested = judged(release)
+    found = repeating.commands_for(view.release, attested, "https://portal")
     assert all(entry.must_fail for entry in found)
     assert [line.split()[0] for entry in found[:1] for line in entry.lines if not line.startswith("curl")] == tools
 

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 
 import pytest
+from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from builds.domain.lifecycle import RunState
 from builds.domain.roles import Role
 from builds.models import Operator, Project, Rebuild, Release
 from builds.services import queueing
+from builds.services.differences import first_differences
 from builds.services.operators import set_aside, state_affiliation
 from builds.services.rebuilding import Claim, new_token
 from builds.tasks import sweep
@@ -104,3 +107,38 @@ def test_the_sweep_asks(release: Release) -> None:
     fail("zed")
     sweep()
     assert waiting() == 1
+
+
+def test_a_dispute_names_the_first_file_in_which_the_operators_part(
+    make_release: Callable[..., Release], client: Client
+) -> None:
+    release, other = make_release(), make_release("v2.0.0")
+
+    def files(**digests: str) -> list[dict[str, object]]:
+        made = {"role": "initrd", "size": 1, "originKind": "built", "origin": "built in this rebuild"}
+        return [{**made, "path": path.replace("_", "/"), "sha256": digit * 64} for path, digit in digests.items()]
+
+    hand_in(signed(release, "ada", files=files(bin_a="1", bin_b="2", etc_c="3")).as_bytes())
+    hand_in(signed(release, "eve", changed=OTHER, files=files(bin_a="1", bin_b="4", etc_d="3")).as_bytes())
+    hand_in(signed(other, "ada").as_bytes())
+    document = client.get(f"/api/v1/releases/enclave/{release.tag}").json()
+    assert "First difference: bin/b." in document["verdict"]["sentence"]
+    listed = {entry["tag"]: entry["verdict"]["sentence"] for entry in client.get("/api/v1/releases").json()["releases"]}
+    assert listed[release.tag] == document["verdict"]["sentence"]
+    assert "First difference" not in listed[other.tag]
+
+
+def test_finding_where_operators_part_costs_one_query_for_all_disputes_and_none_without(
+    make_release: Callable[..., Release], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    quiet = make_release("quiet")
+    hand_in(signed(quiet, "ada").as_bytes())
+    for number in range(3):
+        release = make_release(f"v{number}")
+        hand_in(signed(release, "ada").as_bytes())
+        hand_in(signed(release, "eve", changed=OTHER).as_bytes())
+    rows = list(Release.objects.with_evidence())
+    with django_assert_num_queries(1):
+        assert first_differences(rows) == {}  # all list the same file
+    with django_assert_num_queries(0):
+        assert first_differences([row for row in rows if row.pk == quiet.pk]) == {}

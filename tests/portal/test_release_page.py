@@ -370,4 +370,4 @@ def test_the_cost_of_the_page_is_constant(
     for number in range(60):
         large.materials.add(Material.objects.create(sha256=f"{number:064x}", name="p", size=1, authenticity="a"))
     assert COMMIT in source_of(client, large)
-    assert queries(large) == queries(small) <= 22
+    assert queries(large) == queries(small) <= 21
