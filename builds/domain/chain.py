@@ -10,19 +10,11 @@ from dataclasses import dataclass
 
 from builds.domain.conditions import Condition, ConditionState, open_opaque
 from builds.domain.consensus import tally_of
+from builds.domain.coverage import ATTESTATION_MARKS
 from builds.domain.evidence import AttestationState, MeasurementState, ReleaseEvidence, worst_attestation
 from builds.domain.launch import FIRMWARE_COVERAGE
 from builds.domain.marks import Mark, Marked
 from builds.domain.sentence import part_name
-
-_SIGNED = {
-    AttestationState.VERIFIED: Marked("verified", Mark.HOLDS),
-    AttestationState.REJECTED: Marked("rejected", Mark.BROKEN),
-    AttestationState.WRONG_IDENTITY: Marked("wrong signer", Mark.BROKEN),
-    AttestationState.UNREADABLE: Marked("unreadable", Mark.BROKEN),
-    AttestationState.ABSENT: Marked("absent", Mark.UNKNOWN),
-    AttestationState.UNCHECKED: Marked("unchecked", Mark.UNKNOWN),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +126,10 @@ def _measurement(evidence: ReleaseEvidence, covers: ConditionState) -> Step:
 
 def _signed(evidence: ReleaseEvidence) -> Marked:
     state = worst_attestation(evidence.attestation_states.values())
-    return _SIGNED[state] if state is not None else Marked("no component", Mark.UNKNOWN)
+    if state is None:
+        return Marked("no component", Mark.UNKNOWN)
+    words = "wrong signer" if state is AttestationState.WRONG_IDENTITY else state.value
+    return Marked(words, ATTESTATION_MARKS[state])
 
 
 def _manifest(evidence: ReleaseEvidence, state: ConditionState) -> Marked:

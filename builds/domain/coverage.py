@@ -33,7 +33,7 @@ UNKNOWN = Marked(Coverage.UNKNOWN.value, Mark.UNKNOWN)
 _COVERED = Marked(Coverage.COVERED.value, Mark.HOLDS)
 _NOT_COVERED = Marked(Coverage.NOT_COVERED.value, Mark.BROKEN)
 _NOT_USED = Marked(Coverage.NOT_USED.value, Mark.UNUSED)
-_ATTESTED = {
+ATTESTATION_MARKS = {
     AttestationState.VERIFIED: Mark.HOLDS,
     AttestationState.REJECTED: Mark.BROKEN,
     AttestationState.WRONG_IDENTITY: Mark.BROKEN,
@@ -64,7 +64,7 @@ def matrix_of(evidence: ReleaseEvidence, origins: Mapping[Role, Collection[Origi
         MatrixRow(
             role=role,
             measured=worst([_measured(entry, role) for entry in evidence.measurements]),
-            attested=Marked(attested[role].value, _ATTESTED[attested[role]]),
+            attested=Marked(attested[role].value, ATTESTATION_MARKS[attested[role]]),
             rebuilt=_rebuilt(tallies[role]),
             made=_made(role, tallies[role], origins.get(role, ()), evidence),
         )

@@ -10,20 +10,18 @@ from django.utils.safestring import SafeString
 
 from builds.domain.chain_drawing import Box, Drawing
 from builds.domain.digest_difference import DigestParts, difference_of
-from builds.domain.marks import Mark, Marked
+from builds.domain.marks import Marked
 from builds.domain.printable import in_brief
 from builds.domain.sentence import part_name
-from builds.templatetags.portal import state
+from builds.templatetags.portal import TONES, state
 from builds.templatetags.shown import digest
 
 register = template.Library()
 
-_TONES = {Mark.HOLDS: "good", Mark.BROKEN: "bad", Mark.UNKNOWN: "open", Mark.UNUSED: "plain"}
-
 
 @register.simple_tag
 def marked(value: Marked) -> SafeString:
-    return state(value.words, _TONES[value.mark])
+    return state(value.words, TONES[value.mark])
 
 
 @register.filter
@@ -41,7 +39,7 @@ def shortened(text: object) -> str:
 @register.inclusion_tag("builds/partials/chain.html")
 def chain_picture(drawing: Drawing) -> dict[str, object]:
     """The chain as an SVG; every step and tie is a link to its evidence."""
-    parts = [(part, isinstance(part, Box), _TONES[part.mark]) for part in drawing.parts]
+    parts = [(part, isinstance(part, Box), TONES[part.mark]) for part in drawing.parts]
     return {"drawing": drawing, "parts": parts}
 
 

@@ -9,8 +9,10 @@ from django.utils.safestring import SafeString
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import ConditionState
 from builds.domain.configuration import Standing
+from builds.domain.coverage import ATTESTATION_MARKS
 from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.lifecycle import RunState
+from builds.domain.marks import Mark
 from builds.domain.verdict import Decision, ReleaseVerdict
 from builds.models import RebuildStage
 from builds.services.evidence import ComponentRow
@@ -45,16 +47,7 @@ _STANDING_TONE = {
     Standing.UNKNOWN: _OPEN,
 }
 _CONDITION_TONE = {ConditionState.MET: _GOOD, ConditionState.UNMET: _BAD, ConditionState.UNKNOWN: _OPEN}
-
-
-_ATTESTATION_TONE = {
-    AttestationState.VERIFIED: _GOOD,
-    AttestationState.REJECTED: _BAD,
-    AttestationState.WRONG_IDENTITY: _BAD,
-    AttestationState.ABSENT: _OPEN,
-    AttestationState.UNREADABLE: _BAD,
-    AttestationState.UNCHECKED: _OPEN,
-}
+TONES = {Mark.HOLDS: _GOOD, Mark.BROKEN: _BAD, Mark.UNKNOWN: _OPEN, Mark.UNUSED: _PLAIN}
 _BROKEN = {"failed", "unmet", "absent"}
 
 
@@ -99,7 +92,7 @@ def condition_state(value: ConditionState) -> SafeString:
 
 @register.simple_tag
 def attestation_state(value: str) -> SafeString:
-    return state(value, _ATTESTATION_TONE[AttestationState(value)])
+    return state(value, TONES[ATTESTATION_MARKS[AttestationState(value)]])
 
 
 @register.simple_tag
