@@ -6,7 +6,6 @@ import uuid
 from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
@@ -16,6 +15,7 @@ from builds.domain.access import Scope
 from builds.models import Rebuild, Release
 from builds.public_address import public_base
 from builds.services import requesting
+from builds.services.absent import the_rebuild, the_release
 from builds.token_auth import ScopedToken, token_use
 
 router = Router()
@@ -58,7 +58,7 @@ def request_rebuild(request: HttpRequest, response: HttpResponse, wish: RebuildW
 
     409 when nobody can rebuild the release, 429 with ``Retry-After`` when the account asked too often.
     """
-    release = get_object_or_404(Release.objects.select_related("project"), project__name=wish.project, tag=wish.tag)
+    release = the_release(Release.objects.select_related("project"), wish.project, wish.tag)
     use = token_use(request)
     asked = requesting.ask(release, use.account, use.token)
     if not asked.joined:
@@ -71,7 +71,7 @@ def request_rebuild(request: HttpRequest, response: HttpResponse, wish: RebuildW
 @router.post("/rebuilds/{uuid:rebuild_id}/cancel", response={200: CancelledOut}, auth=_MAY_TRIGGER)
 def cancel(request: HttpRequest, rebuild_id: uuid.UUID) -> CancelledOut:
     """Cancel a rebuild that this account asked for, or any of them for staff; 409 when it has ended."""
-    rebuild = get_object_or_404(Rebuild, pk=rebuild_id)
+    rebuild = the_rebuild(Rebuild.objects.all(), rebuild_id)
     state = requesting.cancel(rebuild, token_use(request).account)
     return CancelledOut(id=rebuild.pk, state=state.value, cancel_requested=rebuild.cancel_requested_at is not None)
 

@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, PasswordChangeView
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.utils import timezone
@@ -24,6 +24,7 @@ from builds.forms import PasswordForm, SignInForm, TokenForm
 from builds.models import ApiToken
 from builds.public_address import public_base
 from builds.services import access, signing_in
+from builds.services.absent import PAGE, NotHere
 from builds.services.account_page import account_page, token_row
 from builds.services.signing_in import Visitor
 
@@ -137,6 +138,6 @@ def signed_in(request: HttpRequest) -> User:
 def _account(request: HttpRequest, form: TokenForm, status: int = 200) -> HttpResponse:
     before = request.GET.get("before", "")
     if before and not (before.isascii() and before.isdigit()):
-        raise Http404("before is not the number of a request")
+        raise NotHere(PAGE, before)
     page = account_page(signed_in(request), before=int(before[:18]) if before else None)
     return render(request, "accounts/account.html", {"page": page, "form": form}, status=status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -14,6 +14,7 @@ from builds.domain.errors import PortalError
 from builds.domain.printable import one_line
 from builds.models import Release
 from builds.services import requesting
+from builds.services.absent import the_release
 from builds.services.requesting import RebuildsExhausted
 from builds.views.accounts import signed_in
 
@@ -23,7 +24,7 @@ from builds.views.accounts import signed_in
 @require_http_methods(["GET", "HEAD", "POST"])
 def request_rebuild(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     """Say what will be done, and by POST do it. A second POST joins what the first began."""
-    release = get_object_or_404(Release.objects.select_related("project"), project__name=project, tag=tag)
+    release = the_release(Release.objects.select_related("project"), project, tag)
     if request.method != "POST":
         return _confirm(request, release)
     try:
