@@ -132,7 +132,7 @@ def test_the_form_is_not_taken_without_its_proof() -> None:
     strict = Client(enforce_csrf_checks=True)
     refused = sign_in(strict)
     assert refused.status_code == 403
-    assert "The form was not taken" in refused.content.decode()
+    assert "The form was not accepted" in refused.content.decode()
     assert SignInAttempt.objects.count() == 0
     token = strict.get("/signin/").cookies["csrftoken"].value
     assert sign_in(strict, csrfmiddlewaretoken=token).status_code == 302
