@@ -28,9 +28,8 @@ def releases(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
-    found = get_object_or_404(
-        Release.objects.with_evidence().select_related("project__expected_publisher"), project__name=project, tag=tag
-    )
+    wanted = Release.objects.with_evidence().select_related("project__expected_publisher")
+    found = the_release(wanted, project, tag)
     roots = trust_roots.known()
     view, attested = standing.judged_view(found, roots)
     portal = request.build_absolute_uri("/").rstrip("/")
@@ -49,7 +48,3 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "signed": repeating.verdict_check(past.newest, found, portal) if past.newest is not None else None,
     }
     return render(request, "builds/release.html", context)
-
-
-def _release(project: str, tag: str) -> Release:
-    return the_release(Release.objects.with_evidence(), project, tag)
