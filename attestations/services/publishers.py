@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from attestations.domain.findings import Artifact
@@ -37,15 +37,18 @@ class Judge:
 
 
 def judges_of(
-    projects: Collection[int], roots: Mapping[str, KnownTrustRoot] | None = None
+    projects: Collection[int],
+    roots: Mapping[str, KnownTrustRoot] | None = None,
+    expected: Iterable[ExpectedPublisher] | None = None,
 ) -> dict[int, Judge | PortalError]:
     """The judge of each project by its primary key, in a constant number of queries.
 
-    ``roots`` are all that are known, from a caller that has asked for them already.
+    ``roots`` are all that are known, and ``expected`` those of the projects, from a caller that has asked already.
     Without an expected publisher the policy names nobody, and so verifies nothing. A project whose trust root nobody
     added, or whose key cannot be read, has that error instead of a judge.
     """
-    publishers = {entry.project_id: entry for entry in ExpectedPublisher.objects.filter(project__in=projects)}
+    stored = ExpectedPublisher.objects.filter(project__in=projects) if expected is None else expected
+    publishers = {entry.project_id: entry for entry in stored}
     known = trust_roots.known() if roots is None else roots
     judges: dict[int, Judge | PortalError] = {}
     for project in projects:

@@ -12,7 +12,15 @@ from django.db.models import Prefetch, QuerySet
 
 from attestations.domain.findings import component_state
 from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
-from attestations.models import FindingRecord, Inquiry, Sighting
+from attestations.models import (
+    BundleRecord,
+    ExpectedPublisher,
+    FindingRecord,
+    FollowedRelease,
+    Following,
+    Inquiry,
+    Sighting,
+)
 from attestations.services.publishers import Judge, judges_of
 from attestations.services.trust_roots import KnownTrustRoot
 from attestations.services.verification import artifact_of
@@ -23,6 +31,7 @@ from builds.domain.roles import Role
 from builds.models import Release
 from builds.services.differences import first_differences
 from builds.services.evidence import ReleaseView, view_of
+from builds.together import attach, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +115,47 @@ def standings_of(
 
     The releases must come with their components; ``roots`` as for ``judges_of``.
     """
-    rows = list(
-        Sighting.objects.filter(release__in=releases)
-        .select_related("bundle")
-        .defer("bundle__content")
-        .prefetch_related(_findings_in_order())
-    )
-    judges = judges_of({release.project_id for release in releases}, roots) if rows else {}
+    if not releases:
+        return {}
+    rows, asked, watched, publishers = _loaded(releases)
+    judges = judges_of({release.project_id for release in releases}, roots, publishers) if rows else {}
     known = {release.pk: release for release in releases}
     sightings = defaultdict(list)
     for sighting in rows:
         release = known[sighting.release_id]
         sightings[release.pk].append(_judged(sighting, release, judges[release.project_id]))
     inquiries = defaultdict(list)
-    for inquiry in Inquiry.objects.filter(release__in=releases):
+    for inquiry in asked:
         inquiries[inquiry.release_id].append(inquiry)
-    watched = watches(releases)
     return {
         release.pk: _standing(release, sightings[release.pk], inquiries[release.pk], watched.get(release.pk))
         for release in releases
     }
+
+
+def _loaded(
+    releases: Sequence[Release],
+) -> tuple[list[Sighting], list[Inquiry], dict[int, Watch], list[ExpectedPublisher]]:
+    """All that is stored of their attestations, in one statement: a sighting comes with its bundle and findings."""
+    seen = Sighting.objects.filter(release__in=releases)
+    watched = FollowedRelease.objects.filter(release__in=releases, following__is_enabled=True)
+    sightings, bundles, findings, inquiries, followed, following, publishers = together(
+        seen,
+        BundleRecord.objects.filter(pk__in=seen.order_by().values("bundle")),
+        FindingRecord.objects.filter(sighting__release__in=releases),
+        Inquiry.objects.filter(release__in=releases),
+        watched,
+        Following.objects.filter(pk__in=watched.order_by().values("following")),
+        ExpectedPublisher.objects.filter(project__in={release.project_id for release in releases}),
+    )
+    by_key = {bundle.pk: bundle for bundle in bundles}
+    for sighting in sightings:
+        sighting.bundle = by_key[sighting.bundle_id]
+    attach(sightings, "findings", findings)
+    repositories = {row.pk: row for row in following}
+    for row in followed:
+        row.following = repositories[row.following_id]
+    return sightings, inquiries, watches(followed), publishers
 
 
 def judged_today(sightings: QuerySet[Sighting]) -> list[JudgedBundle]:

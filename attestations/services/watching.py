@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -103,10 +103,9 @@ class Watch:
     """A sentence once nobody has known for too long what the release is now; empty before."""
 
 
-def watches(releases: Collection[Release]) -> dict[int, Watch]:
-    """By primary key, the watch over each release that is followed, in one query."""
+def watches(rows: Iterable[FollowedRelease]) -> dict[int, Watch]:
+    """By primary key, the watch over each release that is followed; ``rows`` come with what follows them."""
     oldest = timezone.now() - timedelta(seconds=settings.ENVIRONMENT.watch_stale_seconds)
-    rows = FollowedRelease.objects.filter(release__in=releases, following__is_enabled=True).select_related("following")
     found = {}
     for row in rows:
         seen = row.watched_at or row.listed_at

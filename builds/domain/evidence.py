@@ -74,6 +74,12 @@ def covers_what_boots(boot_mode: BootMode, coverage: frozenset[str]) -> bool:
     return needed <= coverage
 
 
+def worst_measurement(states: Iterable[MeasurementState]) -> MeasurementState | None:
+    """One state for several launch configurations: ``matches`` only when all do; None when there is none."""
+    order = (MeasurementState.DIFFERS, MeasurementState.UNKNOWN, MeasurementState.MATCHES)
+    return min(states, key=order.index, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class MeasurementEvidence:
     """One launch configuration's measurement, 96 hex characters each or None when not known."""

@@ -18,10 +18,12 @@ from builds.domain.coverage import covered_parts
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import (
     MeasurementEvidence,
+    MeasurementState,
     OpaqueInput,
     Policy,
     PublisherEvidence,
     ReleaseEvidence,
+    worst_measurement,
 )
 from builds.domain.lifecycle import RunState
 from builds.domain.marks import Marked
@@ -136,11 +138,17 @@ class ReleaseView:
     results: tuple[Result, ...]
     """One for each operator, newest first."""
     rebuilds: tuple[Rebuild, ...]
+    """The newest attempts; none where they were left out of what was loaded."""
 
     @property
     def contradicts(self) -> bool:
         """Whether the published files contradict their own manifest."""
         return any(event.kind == CONTRADICTION for event in self.release.events.all())
+
+    @property
+    def measured(self) -> MeasurementState | None:
+        """One state for all launch configurations; None when no measurement of a known one was published."""
+        return worst_measurement(row.evidence.state for row in self.measurements)
 
     @property
     def notices(self) -> list[Notice]:
@@ -194,7 +202,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, firs
         opaque=tuple(evidence.opaque),
         newest=newest,
         results=results[::-1],
-        rebuilds=tuple(release.attempts),  # type: ignore[attr-defined] # by with_evidence
+        rebuilds=tuple(getattr(release, "attempts", ())),
     )
 
 

@@ -1,0 +1,100 @@
+"""Rows of several tables in one statement: what a page reads of many small tables costs one way to the database."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from django.db.models import (
+    BinaryField,
+    BooleanField,
+    DateTimeField,
+    F,
+    Field,
+    ForeignObject,
+    IntegerField,
+    JSONField,
+    Model,
+    Value,
+)
+from django.db.models import QuerySet as Query
+from django.db.models.functions import JSONObject
+
+type Rows = list[Any]
+"""Instances of one model; which, the caller knows from the query it gave."""
+
+
+def together(*queries: Query[Any]) -> tuple[Rows, ...]:
+    """The rows of each query as instances of its model, in the order that its model asks for.
+
+    Each row travels as JSON in a union of all queries, so that their columns need not be alike. Binary columns stay
+    behind and are fetched when somebody reads them. What queries select or order by themselves is not heeded.
+    """
+    branches = [
+        query.order_by().values_list(
+            Value(number, IntegerField()), JSONObject(**{field.attname: F(field.attname) for field in _fields(query)})
+        )
+        for number, query in enumerate(queries)
+    ]
+    read: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for number, row in branches[0].union(*branches[1:], all=True).order_by():
+        read[number].append(row)
+    return tuple(_instances(query, read[number]) for number, query in enumerate(queries))
+
+
+def attach(parents: Iterable[Model], name: str, rows: Rows) -> None:
+    """Let ``parent.name.all()`` give those of ``rows`` that point to it, without a query, as prefetching does."""
+    parents = list(parents)
+    if not parents:
+        return
+    link = _link(type(parents[0]), name)
+    by_parent = defaultdict(list)
+    for row in rows:
+        by_parent[getattr(row, link.attname)].append(row)
+    for parent in parents:
+        found = getattr(parent, name).get_queryset()
+        found._result_cache, found._prefetch_done = by_parent[parent.pk], True  # noqa: SLF001 - as prefetching does
+        for row in by_parent[parent.pk]:
+            setattr(row, link.name, parent)
+        parent.__dict__.setdefault("_prefetched_objects_cache", {})[name] = found
+
+
+def _link(model: type[Model], name: str) -> ForeignObject[Any, Any]:
+    """The foreign key that ``name`` is the other end of."""
+    link = model._meta.get_field(name).remote_field  # noqa: SLF001
+    if not isinstance(link, ForeignObject):
+        raise TypeError(f"{model.__name__}.{name} is not the other end of a foreign key")
+    return link
+
+
+def _fields(query: Query[Any]) -> Sequence[Field[Any, Any]]:
+    return [field for field in query.model._meta.concrete_fields if not isinstance(field, BinaryField)]  # noqa: SLF001
+
+
+def _instances(query: Query[Any], rows: list[dict[str, Any]]) -> Rows:
+    fields = _fields(query)
+    names = [field.attname for field in fields]
+    made = [
+        query.model.from_db(query.db, names, [_value(field, row[field.attname]) for field in fields]) for row in rows
+    ]
+    for name in reversed(query.model._meta.ordering or ["pk"]):  # noqa: SLF001
+        made.sort(key=attrgetter(str(name).removeprefix("-")), reverse=str(name).startswith("-"))
+    return made
+
+
+def _value(field: Field[Any, Any], value: Any) -> Any:
+    """What a field holds, from how the databases write it as JSON: SQLite has neither moments, truth nor nesting."""
+    if value is None:
+        return None
+    if isinstance(field, DateTimeField):
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if isinstance(field, JSONField):
+        return json.loads(value) if isinstance(value, str) else value
+    if isinstance(field, BooleanField):
+        return bool(value)
+    return field.to_python(value)
