@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from builds.domain.comparison import RebuildOutcome
+from builds.domain.evidence import AttestationState, MeasurementState
 from builds.domain.verdict import Decision
 from builds.models import Release
 from builds.models.base import SHA256_HEX, AppendOnly, choices
@@ -40,6 +41,10 @@ class VerdictRecord(AppendOnly):
     decision = models.CharField(max_length=10, choices=choices(Decision))
     outcome = models.CharField(max_length=20, choices=choices(RebuildOutcome), blank=True)
     """Empty while nobody's rebuild counted."""
+    attestation = models.CharField(max_length=20, choices=choices(AttestationState), blank=True)
+    """The most alarming state of its components; empty when that is not known: none, or a record of before."""
+    measurement = models.CharField(max_length=20, choices=choices(MeasurementState), blank=True)
+    """Of all launch configurations together; empty when none was published, or for a record of before."""
     needed = models.PositiveIntegerField()
     reproduced = models.PositiveIntegerField()
     contradicting = models.PositiveIntegerField()
@@ -59,7 +64,11 @@ class VerdictRecord(AppendOnly):
 
     class Meta:
         ordering: ClassVar = ["at", "pk"]
-        indexes: ClassVar = [models.Index(fields=["policy_sha256"], name="verdict_policy")]
+        indexes: ClassVar = [
+            models.Index(fields=["policy_sha256"], name="verdict_policy"),
+            models.Index(fields=["release", "-at", "-id"], name="verdict_newest_first"),
+            models.Index(fields=["at"], name="verdict_by_time"),
+        ]
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=Q(basis__regex=SHA256_HEX) & Q(policy_sha256__regex=SHA256_HEX), name="verdict_digests"

@@ -148,6 +148,8 @@ def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> Verd
         at=_after(newest, now),
         decision=verdict.decision,
         outcome=verdict.outcome or "",
+        attestation=verdict.attestation or "",
+        measurement=view.measured or "",
         needed=verdict.tally.needed,
         reproduced=verdict.tally.reproduced,
         contradicting=verdict.tally.contradicting,

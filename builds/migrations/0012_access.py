@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('builds', '0009_decisions_about_operators'),
+        ('builds', '0010_digest_indexes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

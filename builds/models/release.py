@@ -17,7 +17,7 @@ from builds.domain.manifest import MANIFEST_FILE
 from builds.domain.queue import Needs
 from builds.domain.recipe import RecipeOrigin, parse_any_recipe
 from builds.domain.roles import BootMode, Role
-from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
+from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty, tail
 from builds.querysets import ReleaseQuerySet
 
 
@@ -145,6 +145,12 @@ class Release(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-imported_at", "-pk"]
+        indexes: ClassVar = [
+            models.Index(fields=["commit"], name="release_by_commit"),
+            models.Index(fields=["manifest_sha256"], name="release_by_manifest"),
+            models.Index(fields=["imported_at"], name="release_by_import"),
+            models.Index(fields=["project", "source_date_epoch"], name="release_in_order"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["project", "tag"], name="release_once_per_tag"),
             models.CheckConstraint(condition=Q(commit__regex=r"^[0-9a-f]{40}$"), name="release_commit"),
@@ -215,6 +221,16 @@ class Component(models.Model):
     problem = models.JSONField(null=True)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["sha256"], name="component_sha256"),
+            models.Index(fields=["sha384"], name="component_sha384"),
+            models.Index(fields=["container_sha256"], name="component_container_sha256"),
+            models.Index(fields=["container_sha384"], name="component_container_sha384"),
+            models.Index(fields=["claimed_digest"], name="component_claimed"),
+            models.Index(tail("sha256", 64), name="component_sha256_end"),
+            models.Index(tail("sha384", 96), name="component_sha384_end"),
+            models.Index(tail("container_sha256", 64), name="component_container_end"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["release", "role"], name="component_once_per_role"),
             models.CheckConstraint(
@@ -248,6 +264,10 @@ class EmbeddedFile(AppendOnly):
 
     class Meta:
         ordering: ClassVar = ["pk"]
+        indexes: ClassVar = [
+            models.Index(fields=["sha256"], name="embedded_file_sha256"),
+            models.Index(fields=["sha384"], name="embedded_file_sha384"),
+        ]
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=Q(sha256__regex=SHA256_HEX) & Q(sha384__regex=SHA384_HEX), name="embedded_file_digests"
@@ -292,6 +312,12 @@ class Measurement(models.Model):
     problem = models.JSONField(null=True)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["published"], name="measurement_published"),
+            models.Index(fields=["recomputed"], name="measurement_recomputed"),
+            models.Index(tail("published", 96), name="measurement_published_end"),
+            models.Index(tail("recomputed", 96), name="measurement_recomputed_end"),
+        ]
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=hex_or_empty("published", SHA384_HEX) & hex_or_empty("recomputed", SHA384_HEX),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from builds.domain.origins import OriginKind
 from builds.domain.roles import Role
-from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty
+from builds.models.base import SHA256_HEX, SHA384_HEX, AppendOnly, choices, hex_or_empty, tail
 from builds.models.operator import RebuilderKey
 from builds.models.rebuild import Rebuild
 from builds.models.release import LaunchConfiguration
@@ -79,6 +79,14 @@ class RebuiltComponent(AppendOnly):
     origin = models.CharField(max_length=1000)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["sha256"], name="rebuilt_component_sha256"),
+            models.Index(fields=["sha384"], name="rebuilt_component_sha384"),
+            models.Index(fields=["container_sha256"], name="rebuilt_container_sha256"),
+            models.Index(fields=["container_sha384"], name="rebuilt_container_sha384"),
+            models.Index(tail("sha256", 64), name="rebuilt_component_sha256_end"),
+            models.Index(tail("sha384", 96), name="rebuilt_component_sha384_end"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rebuild", "role"], name="rebuilt_component_once"),
             models.CheckConstraint(
@@ -103,6 +111,7 @@ class RebuiltFile(AppendOnly):
 
     class Meta:
         ordering: ClassVar = ["role", "path"]
+        indexes: ClassVar = [models.Index(fields=["sha256"], name="rebuilt_file_by_sha256")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rebuild", "role", "path"], name="rebuilt_file_once"),
             models.CheckConstraint(condition=Q(sha256__regex=SHA256_HEX), name="rebuilt_file_sha256"),
@@ -121,6 +130,10 @@ class RebuiltMeasurement(AppendOnly):
     problem = models.JSONField(null=True)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["value"], name="rebuilt_measurement_value"),
+            models.Index(tail("value", 96), name="rebuilt_measurement_end"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rebuild", "launch_configuration"], name="rebuilt_measurement_once"),
             models.CheckConstraint(condition=hex_or_empty("value", SHA384_HEX), name="rebuilt_measurement_hex"),
