@@ -8,7 +8,21 @@ from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
 from attestations import views as attestation_views
-from builds.views import accounts, badges, comparing, feeds, meaning, operators, rebuilds, releases, requests
+from builds.views import (
+    accounts,
+    badges,
+    comparing,
+    digests,
+    feeds,
+    home,
+    meaning,
+    operators,
+    projects,
+    rebuilds,
+    releases,
+    requests,
+    search,
+)
 from tee_portal.api import api
 
 
@@ -40,7 +54,8 @@ register_converter(TagConverter, "tag")
 admin.autodiscover()
 
 urlpatterns = [
-    path("", releases.releases, name="home"),
+    path("", home.home, name="home"),
+    path("search/", search.search, name="search"),
     path("releases/", releases.releases, name="releases"),
     path("signin/", accounts.SignIn.as_view(), name="sign-in"),
     path("signout/", LogoutView.as_view(), name="sign-out"),
@@ -64,6 +79,9 @@ urlpatterns = [
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
     path("compare/<slug:project>/", comparing.compare_releases, name="compare-releases"),
+    path("projects/<slug:project>/", projects.project, name="project"),
+    path("measurements/<str:value>/", digests.measurement, name="measurement"),
+    path("components/<str:algorithm>:<str:value>/", digests.component, name="component"),
     path("rebuilders/", operators.operators, name="operators"),
     path("rebuilders/<slug:slug>/", operators.operator, name="operator"),
     path("queue/", operators.queue, name="queue"),

@@ -80,3 +80,9 @@ def duration(span: timedelta | float | None) -> str:
     if days:
         return f"{days} d {hours_left} h"
     return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+
+
+@register.filter
+def hexadecimal(number: int) -> str:
+    """A number as hardware manuals write it."""
+    return f"{number:#x}"

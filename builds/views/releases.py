@@ -6,24 +6,49 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from attestations.services import history, listing, repeating, standing, trust_roots
-from builds.models import Release
-from builds.services import pages, release_report, reproducing, selecting
+from attestations.services import history, listing, release_list, repeating, standing, strip, trust_roots
+from builds.domain.printable import one_line
+from builds.domain.release_filters import CHOICES, read_filters
+from builds.models import Project, Release
+from builds.services import release_report, reproducing, selecting
 from builds.services.absent import PAGE, NotHere, the_release
+
+STRIP_CELLS = 30
+LABELS = {
+    "decision": "Decision",
+    "outcome": "Rebuilt files",
+    "attestation": "Attestation",
+    "measurement": "Launch measurement",
+}
 
 
 @require_safe
 def releases(request: HttpRequest) -> HttpResponse:
-    before = request.GET.get("before", "")
-    if before and not (before.isascii() and before.isdigit()):
-        raise NotHere(PAGE, before)
-    page = pages.release_page(publishers_of=standing.publishers_of, before=int(before[:18]) if before else None)
-    worse = history.regressions(page.views)
-    rows = [(view, worse.get(view.release.pk, "")) for view in page.views]
-    context: dict[str, object] = {"rows": rows, "older": page.older}
-    if not before:
+    filters, refused = read_filters(request.GET.dict())
+    projects = {name: pk for pk, name in Project.objects.order_by("name").values_list("pk", "name")}
+    if filters.project and filters.project not in projects:
+        refused = (*refused, f"There is no project {one_line(filters.project, 80)!r}.")
+    before, after = _number(request, "before"), _number(request, "after")
+    context: dict[str, object] = {
+        "filters": filters,
+        "refused": refused,
+        "projects": projects,
+        "choices": [(name, LABELS[name], states, getattr(filters, name)) for name, states in CHOICES.items()],
+    }
+    if not refused:
+        context["page"] = release_list.release_list(filters, before=before, after=after)
+    if filters.project in projects:
+        context["strip"] = strip.strips_of([projects[filters.project]], STRIP_CELLS).get(projects[filters.project])
+    if filters.is_empty and before is None and after is None:
         context |= {"waiting": listing.not_imported(), "followed": listing.followed()}
-    return render(request, "builds/releases.html", context)
+    return render(request, "builds/releases.html", context, status=400 if refused else 200)
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    text = request.GET.get(name, "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise NotHere(PAGE, text)
+    return int(text[:18]) if text else None
 
 
 @require_safe

@@ -93,7 +93,7 @@ def test_a_release_that_cannot_be_imported_is_listed_with_its_reason(forge: Forg
     row = FollowedRelease.objects.get()
     assert row.release is None
     assert row.problem is not None
-    html = client.get("/").content.decode()
+    html = client.get("/releases/").content.decode()
     assert "Listed on GitHub, not imported" in html
     assert row.problem["what"] in html.replace("&#x27;", "'").replace("&quot;", '"')
 

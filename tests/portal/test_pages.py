@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from attestations.services import release_list
 from builds.domain.roles import Role
 from builds.models import LogChunk, Rebuild, Release
 from builds.services import pages, queueing, rebuilding, running
@@ -212,8 +213,8 @@ def test_lists_are_bounded_and_paged(client: Client, make_release: Callable[...,
     second = client.get(f"/api/v1/releases?limit=20&before={first['next']}").json()
     assert (len(first["releases"]), len(second["releases"]), second["next"]) == (20, 10, None)
     assert client.get("/api/v1/releases?limit=1000").status_code == 422
-    assert "Older releases" in page(client, "/")
-    assert client.get("/?before=x").status_code == 404
+    assert "Older releases" in page(client, "/releases/")
+    assert client.get("/releases/?before=x").status_code == 404
 
 
 def test_what_does_not_exist_is_a_named_404(client: Client) -> None:
@@ -272,6 +273,7 @@ def test_a_database_that_is_away_is_503_by_name_and_no_statement_about_a_release
         raise OperationalError("connection refused to 10.0.0.7")
 
     monkeypatch.setattr(pages, "release_page", away)
+    monkeypatch.setattr(release_list, "release_list", away)
     answer = client.get(address)
     assert answer.status_code == 503
     assert answer["Retry-After"] == "5"

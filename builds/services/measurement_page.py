@@ -1,0 +1,132 @@
+"""One launch measurement: every release and launch configuration that gives it, and by whose word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from builds.models import LaunchConfiguration, Measurement, Rebuild, RebuiltMeasurement, Release
+from builds.services.consensus import not_counted
+from builds.services.evidence import MeasurementRow, ReleaseView, view_of
+from builds.services.pages import PublishersOf
+
+MOST_RELEASES = 20
+MOST_REBUILDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBy:
+    """An operator whose rebuilt files give the measurement; ``why_not`` is "" when the result counts."""
+
+    rebuild: Rebuild
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A launch configuration that gives the measurement, with its release's verdict of now."""
+
+    value: str
+    view: ReleaseView
+    row: MeasurementRow
+    operators: tuple[GivenBy, ...]
+
+    @property
+    def is_published(self) -> bool:
+        return self.row.evidence.published == self.value
+
+    @property
+    def is_recomputed(self) -> bool:
+        return self.row.evidence.recomputed == self.value
+
+    @property
+    def is_rebuilt(self) -> bool:
+        """By a result that counts; one that does not says nothing."""
+        return any(not given.why_not for given in self.operators)
+
+    @property
+    def others(self) -> tuple[MeasurementRow, ...]:
+        """The release's other launch configurations."""
+        return tuple(row for row in self.view.measurements if row.configuration.pk != self.row.configuration.pk)
+
+    @property
+    def sentence(self) -> str:
+        """By whose word the configuration gives this value, from the strongest on."""
+        if self.is_published and self.is_recomputed and self.is_rebuilt:
+            return "The publisher names this value, and both the published and the rebuilt files give it."
+        if self.is_published and self.is_recomputed:
+            return "The publisher names this value and the published files give it; no rebuild that counts does so far."
+        if self.is_published:
+            return "The publisher names this value; the published files are not known to give it."
+        if self.is_recomputed:
+            return "The publisher names another value or none; the published files give this one."
+        if self.is_rebuilt:
+            return "Only rebuilt files give this value; the publisher names another one or none."
+        return "Only results that do not count give this value. Nothing speaks for it."
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether all three agree on it and the release is allowed: the one case that is shown as good."""
+        all_three = self.is_published and self.is_recomputed and self.is_rebuilt
+        return all_three and self.view.verdict.decision == "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementPage:
+    """``matches`` are of the newest releases; ``more`` says that older ones give it too."""
+
+    value: str
+    matches: tuple[Match, ...]
+    more: bool
+
+
+def measurement_page(value: str, *, publishers_of: PublishersOf) -> MeasurementPage:
+    """Every configuration that gives ``value`` (96 hex), in a constant number of queries; without any it is unknown."""
+    stated = Measurement.objects.filter(Q(published=value) | Q(recomputed=value)).values("launch_configuration")
+    rebuilt = RebuiltMeasurement.objects.filter(value=value).values("launch_configuration")
+    giving = LaunchConfiguration.objects.filter(Q(pk__in=stated) | Q(pk__in=rebuilt))
+    newest = giving.order_by("-release").values_list("release", flat=True).distinct()[: MOST_RELEASES + 1]
+    releases = list(Release.objects.with_evidence(attempts=False).filter(pk__in=list(newest)).order_by("-pk"))
+    shown = releases[:MOST_RELEASES]
+    publishers = publishers_of(shown)
+    given = _given_by(value, shown)
+    matches = tuple(
+        Match(value, view, row, _still_counting(given.get(row.configuration.pk, ()), view))
+        for view in (view_of(release, publishers[release.pk]) for release in shown)
+        for row in view.measurements
+        if value in {row.evidence.published, row.evidence.recomputed} or row.configuration.pk in given
+    )
+    return MeasurementPage(value, matches, len(releases) > MOST_RELEASES)
+
+
+def _still_counting(given: tuple[GivenBy, ...], view: ReleaseView) -> tuple[GivenBy, ...]:
+    """Of each operator only the newest result counts, whatever an older one gave."""
+    counting = {result.rebuild.pk for result in view.results if result.counts}
+    return tuple(
+        entry
+        if entry.why_not or entry.rebuild.pk in counting
+        else GivenBy(entry.rebuild, "A newer result of the same operator replaced it.")
+        for entry in given
+    )
+
+
+def _given_by(value: str, releases: list[Release]) -> dict[int, tuple[GivenBy, ...]]:
+    """The newest rebuild of each operator that gives the value, by the launch configuration's primary key."""
+    known = {release.pk: release for release in releases}
+    rows = (
+        RebuiltMeasurement.objects.filter(value=value, rebuild__release__in=releases)
+        .select_related("rebuild__rebuilder__operator", "rebuild__statement__key", "rebuild__set_aside")
+        .defer("rebuild__statement__content", "rebuild__statement__key__enrolment")
+        .order_by("-pk")[:MOST_REBUILDS]
+    )
+    found: dict[tuple[int, str], GivenBy] = {}
+    for row in rows:
+        given = GivenBy(row.rebuild, not_counted(row.rebuild, known[row.rebuild.release_id]))
+        who = (row.launch_configuration_id, row.rebuild.operator_name)
+        if who not in found or (found[who].why_not and not given.why_not):
+            found[who] = given
+    by_configuration: dict[int, list[GivenBy]] = {}
+    for (configuration, _), given in found.items():
+        by_configuration.setdefault(configuration, []).append(given)
+    return {configuration: tuple(rows) for configuration, rows in by_configuration.items()}
