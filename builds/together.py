@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -12,13 +12,16 @@ from typing import Any
 from django.db.models import (
     BinaryField,
     BooleanField,
+    CharField,
     DateTimeField,
     F,
     Field,
+    ForeignKey,
     ForeignObject,
     IntegerField,
     JSONField,
     Model,
+    TextField,
     Value,
 )
 from django.db.models import QuerySet as Query
@@ -59,7 +62,7 @@ def attach(parents: Iterable[Model], name: str, rows: Rows) -> None:
         found = getattr(parent, name).get_queryset()
         found._result_cache, found._prefetch_done = by_parent[parent.pk], True  # noqa: SLF001 - as prefetching does
         for row in by_parent[parent.pk]:
-            setattr(row, link.name, parent)
+            link.set_cached_value(row, parent)
         parent.__dict__.setdefault("_prefetched_objects_cache", {})[name] = found
 
 
@@ -78,23 +81,42 @@ def _fields(query: Query[Any]) -> Sequence[Field[Any, Any]]:
 def _instances(query: Query[Any], rows: list[dict[str, Any]]) -> Rows:
     fields = _fields(query)
     names = [field.attname for field in fields]
+    readers = [(field.attname, _reader(field)) for field in fields]
     made = [
-        query.model.from_db(query.db, names, [_value(field, row[field.attname]) for field in fields]) for row in rows
+        query.model.from_db(
+            query.db,
+            names,
+            [row[name] if read is None or row[name] is None else read(row[name]) for name, read in readers],
+        )
+        for row in rows
     ]
     for name in reversed(query.model._meta.ordering or ["pk"]):  # noqa: SLF001
         made.sort(key=attrgetter(str(name).removeprefix("-")), reverse=str(name).startswith("-"))
     return made
 
 
-def _value(field: Field[Any, Any], value: Any) -> Any:
-    """What a field holds, from how the databases write it as JSON: SQLite has neither moments, truth nor nesting."""
-    if value is None:
-        return None
-    if isinstance(field, DateTimeField):
-        moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    if isinstance(field, JSONField):
-        return json.loads(value) if isinstance(value, str) else value
-    if isinstance(field, BooleanField):
-        return bool(value)
-    return field.to_python(value)
+def _reader(field: Field[Any, Any]) -> Callable[[Any], Any] | None:
+    """What makes a field's value of what stands in the JSON; None where that is the value already.
+
+    SQLite's JSON has neither moments, truth nor nesting, and PostgreSQL's has no moments.
+    """
+    stored = field.target_field if isinstance(field, ForeignKey) else field
+    match stored:
+        case DateTimeField():
+            return _moment
+        case JSONField():
+            return _nested
+        case BooleanField():
+            return bool
+        case CharField() | TextField() | IntegerField():
+            return None
+    return stored.to_python
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _nested(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

@@ -40,7 +40,7 @@ def worse_than(before: Standing, now: Standing, tag: str) -> str:
 def change_words(before: Standing | None, now: Standing) -> str:
     """How a verdict changed, as clauses; "" when none of its axes did. Without one before, it is the first."""
     if before is None:
-        return f"first verdict: {now.decision}"
+        return "first verdict"
     changes = [
         f"{name} {new or 'not known'}, was {old or 'not known'}"
         for name, old, new in (

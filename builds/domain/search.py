@@ -154,10 +154,18 @@ def shared_start(one: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def likeness(pasted: str, known: str) -> str:
-    """How a pasted text and a known digest are alike, as a clause about the known one; both in lower-case hex."""
+def apart(pasted: str, known: str) -> tuple[str, str, str]:
+    """A known digest in three parts: as what was pasted begins, what is not the same, and as it ends."""
+    if known.endswith(pasted):
+        return "", known[: len(known) - len(pasted)], pasted
     start = shared_start(pasted, known)
     end = min(shared_start(pasted[::-1], known[::-1]), min(len(pasted), len(known)) - start)
+    return known[:start], known[start : len(known) - end], known[len(known) - end :]
+
+
+def likeness(pasted: str, known: str) -> str:
+    """How a pasted text and a known digest are alike, as a clause about the known one; both in lower-case hex."""
+    start, _, end = map(len, apart(pasted, known))
     if len(pasted) == len(known):
         return _of_same_length(pasted, known, start, end)
     if end_words := _as_an_end(pasted, known):

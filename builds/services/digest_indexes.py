@@ -81,6 +81,7 @@ INDEXES: tuple[Index, ...] = (
     ),
     Index("launch measurements of rebuilt files", RebuiltMeasurement, "value", "measurement", 96, has_tails=True),
     Index("manifests and build-info", Release, "manifest_sha256", "release", 64, reference="pk"),
+    Index("commits of releases", Release, "commit", "release", 40, reference="pk"),
     Index("signed statements of rebuilds", StoredStatement, "payload_sha256", "statement", 64),
     Index("keys of rebuilders", RebuilderKey, "fingerprint", "key", 64, reference="rebuilder__operator__slug"),
 )

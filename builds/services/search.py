@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Q
 from django.urls import reverse
 
-from builds.domain.search import COMMIT_CHARACTERS, Kind, Query, tag_spellings
+from builds.domain.search import COMMIT_CHARACTERS, Kind, Query, apart, tag_spellings
 from builds.models import Project, Rebuild, Release
 from builds.querysets import ReleaseQuerySet
 from builds.services.digest_indexes import Found, Searched, found_exactly, found_near, sizes
@@ -26,6 +26,8 @@ class Hit:
     address: str
     why: str
     is_digest: bool = False
+    apart: tuple[str, str, str] | None = None
+    """Of a near miss that is a digest: what is the same, what is not, what is the same again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ def search(query: Query, *, more_hits: MoreHits, more_sizes: MoreSizes) -> Answe
 def near_digests(pasted: str) -> list[Hit]:
     """Known digests that begin or end like a pasted one, the likest first."""
     return [
-        Hit(hit.kind, hit.title, hit.address, f"{near.likeness}; among {near.found.words}", hit.is_digest)
+        replace(
+            hit,
+            why=f"{near.likeness}; among {near.found.words}",
+            apart=apart(pasted, near.found.value) if hit.is_digest else None,
+        )
         for near in found_near(pasted)
         for hit in _digest_hits([near.found])
     ]

@@ -56,4 +56,4 @@ def test_each_axis_that_got_worse_is_named() -> None:
 def test_a_change_names_what_was_and_what_is() -> None:
     now = Standing("deny", "", "verified", "matches")
     assert change_words(GOOD, now) == "decision deny, was allow; rebuilt files not known, was reproduced"
-    assert change_words(None, now) == "first verdict: deny"
+    assert change_words(None, now) == "first verdict"

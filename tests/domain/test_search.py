@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from builds.domain.search import Kind, likeness, recognise, tag_spellings
+from builds.domain.search import Kind, apart, likeness, recognise, tag_spellings
 
 HEX = "0123456789abcdef"
 
@@ -114,6 +114,15 @@ def test_cut_ends_are_said_to_be_ends(known: str, count: int) -> None:
     assert likeness(known[:count], known) == "begins with what was pasted"
     assume(not known.startswith(known[-count:]))
     assert likeness(known[-count:], known) == "ends with what was pasted"
+
+
+@given(st.text(HEX, max_size=100), st.text(HEX, max_size=100))
+def test_a_digest_in_parts_is_still_whole_and_its_ends_are_those_of_what_was_pasted(pasted: str, known: str) -> None:
+    start, _, end = apart(pasted, known)
+    assert "".join(apart(pasted, known)) == known
+    assert pasted.startswith(start)
+    assert pasted.endswith(end)
+    assert len(start) + len(end) <= len(pasted)
 
 
 @given(hexadecimal(64))

@@ -58,7 +58,7 @@ def test_what_changed_is_told_newest_first_and_only_of_late(
     text = page(client, "/")
     assert "release enclave v1.0.0 imported" in text
     assert "operator Alder joined as a rebuilder" in text
-    assert "first verdict: deny" in text
+    assert "deny first verdict" in text
     changed = "rebuilt files reproduced, was not known; launch measurement matches, was unknown"
     assert text.index(changed) < text.index("first verdict")
     old = timezone.now() - timedelta(days=8)

@@ -128,10 +128,17 @@ def test_a_typing_error_names_the_known_digest_and_the_place(
     for at in (0, 31, 63):
         text = shown(client, one_typed(sha256, at))
         assert f"differs in one character, number {at + 1}" in text
-        assert sha256 in text
+        body = client.get("/search/", {"q": one_typed(sha256, at)}).content.decode()
+        assert f"{sha256[:at]}<mark>{sha256[at]}</mark>{sha256[at + 1 :]}" in body
     swapped = next(at for at in range(20, 40) if sha256[at] != sha256[at + 1])
     wrong = sha256[:swapped] + sha256[swapped + 1] + sha256[swapped] + sha256[swapped + 2 :]
     assert f"has characters {swapped + 1} and {swapped + 2} the other way round" in shown(client, wrong)
+
+
+def test_a_commit_with_a_typing_error_is_a_near_miss(client: Client, make_release: Callable[..., Release]) -> None:
+    make_release()
+    text = shown(client, "c" * 20 + "d" + "c" * 19)
+    assert "enclave v1.0.0 differs in one character, number 21; among commits of releases" in text
 
 
 def test_a_cut_digest_is_told_to_be_cut_and_is_never_taken_for_a_match(
