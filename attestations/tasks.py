@@ -9,7 +9,8 @@ from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from attestations.services import following, publishers, verdicts, verification
+from attestations.services import following, publishers, telling, verdicts, verification
+from attestations.webhook_http import WebhookSender
 from builds.domain.errors import PortalError
 
 logger = logging.getLogger(__name__)
@@ -76,3 +77,17 @@ def record_all_verdicts() -> None:
         verdicts.record_all()
     except PortalError as error:
         logger.error("verdicts are not recorded: %s", error)  # noqa: TRY400 - as above
+
+
+@shared_task(expires=30)
+def send_webhooks() -> None:
+    """Send what is due to webhooks."""
+    tries = telling.send_due(WebhookSender())
+    if tries:
+        logger.info("%s webhook deliveries tried", tries)
+
+
+@shared_task(expires=3600)
+def drop_old_deliveries() -> None:
+    """Forget what was sent long ago."""
+    telling.drop_old(timezone.now())

@@ -70,6 +70,9 @@ class Environment(BaseSettings):
     signing_pin: SecretStr | None = None
     """The PIN of a hardware module; ``PYKCS11LIB`` names its PKCS #11 library."""
 
+    webhook_insecure_hosts: str = ""
+    """``host:port``, comma-separated, that webhooks may reach without TLS and on a private network; for tests."""
+
     local_rebuilds: bool = True
     """Whether the portal's own worker takes places that are open to anybody."""
     recheck_days: int = Field(default=90, ge=0)

@@ -193,6 +193,8 @@ CELERY_BEAT_SCHEDULE = {
     "record verdicts": {"task": "attestations.tasks.record_verdicts", "schedule": float(ENVIRONMENT.sweep_seconds)},
     "record all verdicts": {"task": "attestations.tasks.record_all_verdicts", "schedule": 600.0},
     "verify again": {"task": "attestations.tasks.verify_again", "schedule": 900.0},
+    "send webhooks": {"task": "attestations.tasks.send_webhooks", "schedule": 5.0},
+    "drop old deliveries": {"task": "attestations.tasks.drop_old_deliveries", "schedule": 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 

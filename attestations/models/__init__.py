@@ -12,6 +12,7 @@ from attestations.models.publishers import (
     public_good_only,
 )
 from attestations.models.verdicts import PortalKey, VerdictRecord
+from attestations.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "BundleRecord",
@@ -26,6 +27,8 @@ __all__ = [
     "TrustRootRecord",
     "TrustRootVersion",
     "VerdictRecord",
+    "Webhook",
+    "WebhookDelivery",
     "provenance_only",
     "public_good_only",
 ]

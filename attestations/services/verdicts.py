@@ -16,7 +16,7 @@ from django.utils import timezone
 from attestations.domain.policy_statement import ExpectedIdentity, PolicyStatement
 from attestations.domain.summary import InputAttestation, PolicyReference, ReleaseName, VerdictSummary, subjects_of
 from attestations.models import ExpectedPublisher, PortalKey, VerdictRecord
-from attestations.services import trust_roots
+from attestations.services import telling, trust_roots
 from attestations.services.portal_key import portal_key
 from attestations.services.publishers import policy_of, public_keys
 from attestations.services.standing import ReleaseStanding, judged_view
@@ -81,7 +81,7 @@ def _deny_unstated(release_id: int, error: MalformedInput) -> None:
         newest = _newest(release)
         if newest is not None and newest.basis == basis:
             return
-        VerdictRecord(
+        record = VerdictRecord(
             release=release,
             at=_after(newest, timezone.now()),
             decision=Decision.DENY,
@@ -94,7 +94,9 @@ def _deny_unstated(release_id: int, error: MalformedInput) -> None:
             basis=basis,
             policy=b"",
             policy_sha256=hashlib.sha256(b"").hexdigest(),
-        ).save()
+        )
+        record.save()
+        telling.enqueue(record)
 
 
 def _newest(release: Release) -> VerdictRecord | None:
@@ -162,6 +164,7 @@ def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> Verd
     )
     _sign(record, view, standing)
     record.save()
+    telling.enqueue(record)
     return record
 
 
