@@ -22,6 +22,7 @@ from builds.views import (
     releases,
     requests,
     search,
+    webhooks,
 )
 from tee_portal.api import api
 
@@ -96,6 +97,15 @@ urlpatterns = [
     path("rebuilds/<uuid:rebuild_id>/progress", rebuilds.rebuild_progress, name="rebuild-progress"),
     path("rebuilds/<uuid:rebuild_id>/log", rebuilds.rebuild_log, name="rebuild-log"),
     path("rebuilds/<uuid:rebuild_id>/cancel", rebuilds.cancel_rebuild, name="cancel-rebuild"),
+    path("account/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("account/webhooks/<uuid:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("account/webhooks/<uuid:webhook_id>/secret", webhooks.new_secret, name="webhook-secret"),
+    path("account/webhooks/<uuid:webhook_id>/delete", webhooks.delete, name="webhook-delete"),
+    *(
+        path(f"account/webhooks/<uuid:webhook_id>/{what}", webhooks.change, {"what": what}, f"webhook-{what}")
+        for what in webhooks.CHANGES
+    ),
+    path("account/webhooks/<uuid:webhook_id>/<int:number>/again", webhooks.send_again, name="webhook-again"),
     path("feeds/all.atom", feeds.feed, name="feed"),
     path("feeds/<slug:project>.atom", feeds.project_feed, name="project-feed"),
     path("feeds/<slug:project>/<tag:tag>.atom", feeds.release_feed, name="release-feed"),
