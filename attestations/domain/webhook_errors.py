@@ -45,7 +45,7 @@ class WebhookFailure(PortalError):
     """A delivery did not arrive; it is tried again unless the last try was its last."""
 
     code: ClassVar[str] = "webhook-failure"
-    default_todo: ClassVar[str] = "Look at the receiver; it is tried again by itself."
+    default_todo: ClassVar[str] = "Look at the receiver and at what it logged."
 
 
 class WebhookUnknownHost(WebhookFailure):
@@ -64,7 +64,7 @@ class WebhookTooSlow(WebhookFailure):
     """No whole answer in the time that a delivery may take."""
 
     code: ClassVar[str] = "webhook-too-slow"
-    default_todo: ClassVar[str] = "Answer first and work afterwards; it is tried again by itself."
+    default_todo: ClassVar[str] = "Let the receiver answer first and work afterwards."
 
 
 class WebhookNotHttp(WebhookFailure):

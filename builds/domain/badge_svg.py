@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 from builds.domain.badge import Badge, Tone
 from builds.domain.printable import xml_text
 
-_HEIGHT, _PAD, _SHAPE = 20, 6, 12
+_HEIGHT, _PAD, _SHAPE = 20, 6, 15
 _LABEL_COLOUR = "3b4148"
 
 # Tenths of a pixel at 11 pixels, of a sans-serif as wide as Verdana and DejaVu Sans; the widest of both.
