@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.text import capfirst
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -125,7 +126,7 @@ def _back(request: HttpRequest, found: Webhook, ask: Callable[[], object], words
     try:
         ask()
     except PortalError as error:
-        messages.error(request, str(error))
+        messages.error(request, f"{capfirst(error.what)}. {error.todo}")
     else:
         messages.success(request, words)
     return redirect(found)

@@ -146,7 +146,7 @@ def test_a_webhook_is_switched_off_and_on_and_deleted(client: Client, owner: Use
     assert "its owner switched it off" in text(page)
     assert WebhookDelivery.objects.get().state == DeliveryState.GIVEN_UP
     refused = client.post(f"{webhook.get_absolute_url()}test", follow=True)
-    assert "it is switched off, so nothing is sent" in text(refused)
+    assert "It is switched off, so nothing is sent" in text(refused)
     assert "It is told of every change" in text(client.post(f"{webhook.get_absolute_url()}switch-on", follow=True))
     gone = client.post(f"{webhook.get_absolute_url()}delete", follow=True)
     assert "The webhook was deleted" in text(gone)
@@ -169,7 +169,7 @@ def test_one_test_waits_at_a_time(client: Client, owner: User) -> None:
     first = client.post(f"{address}test", follow=True)
     assert "A test is sent within a few seconds." in text(first)
     assert "a test" in text(first)
-    assert "a test is waiting to be sent" in text(client.post(f"{address}test", follow=True))
+    assert "A test is waiting to be sent" in text(client.post(f"{address}test", follow=True))
     taken = telling.claim_next()
     assert taken is not None
     assert b'"type": "test"' in taken.body
@@ -195,7 +195,7 @@ def test_the_list_says_state_answer_and_next_try_of_each_message_and_sends_one_a
     assert "<script>alert" not in page.content.decode()
     assert "\u202e" not in page.content.decode()
     waits = client.post(f"{webhook.get_absolute_url()}{delivery.pk}/again", follow=True)
-    assert "this message is waiting to be sent" in text(waits)
+    assert "This message is waiting to be sent" in text(waits)
     WebhookDelivery.objects.update(state=DeliveryState.GIVEN_UP, next_try_at=None)
     again = client.post(f"{webhook.get_absolute_url()}{delivery.pk}/again", follow=True)
     assert "The message is sent again within a few seconds." in text(again)
