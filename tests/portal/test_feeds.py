@@ -162,7 +162,7 @@ def test_what_a_stranger_wrote_neither_breaks_the_feed_nor_becomes_markup(
     hostile = "v1<script>\u202e\ufffe&'"
     VerdictRecord(
         release=release, at=datetime(2026, 1, 2, tzinfo=UTC), decision="deny", outcome="", needed=2, reproduced=0,
-        contradicting=0, failed=0, conditions=[["k\x0c<b>", "unknown", "<img src=x onerror=y>\x00\ufffe"]],
+        contradicting=0, failed=0, conditions=[["k\x0c<b>", "unknown", "<img src=x onerror=y>\x01\ufffe"]],
         sentence="<script>alert(1)</script>\x08\u202eevil", basis="a" * 64, policy=b"", policy_sha256="b" * 64,
     ).save()  # fmt: skip
     Release.objects.filter(pk=release.pk).update(tag=hostile)
