@@ -24,6 +24,7 @@ from builds.views import (
     search,
     webhooks,
 )
+from builds.views import comparing, meaning, missing, operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -79,6 +80,7 @@ urlpatterns = [
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
+    path("projects/<slug:project>/missing/", missing.what_is_missing, name="missing"),
     path("compare/<slug:project>/", comparing.compare_releases, name="compare-releases"),
     path("projects/<slug:project>/", projects.project, name="project"),
     path("measurements/<str:value>/", digests.measurement, name="measurement"),

@@ -23,7 +23,7 @@ MEASUREMENT_TEXT_FILE = "expected-measurement.txt"
 MAX_DOCUMENT_BYTES = 256 * 1024
 SUPPORTED_VERSION = "1.0"
 
-_COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
+COMPONENT_KEYS: Mapping[str, tuple[Role, Algorithm]] = {
     "katana_binary_sha384": (Role.KATANA, Algorithm.SHA384),
     "disk_image_sha256": (Role.DISK, Algorithm.SHA256),
     "kernel_sha256": (Role.KERNEL, Algorithm.SHA256),
@@ -96,7 +96,7 @@ class Manifest(Frozen):
         """What the manifest says of each component it names."""
         stated = self.components.model_dump(exclude_none=True)
         return {
-            role: Digest(algorithm, stated[key]) for key, (role, algorithm) in _COMPONENT_KEYS.items() if key in stated
+            role: Digest(algorithm, stated[key]) for key, (role, algorithm) in COMPONENT_KEYS.items() if key in stated
         }
 
 

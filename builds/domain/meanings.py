@@ -79,7 +79,7 @@ _CONDITIONS = Axis(
         ),
         _condition(
             "attested-by-expected-publisher",
-            "the expected publisher attested every component for this commit: attestations",
+            "the expected publisher attested every component for this commit",
             "That the workflow is honest: it says which workflow ran, from which commit.",
         ),
         _condition(

@@ -111,14 +111,14 @@ def release_facts(view: ReleaseView, materials: tuple[MaterialFacts, ...], polic
             ComponentFacts(row.role, row.published.content, row.published.published) for row in view.components
         ),
         materials=materials if materials or release.lock_sha256 else None,
-        launches=tuple(_launch(row) for row in view.measurements),
+        launches=tuple(launch_facts(row) for row in view.measurements),
         recipe_sha256=release.recipe_sha256,
         base_image=_base_image(release),
         policy_sha256=policy_sha256,
     )
 
 
-def _launch(row: MeasurementRow) -> LaunchFacts:
+def launch_facts(row: MeasurementRow) -> LaunchFacts:
     configuration, evidence = row.configuration, row.evidence
     return LaunchFacts(
         name=configuration.name,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.template.loader import render_to_string
 from django.test import Client
@@ -14,6 +15,7 @@ from django.test import Client
 from builds.domain.errors import PortalError
 from builds.models import Project, Release
 from builds.services import pages
+from tee_portal.error_pages import forbidden
 from tee_portal.refusals import refusal_of
 
 pytestmark = pytest.mark.django_db
@@ -200,10 +202,6 @@ def test_a_form_from_elsewhere_is_refused_in_words() -> None:
 
 
 def test_who_may_not_do_something_is_told_what_to_do(client: Client, rf: Any) -> None:
-    from django.core.exceptions import PermissionDenied  # noqa: PLC0415 - used once
-
-    from tee_portal.error_pages import forbidden  # noqa: PLC0415 - as the address file names it
-
     request = client.get("/releases/").wsgi_request
     page = forbidden(request, PermissionDenied())
     assert page.status_code == 403

@@ -1,0 +1,25 @@
+"""What a release lacks, for its publisher."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from attestations.services import standing
+from builds.services import missing
+
+
+@require_safe
+def what_is_missing(request: HttpRequest, project: str) -> HttpResponse:
+    choice = missing.choose(project, request.GET.get("tag", ""))
+    if choice.release is None:
+        return render(request, "builds/missing.html", {"choice": choice})
+    view, attested = standing.judged_view(choice.release)
+    page = missing.missing_page(
+        choice,
+        view,
+        portal=request.build_absolute_uri("/").rstrip("/"),
+        repository=attested.watch.following.repository if attested.watch is not None else "",
+    )
+    return render(request, "builds/missing.html", {"choice": choice, "page": page})
