@@ -81,6 +81,7 @@ urlpatterns = [
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
     path("projects/<slug:project>/missing/", missing.what_is_missing, name="missing"),
+    path("compare/rebuilds/", comparing.compare_rebuilds, name="compare-rebuilds"),
     path("compare/<slug:project>/", comparing.compare_releases, name="compare-releases"),
     path("projects/<slug:project>/", projects.project, name="project"),
     path("measurements/<str:value>/", digests.measurement, name="measurement"),

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from attestations.services import policies, standing
-from builds.services import comparing
+from builds.services import comparing, comparing_rebuilds
 
 _BOUNDS = {"most": comparing.SHOWN_MATERIALS, "most_slice": f":{comparing.SHOWN_MATERIALS}"}
 
@@ -19,3 +19,10 @@ def compare_releases(request: HttpRequest, project: str) -> HttpResponse:
         project, wanted, publishers_of=standing.publishers_of, policies_of=policies.recorded_policies
     )
     return render(request, "builds/compare_releases.html", {"page": page, **_BOUNDS})
+
+
+@require_safe
+def compare_rebuilds(request: HttpRequest) -> HttpResponse:
+    page = comparing_rebuilds.rebuild_comparison_page(request.GET.get("from", ""), request.GET.get("to", ""))
+    context = {"page": page, **_BOUNDS, "most_files": comparing_rebuilds.SHOWN_FILES}
+    return render(request, "builds/compare_rebuilds.html", context)
