@@ -21,8 +21,8 @@ from builds.services.evidence import MeasurementRow, ReleaseView, view_of
 
 SHOWN_TAGS = 200
 """Tags that the form offers; any other can be typed."""
-SHOWN_MATERIALS = 100
-"""Of each kind of change; the rest is counted."""
+SHOWN_MATERIALS = 15
+"""Of each kind of change; the rest is counted until somebody asks for all."""
 
 type PublishersOf = Callable[[Sequence[Release]], Mapping[int, PublisherEvidence]]
 type PoliciesOf = Callable[[Sequence[Release]], Mapping[int, str]]

@@ -26,7 +26,7 @@ from builds.services.absent import REBUILD, NotHere
 from builds.services.consensus import rebuilt_digests, statement_of, why_not_counted
 from builds.services.evidence import comparisons_of
 
-SHOWN_FILES = 50
+SHOWN_FILES = 20
 SHOWN_OTHERS = 25
 
 _LABEL = re.compile(r"(?P<name>\S+) (?P<version>\S+) \((?P<architecture>[^()\s]+)\)")

@@ -7,9 +7,14 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from attestations.services import policies, standing
+from builds.domain.provenance import MAX_MATERIALS
 from builds.services import comparing, comparing_rebuilds
 
-_BOUNDS = {"most": comparing.SHOWN_MATERIALS, "most_slice": f":{comparing.SHOWN_MATERIALS}"}
+
+def _bounds(request: HttpRequest) -> dict[str, object]:
+    """How many materials of each kind are listed: a few, or with ``all=1`` as many as a lock can hold."""
+    most = MAX_MATERIALS if request.GET.get("all") == "1" else comparing.SHOWN_MATERIALS
+    return {"most": most, "most_slice": f":{most}"}
 
 
 @require_safe
@@ -18,11 +23,11 @@ def compare_releases(request: HttpRequest, project: str) -> HttpResponse:
     page = comparing.comparison_page(
         project, wanted, publishers_of=standing.publishers_of, policies_of=policies.recorded_policies
     )
-    return render(request, "builds/compare_releases.html", {"page": page, **_BOUNDS})
+    return render(request, "builds/compare_releases.html", {"page": page, **_bounds(request)})
 
 
 @require_safe
 def compare_rebuilds(request: HttpRequest) -> HttpResponse:
     page = comparing_rebuilds.rebuild_comparison_page(request.GET.get("from", ""), request.GET.get("to", ""))
-    context = {"page": page, **_BOUNDS, "most_files": comparing_rebuilds.SHOWN_FILES}
+    context = {"page": page, **_bounds(request), "most_files": comparing_rebuilds.SHOWN_FILES}
     return render(request, "builds/compare_rebuilds.html", context)
