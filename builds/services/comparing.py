@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from builds.domain.evidence import PublisherEvidence
 from builds.domain.likeness import forge_comparison
 from builds.domain.release_comparison import (
     ComponentFacts,
@@ -16,15 +15,14 @@ from builds.domain.release_comparison import (
 )
 from builds.domain.sealing import LaunchChange, LaunchFacts, Sealing, consequence
 from builds.models import Material, Project, Release
-from builds.services.absent import PROJECT, RELEASE, NotHere, the_one
+from builds.services.absent import RELEASE, NotHere
 from builds.services.evidence import MeasurementRow, ReleaseView, view_of
+from builds.services.pages import PublishersOf
+from builds.services.project_tags import project_with_tags
 
-SHOWN_TAGS = 200
-"""Tags that the form offers; any other can be typed."""
 SHOWN_MATERIALS = 15
 """Of each kind of change; the rest is counted until somebody asks for all."""
 
-type PublishersOf = Callable[[Sequence[Release]], Mapping[int, PublisherEvidence]]
 type PoliciesOf = Callable[[Sequence[Release]], Mapping[int, str]]
 """The digest of the policy that each release's newest signed verdict names, by primary key; given from above."""
 
@@ -67,22 +65,22 @@ def comparison_page(
     name: str, wanted: tuple[str, str], *, publishers_of: PublishersOf, policies_of: PoliciesOf
 ) -> ComparisonPage:
     """Two releases of a project by their tags; "" stands for the newest, and for the one imported before the other."""
-    project = the_one(Project.objects.filter(name=name), PROJECT, name)
-    tags = tuple(project.releases.order_by("-pk").values_list("tag", flat=True)[:SHOWN_TAGS])
+    found = project_with_tags(name)
+    project, tags = found.project, found.tags
     chosen = _chosen(project, tags, *wanted)
     if chosen is None:
         return ComparisonPage(project, tags, None)
-    found = {row.tag: row for row in Release.objects.with_evidence().filter(project=project, tag__in=set(chosen))}
+    releases = {row.tag: row for row in Release.objects.with_evidence().filter(project=project, tag__in=set(chosen))}
     for tag in chosen:
-        if tag not in found:
+        if tag not in releases:
             raise NotHere(RELEASE, f"{name} {tag}")
-    rows = list(found.values())
+    rows = list(releases.values())
     publishers, policies, materials = publishers_of(rows), policies_of(rows), _materials_of(rows)
     facts = {
         row.tag: release_facts(view_of(row, publishers[row.pk]), materials[row.pk], policies.get(row.pk, ""))
         for row in rows
     }
-    before, after = (found[tag] for tag in chosen)
+    before, after = (releases[tag] for tag in chosen)
     forge = forge_comparison(project.source_url, before.commit, after.commit) if before.commit != after.commit else ""
     return ComparisonPage(project, tags, compare_releases(facts[before.tag], facts[after.tag]), before, after, forge)
 

@@ -11,9 +11,10 @@ from builds.domain.meanings import Meaning, every_word
 from builds.domain.roles import Role
 from builds.domain.verdict import ReleaseVerdict
 from builds.models import Project, Release
-from builds.services.absent import PROJECT, the_one, the_release
-from builds.services.comparing import SHOWN_TAGS, launch_facts
+from builds.services.absent import the_release
+from builds.services.comparing import launch_facts
 from builds.services.evidence import ReleaseView
+from builds.services.project_tags import project_with_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,10 @@ class MissingPage:
 
 def choose(name: str, tag: str) -> Choice:
     """The release of this tag with its evidence, the newest for ""; 404 when there is no such project or tag."""
-    project = the_one(Project.objects.filter(name=name), PROJECT, name)
-    tags = tuple(project.releases.order_by("-pk").values_list("tag", flat=True)[:SHOWN_TAGS])
-    wanted = tag or next(iter(tags), "")
+    found = project_with_tags(name)
+    wanted = tag or next(iter(found.tags), "")
     release = the_release(Release.objects.with_evidence(), name, wanted) if wanted else None
-    return Choice(project, tags, release)
+    return Choice(found.project, found.tags, release)
 
 
 def missing_page(choice: Choice, view: ReleaseView, *, portal: str, repository: str) -> MissingPage:
