@@ -25,7 +25,7 @@ _SHAPES = {
 }
 
 _WIDE = 1200
-_BOX, _GAP, _HEIGHT = 172, 85, 112
+_BOX, _GAP, _HEIGHT = 164, 95, 112
 _TALL, _TALL_BOX, _TALL_GAP = 340, 96, 48
 
 
@@ -50,8 +50,6 @@ class Box:
     lines: tuple[Text, ...]
     state: Text
     mark: Mark
-    label: str
-    """The whole of it in words, for who cannot see it."""
     evidence: str
 
     @property
@@ -71,7 +69,6 @@ class Arrow:
     title: Text
     state: Text
     mark: Mark
-    label: str
     evidence: str
 
     @property
@@ -136,7 +133,7 @@ def _tall_box(place: int, step: Step) -> Box:
 
 
 def _box(step: Step, x: int, y: int, width: int, height: int) -> Box:
-    left = x + 12
+    left = x + 10
     return Box(
         x=x,
         y=y,
@@ -146,7 +143,6 @@ def _box(step: Step, x: int, y: int, width: int, height: int) -> Box:
         lines=tuple(Text(left, y + 43 + 16 * row, _shown(line)) for row, line in enumerate(step.lines[:2])),
         state=Text(left, y + height - 13, _state(step)),
         mark=step.state.mark,
-        label=_label(step),
         evidence=step.evidence,
     )
 
@@ -170,18 +166,12 @@ def _arrow(tie: Step, ends: tuple[int, int, int, int], title: Text, state: Text)
         title=Text(title.x, title.y, _shown(title.words)),
         state=Text(state.x, state.y, _state(tie)),
         mark=tie.state.mark,
-        label=_label(tie),
         evidence=tie.evidence,
     )
 
 
 def _state(step: Step) -> str:
     return f"{_SHAPES[step.state.mark]} {_shown(step.state.words)}"
-
-
-def _label(step: Step) -> str:
-    details = "".join(f" {_shown(line)}" for line in step.lines)
-    return f"{_shown(step.title)}{details}: {_shown(step.state.words)}"
 
 
 def _shown(text: str) -> str:
