@@ -37,6 +37,11 @@ def plain_text(text: str) -> str:
     return "\n".join(plain_line(line) for line in text.split("\n"))
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of one piece of a log. A piece ends its last line, so that no line reaches into another piece."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 class LineSplitter:
     """Joins the pieces a stream arrives in and hands out whole, plain lines.
 

@@ -62,6 +62,7 @@ class Rebuild(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["state", "lease_expires_at"], name="rebuild_state_lease"),
             models.Index(fields=["priority", "turn", "queued_at"], condition=_QUEUED, name="rebuild_queue"),
+            models.Index(fields=["finished_at"], name="rebuild_finished"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -170,11 +171,18 @@ class RebuildStage(models.Model):
 
 
 class LogChunk(AppendOnly):
-    """A piece of a rebuild's log: plain text, in order, already free of control characters."""
+    """A piece of a rebuild's log: plain text, in order, already free of control characters.
+
+    It says where it ends in the log, so that any line is found by one index lookup and nobody reads what is before it.
+    """
 
     rebuild = models.ForeignKey(Rebuild, models.CASCADE, related_name="log_chunks")
     sequence = models.PositiveIntegerField()
     stage_position = models.PositiveSmallIntegerField()
+    last_line = models.PositiveIntegerField()
+    """The number of its last line in the whole log, from 1; that of the piece before when it holds none."""
+    end_byte = models.PositiveBigIntegerField()
+    """How many bytes of the log, in UTF-8, come before its end."""
     text = models.TextField()
 
     class Meta:
@@ -182,6 +190,8 @@ class LogChunk(AppendOnly):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rebuild", "sequence"], name="log_sequence_once"),
         ]
+        # Covers what stage a line belongs to, so that the text of no piece is read to know it.
+        indexes: ClassVar = [models.Index(fields=["rebuild", "last_line", "stage_position"], name="log_line")]
 
     def __str__(self) -> str:
         return f"{self.rebuild_id} {self.sequence}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Self
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, Case, Count, Exists, F, Func, OuterRef, Sum, When, Window
+from django.db.models import Case, Exists, F, OuterRef, When, Window
 from django.db.models.functions import RowNumber
-from django.db.models.sql.compiler import SQLCompiler
 
 from builds.domain.lifecycle import LIVE_STATES, RunState
+from builds.domain.logtext import lines_of
 from builds.domain.progress import Answer, LogPiece, Progress
 from builds.models import LogChunk, Rebuild, RebuildStage
 from builds.pipeline.reporting import SinkAway
@@ -28,16 +28,6 @@ _REMOVED_AT_ONCE = 100
 _REMOVED = 0
 """The number of the piece that stands for a removed log; those of a log begin at 1."""
 _REMOVED_TEXT = f"[removed: of each operator and release the logs of the newest {KEPT_LOGS} runs are kept]\n"
-
-
-class _Octets(Func):
-    """The bytes of a text in UTF-8; PostgreSQL knows them without reading it."""
-
-    function = "OCTET_LENGTH"
-    output_field = BigIntegerField()
-
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
-        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
 def record_progress(claim: Claim, progress: Progress) -> Answer:
@@ -74,30 +64,57 @@ def _store_log(claim: Claim, pieces: Iterable[LogPiece]) -> None:
     if rebuild.log_complete is False:
         return
     most = settings.ENVIRONMENT.max_log_bytes
-    new = {piece.sequence: piece for piece in pieces}
-    kept = rebuild.log_chunks.filter(sequence__in=new).values_list("sequence", flat=True)
-    for sequence in list(kept):
-        del new[sequence]
-    room = most - _size(rebuild)
+    end = LogEnd.of(rebuild)
+    room = most - end.byte - _PIECE_BYTES * rebuild.log_chunks.count()
     stored = []
-    for piece in new.values():
+    for piece in _after(end, pieces):
         room -= len(piece.text.encode()) + _PIECE_BYTES
         if room < 0:
-            stored.append(_chunk(rebuild, piece, f"[the log is longer than {most} bytes: the rest is not kept]\n"))
+            last = f"[the log is longer than {most} bytes: the rest is not kept]\n"
+            stored.append(end.chunk(rebuild, piece.sequence, piece.stage_position, last))
             Rebuild.objects.filter(pk=rebuild.pk).update(log_complete=False)
             break
-        stored.append(_chunk(rebuild, piece, piece.text))
+        stored.append(end.chunk(rebuild, piece.sequence, piece.stage_position, piece.text))
+        end = LogEnd.after(stored[-1])
     LogChunk.objects.bulk_create(stored)
 
 
-def _size(rebuild: Rebuild) -> int:
-    """What the log that is kept takes, in bytes."""
-    found = rebuild.log_chunks.aggregate(text=Sum(_Octets("text"), default=0), pieces=Count("pk"))
-    return int(found["text"]) + _PIECE_BYTES * int(found["pieces"])
+def _after(end: LogEnd, pieces: Iterable[LogPiece]) -> list[LogPiece]:
+    """What was not told before, in order. Pieces come in order, so one that is not after the last came already."""
+    first: dict[int, LogPiece] = {}
+    for piece in pieces:
+        if piece.sequence > end.sequence:
+            first.setdefault(piece.sequence, piece)
+    return [first[sequence] for sequence in sorted(first)]
 
 
-def _chunk(rebuild: Rebuild, piece: LogPiece, text: str) -> LogChunk:
-    return LogChunk(rebuild=rebuild, sequence=piece.sequence, stage_position=piece.stage_position, text=text)
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """Where a log ends so far: its last piece, how many lines it has, and how many bytes in UTF-8."""
+
+    sequence: int = _REMOVED
+    line: int = 0
+    byte: int = 0
+
+    @classmethod
+    def of(cls, rebuild: Rebuild) -> Self:
+        newest = rebuild.log_chunks.order_by("-sequence").values_list("sequence", "last_line", "end_byte").first()
+        return cls(*newest) if newest is not None else cls()
+
+    @classmethod
+    def after(cls, chunk: LogChunk) -> Self:
+        return cls(chunk.sequence, chunk.last_line, chunk.end_byte)
+
+    def chunk(self, rebuild: Rebuild, sequence: int, stage_position: int, text: str) -> LogChunk:
+        """The row of a piece that comes next; not saved."""
+        return LogChunk(
+            rebuild=rebuild,
+            sequence=sequence,
+            stage_position=stage_position,
+            last_line=self.line + len(lines_of(text)),
+            end_byte=self.byte + len(text.encode()),
+            text=text,
+        )
 
 
 def drop_old_logs() -> int:
@@ -118,7 +135,7 @@ def drop_old_logs() -> int:
         with transaction.atomic():
             Rebuild.objects.filter(pk=rebuild.pk).update(log_complete=False)
             rebuild.log_chunks.all().delete()
-            LogChunk(rebuild=rebuild, sequence=_REMOVED, stage_position=0, text=_REMOVED_TEXT).save()
+            LogEnd().chunk(rebuild, _REMOVED, 0, _REMOVED_TEXT).save()
     return len(old)
 
 

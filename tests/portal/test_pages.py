@@ -15,8 +15,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from attestations.services import release_list
 from builds.domain.roles import Role
-from builds.models import LogChunk, Rebuild, Release
+from builds.models import Rebuild, Release
 from builds.services import pages, queueing, rebuilding, running
+from tests.support.logs import keep_log
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +122,7 @@ def test_a_failed_rebuild_is_no_evidence_and_says_what_to_do(
     rebuilding.finish(claim, rebuilding.RunState.FAILED, failure=failure)
     text = page(client, rebuild.get_absolute_url())
     assert "No evidence either way: the rebuild failed. This is not a mismatch." in text
-    assert "libc6 2.39 is gone (stage materials). What to do: Find the file." in text.replace(" )", ")")
+    assert "libc6 2.39 is gone ( stage materials ). What to do: Find the file." in text
     api = client.get(f"/api/v1/rebuilds/{rebuild.pk}").json()
     assert api["outcome"] is None
     assert api["failure"]["todo"] == "Find the file."
@@ -129,7 +130,7 @@ def test_a_failed_rebuild_is_no_evidence_and_says_what_to_do(
 
 def test_a_hostile_log_is_shown_as_text(client: Client, make_release: Callable[..., Release]) -> None:
     rebuild = queueing.request_rebuild(make_release(), running.local_rebuilder())
-    LogChunk(rebuild=rebuild, sequence=1, stage_position=1, text="<script>alert(1)</script>\n").save()
+    keep_log(rebuild, ["<script>alert(1)</script>\n"])
     content = client.get(rebuild.get_absolute_url()).content.decode()
     assert "<script>alert" not in content
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
@@ -137,16 +138,6 @@ def test_a_hostile_log_is_shown_as_text(client: Client, make_release: Callable[.
     assert plain["Content-Type"] == "text/plain; charset=utf-8"
     assert plain["X-Content-Type-Options"] == "nosniff"
     assert b"".join(plain) == b"<script>alert(1)</script>\n"  # type: ignore[arg-type]
-
-
-def test_a_long_log_shows_its_end_and_links_to_all_of_it(client: Client, make_release: Callable[..., Release]) -> None:
-    rebuild = queueing.request_rebuild(make_release(), running.local_rebuilder())
-    for number in range(1, 30):
-        LogChunk(rebuild=rebuild, sequence=number, stage_position=1, text=f"<{number}>" * 2000).save()
-    content = client.get(rebuild.get_absolute_url()).content.decode()
-    assert "Only the last 100000 characters are shown" in content
-    assert "&lt;29&gt;" in content
-    assert "&lt;1&gt;" not in content
 
 
 @pytest.mark.parametrize(

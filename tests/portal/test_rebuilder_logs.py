@@ -165,6 +165,14 @@ def test_a_piece_that_comes_again_with_other_words_changes_nothing(held: Claim) 
     assert kept(held) == "first\nthird\n"
 
 
+def test_a_piece_that_comes_after_later_ones_is_not_put_before_lines_that_were_read(held: Claim) -> None:
+    progress(held, (1, "a\n"), (3, "c\n"))
+    assert progress(held, (2, "b\n"), (4, "d\n")).status_code == 200
+    assert kept(held) == "a\nc\nd\n"
+    lines = rebuild_of(held).log_chunks.values_list("last_line", "end_byte")
+    assert list(lines) == [(1, 2), (2, 4), (3, 6)]
+
+
 def test_a_piece_twice_in_one_report_is_stored_once(held: Claim) -> None:
     assert progress(held, (1, "first\n"), (1, "second\n")).status_code == 200
     assert LogChunk.objects.count() == 1
