@@ -7,14 +7,14 @@ from django.http import HttpResponse
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ENVELOPE_TYPE = "application/vnd.dsse.envelope+json"
 PEM_TYPE = "application/x-pem-file"
-_FOREVER = "public, max-age=31536000, immutable"
+FOREVER = "public, max-age=31536000, immutable"
 
 
 def raw_file(content: bytes, name: str, content_type: str) -> HttpResponse:
     """An answer that a browser saves as ``name`` and takes for nothing else."""
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": _FOREVER,
+        "Cache-Control": FOREVER,
         "X-Content-Type-Options": "nosniff",
     }
     return HttpResponse(content, content_type=content_type, headers=headers)

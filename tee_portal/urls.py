@@ -15,7 +15,9 @@ from builds.views import (
     digests,
     feeds,
     home,
+    logs,
     meaning,
+    missing,
     operators,
     projects,
     rebuilds,
@@ -24,7 +26,6 @@ from builds.views import (
     search,
     webhooks,
 )
-from builds.views import comparing, meaning, missing, operators, rebuilds, releases
 from tee_portal.api import api
 
 
@@ -98,7 +99,11 @@ urlpatterns = [
     path("rebuilder-keys/<str:fingerprint>.pub", operators.key_file, name="rebuilder-key"),
     path("rebuilds/<uuid:rebuild_id>/", rebuilds.rebuild, name="rebuild"),
     path("rebuilds/<uuid:rebuild_id>/progress", rebuilds.rebuild_progress, name="rebuild-progress"),
-    path("rebuilds/<uuid:rebuild_id>/log", rebuilds.rebuild_log, name="rebuild-log"),
+    path("rebuilds/<uuid:rebuild_id>/materials/", rebuilds.materials, name="rebuild-materials"),
+    path("rebuilds/<uuid:rebuild_id>/log/", logs.log, name="rebuild-log-page"),
+    path("rebuilds/<uuid:rebuild_id>/log/tail", logs.log_tail, name="rebuild-log-tail"),
+    path("rebuilds/<uuid:rebuild_id>/log", logs.log_text, name="rebuild-log"),
+    path("rebuilds/<uuid:rebuild_id>/log.txt", logs.log_text, {"as_file": True}, name="rebuild-log-file"),
     path("rebuilds/<uuid:rebuild_id>/cancel", rebuilds.cancel_rebuild, name="cancel-rebuild"),
     path("account/webhooks/", webhooks.webhooks, name="webhooks"),
     path("account/webhooks/<uuid:webhook_id>/", webhooks.webhook, name="webhook"),

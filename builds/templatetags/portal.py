@@ -11,10 +11,10 @@ from builds.domain.conditions import ConditionState
 from builds.domain.configuration import Standing
 from builds.domain.coverage import ATTESTATION_MARKS
 from builds.domain.evidence import AttestationState, MeasurementState
-from builds.domain.lifecycle import RunState
+from builds.domain.expectation import NOT_BEGUN
+from builds.domain.lifecycle import RunState, StageState
 from builds.domain.marks import Mark
 from builds.domain.verdict import Decision, ReleaseVerdict
-from builds.models import RebuildStage
 from builds.services.evidence import ComponentRow
 
 register = template.Library()
@@ -73,6 +73,14 @@ def outcome_words(row: ComponentRow) -> SafeString:
 @register.simple_tag
 def run_state(value: str) -> SafeString:
     return state(value, _RUN_TONE[RunState(value)])
+
+
+@register.simple_tag
+def stage_state(value: StageState | None) -> SafeString:
+    """Of one stage; None is one that is to come. That a stage succeeded says nothing about what the rebuild gave."""
+    if value is None:
+        return state(NOT_BEGUN, _PLAIN)
+    return state(value.value, _GOOD if value is StageState.SUCCEEDED else _RUN_TONE[RunState(value.value)])
 
 
 @register.simple_tag
@@ -140,14 +148,6 @@ def recorded_decision(value: str) -> SafeString:
 def recorded_outcome(value: str) -> SafeString:
     """As ``outcome``, of a record; empty means that nobody's rebuild counted."""
     return outcome(RebuildOutcome(value) if value else None)
-
-
-@register.filter
-def seconds(stage: RebuildStage) -> str:
-    """How long a stage took, or a dash while it runs."""
-    if stage.ended_at is None:
-        return "-"
-    return f"{(stage.ended_at - stage.started_at).total_seconds():.1f}"
 
 
 @register.filter

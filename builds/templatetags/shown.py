@@ -8,6 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from builds.domain.digest import apart_from
 from builds.domain.printable import one_line
 
 register = template.Library()
@@ -24,6 +25,22 @@ def digest(value: object) -> SafeString:
     return format_html(
         '<span class="digest">{0}</span> '
         '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" hidden>copy</button>',
+        value,
+    )
+
+
+@register.simple_tag
+def digest_against(value: object, other: object) -> SafeString:
+    """As ``digest``, with the first character marked in which it differs from ``other``."""
+    same, first, rest = apart_from(str(value), str(other or ""))
+    if not first or other is None:
+        return digest(value)
+    return format_html(
+        '<span class="digest">{0}<mark title="the first character that differs">{1}</mark>{2}</span> '
+        '<button type="button" class="copy" data-copy="{3}" aria-label="Copy {3}" hidden>copy</button>',
+        same,
+        first,
+        rest,
         value,
     )
 

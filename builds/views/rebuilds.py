@@ -1,49 +1,55 @@
-"""Pages about one rebuild: its progress, its log, what it gave."""
+"""Pages about one rebuild: how it goes, what it gave, what it was made from."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
-from django.contrib.admin.views.decorators import staff_member_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from builds.domain.provenance import SLSA_PROVENANCE
 from builds.models import Rebuild
-from builds.services import pages, rebuilding
+from builds.services import rebuild_page, rebuilding
 from builds.services.absent import the_rebuild
+from builds.services.material_pages import materials_page
+from builds.services.steering import may_steer
+from builds.views.logs import number
 
 
 @require_safe
 def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    return render(request, "builds/rebuild.html", pages.rebuild_context(rebuild_id))
+    page = rebuild_page.rebuild_page(rebuild_id)
+    return render(request, "builds/rebuild.html", {"page": page, **_steering(request, page.status)})
 
 
 @require_safe
 def rebuild_progress(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    """The part of the rebuild page that a live page fetches again."""
-    return render(request, "builds/partials/live.html", pages.rebuild_context(rebuild_id))
+    """How it stands now, for a page that is open; 204 when its reader has seen all of that."""
+    status = rebuild_page.run_status(rebuild_id, request.GET.get("seen", ""))
+    if status is None:
+        return HttpResponse(status=204)
+    return render(request, "builds/partials/run_status.html", _steering(request, status) | {"was_live": True})
 
 
 @require_safe
-def rebuild_log(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
-    """The whole log as plain text, streamed chunk by chunk."""
-    stored = _stored(rebuild_id)
-    return StreamingHttpResponse(_log_text(stored), content_type="text/plain; charset=utf-8")
+def materials(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    """Every material of the release with its digest and who vouches for it."""
+    stored = the_rebuild(Rebuild.objects.select_related("release__project"), rebuild_id)
+    page = materials_page(stored.release, number(request.GET.get("after", ""), 0))
+    return render(request, "builds/materials.html", {"rebuild": stored, "page": page})
 
 
-def _log_text(stored: Rebuild) -> Iterator[str]:
-    yield from stored.log_chunks.values_list("text", flat=True).iterator()
-
-
-@staff_member_required
 @require_POST
-def cancel_rebuild(_request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    stored = _stored(rebuild_id)
+def cancel_rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    stored = the_rebuild(Rebuild.objects.all(), rebuild_id)
+    if not may_steer(request.user, stored):
+        return redirect_to_login(stored.get_absolute_url())
     rebuilding.request_cancel(stored)
     return redirect(stored)
 
 
-def _stored(rebuild_id: uuid.UUID) -> Rebuild:
-    return the_rebuild(Rebuild.objects.all(), rebuild_id)
+def _steering(request: HttpRequest, status: rebuild_page.RunStatus) -> dict[str, object]:
+    context: dict[str, object] = {"status": status, "predicate_type": SLSA_PROVENANCE}
+    return context | {"may_steer": may_steer(request.user, status.rebuild)}

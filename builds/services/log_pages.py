@@ -1,0 +1,81 @@
+"""The pages of a stored log: some lines of it, what a search found in it, or its first error."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.http import Http404
+
+from builds.domain.log_page import ShownLine, shown_lines
+from builds.models import Rebuild
+from builds.services import build_logs
+from builds.services.build_logs import PAGE_LINES, LogParts, Search
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines ``first`` to ``last`` of the log, or what a ``search`` found; ``marked`` is the line that was asked for.
+
+    ``note`` says why that one, or what could not be found; "" when there is nothing to say.
+    """
+
+    rebuild: Rebuild
+    parts: LogParts
+    lines: tuple[ShownLine, ...]
+    first: int
+    last: int
+    marked: int | None = None
+    note: str = ""
+    search: Search | None = None
+
+    @property
+    def before(self) -> int | None:
+        return self.first - PAGE_LINES if self.first > 1 else None
+
+    @property
+    def after(self) -> int | None:
+        return self.last + 1 if self.last < self.parts.total else None
+
+
+def line_page(rebuild_id: uuid.UUID, line: int) -> LogPage:
+    """The page on which ``line`` stands; the last one for lines that are not there. Four queries; 404 without a run."""
+    rebuild = _rebuild(rebuild_id)
+    parts = build_logs.parts_of(rebuild_id, rebuild.stages.all())
+    return _page(rebuild, parts, line, line if 1 < line <= parts.total else None)
+
+
+def error_page(rebuild_id: uuid.UUID) -> LogPage:
+    """The page on which the first error stands, with the reason why that line was taken for it."""
+    rebuild = _rebuild(rebuild_id)
+    parts = build_logs.parts_of(rebuild_id, rebuild.stages.all())
+    result = build_logs.find_first_error(rebuild_id, parts)
+    if result.found is not None:
+        note = f"Line {result.found.number} was chosen because {result.found.why}. It is a guess by its shape."
+        return _page(rebuild, parts, result.found.number, result.found.number, note)
+    note = "No line looks like an error."
+    if result.stopped_at is not None:
+        note = f"No line up to {result.stopped_at} looks like an error; the search stopped there, after half a second."
+    return _page(rebuild, parts, parts.total, None, note)
+
+
+def found_page(rebuild_id: uuid.UUID, query: str, first: int) -> LogPage:
+    """What a search from line ``first`` on found."""
+    rebuild = _rebuild(rebuild_id)
+    parts = build_logs.parts_of(rebuild_id, rebuild.stages.all())
+    search = build_logs.search(rebuild_id, query, max(first, 1), parts.total)
+    return LogPage(rebuild, parts, search.hits, search.first, search.searched_to, search=search)
+
+
+def _page(rebuild: Rebuild, parts: LogParts, line: int, marked: int | None, note: str = "") -> LogPage:
+    first, last = build_logs.page_of(line, parts.total)
+    lines = build_logs.lines_between(rebuild.pk, first, last) if parts.total else ()
+    return LogPage(rebuild, parts, shown_lines(lines), first, last, marked, note)
+
+
+def _rebuild(rebuild_id: uuid.UUID) -> Rebuild:
+    found = Rebuild.objects.select_related("release__project").prefetch_related("stages").filter(pk=rebuild_id)
+    rebuild = found.defer("release__manifest", "release__portal_recipe").first()
+    if rebuild is None:
+        raise Http404("no such rebuild")
+    return rebuild

@@ -1,0 +1,98 @@
+"""The log of one rebuild: as pages, as plain text, and as what came since."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Self
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.cache import get_conditional_response
+from django.views.decorators.http import require_safe
+
+from builds.raw_files import FOREVER
+from builds.services import build_logs, log_pages
+from builds.services.build_logs import LogSize
+from builds.views import log_gate
+from builds.views.log_gate import DOWNLOADS, busy, one_at_a_time
+
+_MOST_LINES = 10**9
+
+
+@require_safe
+@one_at_a_time
+def log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
+    """A page of the log: around a line, around the first error, or what a search found."""
+    query = request.GET.get("q", "").strip()
+    line = number(request.GET.get("line", ""), 1)
+    if query:
+        page = log_pages.found_page(rebuild_id, query, number(request.GET.get("from", ""), 1))
+    elif "error" in request.GET:
+        page = log_pages.error_page(rebuild_id)
+    else:
+        page = log_pages.line_page(rebuild_id, line)
+    return render(request, "builds/log.html", {"page": page})
+
+
+@require_safe
+def log_tail(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
+    """Lines after the one that a reader has, to be appended; 204 when there is none."""
+    tail = build_logs.tail(rebuild_id, number(request.GET.get("after", ""), 0))
+    if tail is None:
+        return HttpResponse(status=204)
+    # Without the request: nothing in it depends on who asks, and no session is read.
+    return HttpResponse(render_to_string("builds/partials/log_tail.html", {"tail": tail, "rebuild_id": rebuild_id}))
+
+
+@require_safe
+def log_text(request: HttpRequest, rebuild_id: uuid.UUID, *, as_file: bool = False) -> HttpResponseBase:
+    """The whole log so far as plain text; of a run that has ended, the same for ever."""
+    size = build_logs.log_size(rebuild_id)
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Length": str(size.bytes)}
+    if as_file:
+        headers["Content-Disposition"] = f'attachment; filename="{rebuild_id}.log.txt"'
+    etag = f'"{rebuild_id}-{size.bytes}"'
+    if size.is_final:
+        headers |= {"ETag": etag, "Cache-Control": FOREVER}
+        if isinstance(get_conditional_response(request, etag=etag), HttpResponseNotModified):
+            return HttpResponseNotModified(headers={"ETag": etag, "Cache-Control": FOREVER})
+    if request.method == "HEAD":
+        return HttpResponse(content_type=_PLAIN, headers=headers)
+    return _streamed(rebuild_id, size, headers)
+
+
+_PLAIN = "text/plain; charset=utf-8"
+
+
+def _streamed(rebuild_id: uuid.UUID, size: LogSize, headers: dict[str, str]) -> HttpResponseBase:
+    if not DOWNLOADS.acquire(timeout=log_gate.PATIENCE / 2):
+        return busy()
+    blocks = _Held(build_logs.blocks(rebuild_id, size.bytes), DOWNLOADS)
+    return StreamingHttpResponse(blocks, content_type=_PLAIN, headers=headers)
+
+
+class _Held:
+    """Blocks of an answer, with a place that is given back when the answer is closed, however it ends."""
+
+    def __init__(self, blocks: Iterator[bytes], place: threading.Semaphore) -> None:
+        self._blocks = blocks
+        self._place: threading.Semaphore | None = place
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+    def close(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.release()
+
+
+def number(text: str, missing: int) -> int:
+    """A line's number out of an address; ``missing`` for what is none."""
+    return min(int(text[:12]), _MOST_LINES) if text.isascii() and text.isdigit() else missing
