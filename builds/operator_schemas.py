@@ -299,7 +299,7 @@ def queue_out(queue: QueuePage) -> QueueOut:
         running_count=queue.running_count,
         waiting_count=queue.waiting_count,
         running=[_place_out(row.rebuild, row.stage) for row in queue.running],
-        waiting=[_place_out(row) for row in queue.waiting],
+        waiting=[_place_out(place.rebuild) for place in queue.waiting],
         ended=[_place_out(row) for row in queue.ended],
     )
 

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('attestations', '0002_verdict_records'),
+        ('attestations', '0003_verdict_axes'),
         ('builds', '0009_decisions_about_operators'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -30,7 +30,7 @@ def _count(chunks: Any, rebuild: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("builds", "0009_decisions_about_operators")]
+    dependencies: ClassVar = [("builds", "0010_digest_indexes")]
 
     operations: ClassVar = [
         migrations.AddField("logchunk", "last_line", models.PositiveIntegerField(default=0), preserve_default=False),

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('builds', '0010_digest_indexes'),
+        ('builds', '0011_log_lines'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

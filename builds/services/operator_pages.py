@@ -20,6 +20,7 @@ from builds.pipeline.signing import read_public_key
 from builds.services.absent import OPERATOR, STATEMENT, NotHere
 from builds.services.consensus import not_counted
 from builds.services.evidence import comparisons_of, outcome_of
+from builds.services.queue_page import WaitingPlace, next_places
 
 SHOWN_RESULTS = 50
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -38,7 +39,7 @@ class KeyStanding:
 class OperatorStanding:
     """An operator and whether its results count; ``why_not`` is "" when they do.
 
-    Failures are no part of it: who tries and fails is as welcome as who never tried.
+    ``failed`` runs are told and held against nobody: who tries and fails is as welcome as who never tried.
     """
 
     operator: Operator
@@ -47,6 +48,7 @@ class OperatorStanding:
     results: int
     reproduced: int
     contradicting: int
+    failed: int
     releases: int
     newest: datetime | None
 
@@ -85,6 +87,8 @@ class OperatorPage:
     rebuilders: tuple[tuple[Rebuilder, tuple[KeyStanding, ...]], ...]
     results: tuple[ResultRow, ...]
     older: int | None
+    next_places: tuple[WaitingPlace, ...]
+    """What its first rebuilder may claim now; empty for an operator that nobody has accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,13 @@ def operator_page(slug: str, *, before: int | None = None) -> OperatorPage:
         ),
         results=rows[:SHOWN_RESULTS],
         older=rows[SHOWN_RESULTS - 1].statement.pk if len(rows) > SHOWN_RESULTS else None,
+        next_places=_next_places(operator),
     )
+
+
+def _next_places(operator: Operator) -> tuple[WaitingPlace, ...]:
+    rebuilder = next(iter(operator.rebuilders.all()), None)
+    return next_places(rebuilder) if rebuilder is not None and operator.accepted_at is not None else ()
 
 
 def statement_page(sha256: str) -> StatementPage:
@@ -171,6 +181,7 @@ def _operators() -> QuerySet[Operator]:
         results=Count("rebuilders__rebuilds", filter=signed),
         releases=Count("rebuilders__rebuilds__release", filter=signed, distinct=True),
         newest=Max("rebuilders__rebuilds__finished_at", filter=signed),
+        failed=Count("rebuilders__rebuilds", filter=Q(rebuilders__rebuilds__state=RunState.FAILED)),
     ).prefetch_related(
         "rebuilders",
         Prefetch("rebuilders__keys", RebuilderKey.objects.defer("enrolment").select_related("endorsed_by")),
@@ -194,6 +205,7 @@ def _standing(operator: Operator, counted: Mapping[int, tuple[int, int]]) -> Ope
         reproduced=reproduced,
         contradicting=contradicting,
         results=operator.results,  # type: ignore[attr-defined]
+        failed=operator.failed,  # type: ignore[attr-defined]
         releases=operator.releases,  # type: ignore[attr-defined]
         newest=operator.newest,  # type: ignore[attr-defined]
     )

@@ -6,6 +6,7 @@ A place is a queued row without a rebuilder. Whoever claims it runs it; a lost o
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -22,6 +23,8 @@ from builds.domain.queue import MAX_ATTEMPTS, PASSING_FAILURES, Priority, pause_
 from builds.models import Project, Rebuild, Rebuilder, RebuildEvent, RebuildStage, Release
 from builds.querysets import RebuildQuerySet
 
+QUEUED = "queued"
+AFTER_DISPUTE = "dispute"
 _OPENED_AT_ONCE = 100
 _LATELY = timedelta(days=1)
 
@@ -40,8 +43,12 @@ def open_place(
     wanted_from: Rebuilder | None = None,
     retry_of: Rebuild | None = None,
     next_retry: datetime | None = None,
+    because: str = "",
 ) -> Rebuild:
-    """Queue a rebuild that ``wanted_from`` may claim, or anybody when that is None."""
+    """Queue a rebuild that ``wanted_from`` may claim, or anybody when that is None.
+
+    ``because`` says why where the priority does not; a place that is opened again keeps the words of the first.
+    """
     rebuild = Rebuild.objects.create(
         release=release,
         wanted_from=wanted_from,
@@ -51,9 +58,20 @@ def open_place(
         retry_of=retry_of,
         next_retry=next_retry or timezone.now(),
     )
-    detail = {"retry_of": str(retry_of.pk)} if retry_of is not None else {}
-    RebuildEvent(rebuild=rebuild, kind="queued", detail={"priority": priority.words, **detail}).save()
+    detail = {"priority": priority.words}
+    if retry_of is not None:
+        detail["retry_of"] = str(retry_of.pk)
+        because = because or reasons_of([retry_of]).get(retry_of.pk, "")
+    if because:
+        detail["because"] = because
+    RebuildEvent(rebuild=rebuild, kind=QUEUED, detail=detail).save()
     return rebuild
+
+
+def reasons_of(places: Iterable[Rebuild]) -> dict[uuid.UUID, str]:
+    """Why each place was opened, for those of which more is known than their priority; one query."""
+    told = RebuildEvent.objects.filter(kind=QUEUED, rebuild__in=list(places), detail__has_key="because")
+    return {event.rebuild_id: str(event.detail["because"]) for event in told}
 
 
 def request_rebuild(release: Release, rebuilder: Rebuilder) -> Rebuild:
@@ -175,7 +193,7 @@ def _open_for(release: Release, priority: Priority, wanted: int, *, besides_answ
                 answered = rows.answering().values("rebuilder__operator").distinct().count()
         missing = wanted - answered - rows.open_to_anybody().count() - len(awaited.operators())
         for _ in range(missing):
-            open_place(release, priority)
+            open_place(release, priority, because=AFTER_DISPUTE if besides_answers else "")
     return max(missing, 0)
 
 

@@ -11,12 +11,16 @@ from builds.models import RebuilderKey
 from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
 from builds.services import operator_pages
 from builds.services.absent import PAGE, REBUILDER_KEY, NotHere, the_one
-from builds.services.queue_page import queue_page
+from builds.services.queue_page import next_places, queue_page, queue_token
 
 
 @require_safe
 def operators(request: HttpRequest) -> HttpResponse:
-    return render(request, "builds/operators.html", {"standings": operator_pages.operator_standings()})
+    return render(
+        request,
+        "builds/operators.html",
+        {"standings": operator_pages.operator_standings(), "next_places": next_places()},
+    )
 
 
 @require_safe
@@ -27,7 +31,13 @@ def operator(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def queue(request: HttpRequest) -> HttpResponse:
-    return render(request, "builds/queue.html", {"queue": queue_page()})
+    """The queue; a page that is open asks with what it has ``seen`` and gets what changed, or 204."""
+    seen = request.GET.get("seen", "")
+    if not seen:
+        return render(request, "builds/queue.html", {"queue": queue_page()})
+    if seen == queue_token():
+        return HttpResponse(status=204)
+    return render(request, "builds/partials/queue_body.html", {"queue": queue_page()})
 
 
 @require_safe
