@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.http import Http404
 
+from builds.domain.log_errors import first_error
 from builds.domain.log_page import ShownLine, shown_lines
 from builds.models import Rebuild
 from builds.services import build_logs
@@ -38,21 +39,28 @@ class LogPage:
         return self.last + 1 if self.last < self.parts.total else None
 
 
-def line_page(rebuild_id: uuid.UUID, line: int) -> LogPage:
-    """The page on which ``line`` stands; the last one for lines that are not there. Four queries; 404 without a run."""
+def line_page(rebuild_id: uuid.UUID, line: int, *, as_error: bool = False) -> LogPage:
+    """The page on which ``line`` stands; the last one for lines that are not there. Four queries; 404 without a run.
+
+    ``as_error`` notes why that line was taken for the first error.
+    """
     rebuild = _rebuild(rebuild_id)
     parts = build_logs.parts_of(rebuild_id, rebuild.stages.all())
-    return _page(rebuild, parts, line, line if 1 < line <= parts.total else None)
+    is_there = 1 <= line <= parts.total
+    note = ""
+    if as_error and is_there:
+        found = first_error(build_logs.lines_between(rebuild_id, line, line), failed=True)
+        note = f"Line {line} was chosen because {found.why}. It is a guess by its shape." if found is not None else ""
+    return _page(rebuild, parts, line, line if is_there and line > 1 else None, note)
 
 
-def error_page(rebuild_id: uuid.UUID) -> LogPage:
-    """The page on which the first error stands, with the reason why that line was taken for it."""
+def error_line(rebuild_id: uuid.UUID) -> int | LogPage:
+    """The number of the first line that looks like an error; without one, the log's last page and why there is none."""
     rebuild = _rebuild(rebuild_id)
     parts = build_logs.parts_of(rebuild_id, rebuild.stages.all())
     result = build_logs.find_first_error(rebuild_id, parts)
     if result.found is not None:
-        note = f"Line {result.found.number} was chosen because {result.found.why}. It is a guess by its shape."
-        return _page(rebuild, parts, result.found.number, result.found.number, note)
+        return result.found.number
     note = "No line looks like an error."
     if result.stopped_at is not None:
         note = f"No line up to {result.stopped_at} looks like an error; the search stopped there, after half a second."

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
@@ -28,12 +28,16 @@ def log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
     """A page of the log: around a line, around the first error, or what a search found."""
     query = request.GET.get("q", "").strip()
     line = number(request.GET.get("line", ""), 1)
+    page: log_pages.LogPage | int
     if query:
         page = log_pages.found_page(rebuild_id, query, number(request.GET.get("from", ""), 1))
-    elif "error" in request.GET:
-        page = log_pages.error_page(rebuild_id)
+    elif "first-error" in request.GET:
+        page = log_pages.error_line(rebuild_id)
+        if isinstance(page, int):
+            # An address of its own, that shows the line itself and can be given to somebody.
+            return redirect(f"{request.path}?line={page}&error#L{page}")
     else:
-        page = log_pages.line_page(rebuild_id, line)
+        page = log_pages.line_page(rebuild_id, line, as_error="error" in request.GET)
     return render(request, "builds/log.html", {"page": page})
 
 

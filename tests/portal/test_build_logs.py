@@ -182,7 +182,9 @@ def test_the_first_error_of_the_failed_stage_is_shown_with_the_reason(client: Cl
     stage(rebuild, 2, "materials", StageState.FAILED)
     keep_log(rebuild, ["warning: error: an old story\n"], stage=1)
     keep_log(rebuild, [*numbered(600), "E: Unable to locate package x\n", "E: more\n"], stage=2)
-    content = page(client, rebuild, "?error")
+    jump = client.get(f"/rebuilds/{rebuild.pk}/log/?first-error")
+    assert jump["Location"] == f"/rebuilds/{rebuild.pk}/log/?line=602&error#L602"
+    content = page(client, rebuild, "?line=602&error")
     assert "Line 602 was chosen because apt or dpkg says that it failed." in content
     assert '<span class="line marked" id="L602">' in content
     assert re.search(r'\?line=2#L2">\s*<bdi class="foreign">materials</bdi>', content)
@@ -190,7 +192,7 @@ def test_the_first_error_of_the_failed_stage_is_shown_with_the_reason(client: Cl
 
 def test_a_log_without_an_error_says_so(client: Client, rebuild: Rebuild) -> None:
     keep_log(rebuild, numbered(3))
-    assert "No line looks like an error." in page(client, rebuild, "?error")
+    assert "No line looks like an error." in page(client, rebuild, "?first-error")
 
 
 def test_the_plain_text_is_every_byte_with_its_length_and_may_be_kept_once_the_run_has_ended(
@@ -236,7 +238,7 @@ def test_more_readers_at_once_than_there_is_room_for_are_told_to_come_again(
     assert client.get(f"/rebuilds/{rebuild.pk}/log").status_code == 200
 
 
-@pytest.mark.parametrize("address", ["", "?q=x", "?error", "tail"])
+@pytest.mark.parametrize("address", ["", "?q=x", "?first-error", "tail"])
 def test_a_log_of_no_rebuild_is_not_found(client: Client, address: str) -> None:
     assert client.get(f"/rebuilds/00000000-0000-0000-0000-000000000000/log/{address}").status_code == 404
 
