@@ -34,6 +34,7 @@ _PARTS = {
 }
 _MOST_NAMED = 3
 """So many operators or opaque inputs are named, and the rest counted."""
+_MOST_NOT_COVERED, _LONGEST_NAME = 8, 100
 
 
 def compose(evidence: ReleaseEvidence, outcome: RebuildOutcome | None, unmet: Sequence[Condition]) -> tuple[str, ...]:
@@ -198,7 +199,8 @@ def _nothing_signed(evidence: ReleaseEvidence) -> str:
 
 def _measured(evidence: ReleaseEvidence, *, reproduced: bool) -> Iterator[str]:
     if not evidence.measurements:
-        yield from evidence.unplaced or ("No launch measurement was published, so none tells what a machine runs.",)
+        none = "No launch measurement was published, so none tells what a machine runs."
+        yield from map(in_brief, evidence.unplaced or (none,))
     for entry in evidence.measurements:
         several = f" of {in_brief(entry.configuration)}" if len(evidence.measurements) > 1 else ""
         yield from _one_measurement(entry, f"measurement{several}", reproduced=reproduced)
@@ -235,7 +237,9 @@ def _other_value(entry: MeasurementEvidence, name: str) -> str:
 
 
 def _not_covered(entry: MeasurementEvidence) -> str:
-    names = [in_brief(name) for name in entry.not_covered]
+    names = [in_brief(name, _LONGEST_NAME) for name in entry.not_covered[:_MOST_NOT_COVERED]]
+    if len(entry.not_covered) > _MOST_NOT_COVERED:
+        names.append(f"{len(entry.not_covered) - _MOST_NOT_COVERED} more")
     # A name that is a list itself would run into its neighbours.
     if any("," in name or " and " in name for name in names):
         return "; ".join(names)

@@ -203,6 +203,13 @@ def test_a_measurement_that_differs_says_whose_files_give_another() -> None:
     assert "that the published files give" not in rebuilt
 
 
+def test_a_recipe_that_names_without_end_what_is_not_covered_does_not_fill_the_sentence() -> None:
+    names = tuple(f"thing {number}" for number in range(1000))
+    sentence = judge(replace(design(), measurements=(measured(not_covered=names),))).sentence
+    assert "thing 7 or 992 more." in sentence
+    assert "thing 8" not in sentence
+
+
 def test_several_configurations_are_told_apart() -> None:
     sentence = judge(replace(design(), measurements=(measured(), measured(configuration="large")))).sentence
     assert "The measurement of default covers" in sentence
