@@ -25,7 +25,7 @@ _SHAPES = (
 )
 # Any of these stands in a line of such a shape: most lines of a long log are passed over by one look.
 _HINT = re.compile(
-    r"error|\b[EF]: |traceback|\*\*\*|panic|fatal|abort|no space|allocate|of memory|killed"
+    r"error(\[[a-z]*\d+\])?: |dpkg|\b[EF]: |traceback|\*\*\*|panic|fatal|abort|no space|allocate|of memory|killed"
     r"|not found|no such|code|status",
     re.IGNORECASE,
 )
