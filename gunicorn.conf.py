@@ -1,6 +1,14 @@
 """The web server's settings, wherever it is started: make demo, make serve, the container."""
 
-threads = 4
+# A process computes one page at a time whatever its threads: two use two cores, and one that reads a log for somebody
+# leaves the other free.
+workers = 2
+# Most of them wait: for a place in the line of those who read whole logs (builds.views.log_gate lets 32 stand there),
+# or for a client that takes its answer slowly. The rest is for pages. Together they are fewer than the connections
+# that a PostgreSQL server takes by default (100).
+threads = 44
+# A page that polls every two seconds keeps its connection.
+keepalive = 5
 # Its control socket would lie in HOME, outside the clone and shared by all clones of a user.
 control_socket_disable = True
 # An address may carry a kernel command line of 4,096 bytes; this is the most that gunicorn allows.

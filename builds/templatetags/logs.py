@@ -1,4 +1,4 @@
-"""The lines of a log as HTML: written here and not in a template, because a page has hundreds and is asked for often."""
+"""The lines of a log as HTML: not by a template, because a page has hundreds of them and is asked for often."""
 
 from __future__ import annotations
 

@@ -89,7 +89,9 @@ class _Held:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._blocks)
+        # Read one at a time, sent as slowly as its reader takes it.
+        with log_gate.WORKING:
+            return next(self._blocks)
 
     def close(self) -> None:
         place, self._place = self._place, None
