@@ -12,6 +12,7 @@ from django.db import OperationalError
 from django.template.loader import render_to_string
 from django.test import Client
 
+from attestations.services import release_list
 from builds.domain.errors import PortalError
 from builds.models import Project, Release
 from builds.services import pages
@@ -38,7 +39,7 @@ NAUGHT = "0" * 64
         (f"/verdicts/{NAUGHT}.dsse.json", "signed verdict", f"sha256:{NAUGHT}"),
         (f"/policies/{NAUGHT}.json", "policy", f"sha256:{NAUGHT}"),
         (f"/portal-keys/{NAUGHT}.pub", "portal key", f"sha256:{NAUGHT}"),
-        ("/?before=x", "page of a list", "x"),
+        ("/releases/?before=x", "page of a list", "x"),
     ],
 )
 def test_a_page_that_is_not_there_names_what_was_looked_for_and_where_to_look(
@@ -153,6 +154,7 @@ def test_a_fault_of_the_portal_says_nothing_about_releases_and_tells_no_secret(
     def broken(*_: object, **__: object) -> None:
         raise PortalErrorOfNobody("password=hunter2")
 
+    monkeypatch.setattr(release_list, "release_list", broken)
     monkeypatch.setattr(pages, "release_page", broken)
     answer = Client(raise_request_exception=False).get(address)
     assert answer.status_code == 500
@@ -187,6 +189,7 @@ def test_a_database_that_is_away_is_told_without_asking_it_again(
     def away(*_: object, **__: object) -> None:
         raise OperationalError("no route to 10.0.0.7")
 
+    monkeypatch.setattr(release_list, "release_list", away)
     monkeypatch.setattr(pages, "release_page", away)
     answer = client.get("/releases/")
     assert answer.status_code == 503
