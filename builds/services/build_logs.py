@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from django.db.models import F, Max, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
-from django.http import Http404
 
 from builds.domain.lifecycle import RunState, StageState
 from builds.domain.log_errors import LoudLine, first_error
 from builds.domain.log_page import ShownLine, shown_lines
 from builds.domain.logtext import lines_of
 from builds.models import LogChunk, Rebuild, RebuildStage
+from builds.services.absent import REBUILD, NotHere
 
 PAGE_LINES = 500
 TAIL_LINES = 500
@@ -117,7 +117,7 @@ def log_size(rebuild_id: uuid.UUID) -> LogSize:
         .first()
     )
     if found is None:
-        raise Http404("no such rebuild")
+        raise NotHere(REBUILD, str(rebuild_id))
     return LogSize(RunState(found[0]), found[1], found[2])
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from django.http import Http404
-
 from builds.domain.log_errors import first_error
 from builds.domain.log_page import ShownLine, shown_lines
 from builds.models import Rebuild
 from builds.services import build_logs
+from builds.services.absent import the_rebuild
 from builds.services.build_logs import PAGE_LINES, LogParts, Search
 
 
@@ -82,8 +81,5 @@ def _page(rebuild: Rebuild, parts: LogParts, line: int, marked: int | None, note
 
 
 def _rebuild(rebuild_id: uuid.UUID) -> Rebuild:
-    found = Rebuild.objects.select_related("release__project").prefetch_related("stages").filter(pk=rebuild_id)
-    rebuild = found.defer("release__manifest", "release__portal_recipe").first()
-    if rebuild is None:
-        raise Http404("no such rebuild")
-    return rebuild
+    rows = Rebuild.objects.select_related("release__project").prefetch_related("stages")
+    return the_rebuild(rows.defer("release__manifest", "release__portal_recipe"), rebuild_id)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Prefetch
-from django.http import Http404
 from django.utils import timezone
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, overall_outcome
@@ -20,6 +19,7 @@ from builds.domain.origins import OriginKind
 from builds.domain.run_sentence import run_sentence
 from builds.models import Rebuild, RebuildStage, RebuiltComponent, RebuiltFile
 from builds.services import build_logs
+from builds.services.absent import the_rebuild
 from builds.services.build_logs import LogParts
 from builds.services.consensus import why_not_counted
 from builds.services.disagreement import Disagreement, disagreement_of
@@ -116,11 +116,7 @@ def rebuild_page(rebuild_id: uuid.UUID) -> RebuildPage:
 
 def run_status(rebuild_id: uuid.UUID, seen: str = "") -> RunStatus | None:
     """How it stands; None when a reader who has ``seen`` a token has seen all of that. Two queries then."""
-    known = (
-        Rebuild.objects.filter(pk=rebuild_id).only("state", "cancel_requested_at").prefetch_related("stages").first()
-    )
-    if known is None:
-        raise Http404("no such rebuild")
+    known = the_rebuild(Rebuild.objects.only("state", "cancel_requested_at").prefetch_related("stages"), rebuild_id)
     if seen and _token(known) == seen:
         return None
     rebuild = _rebuild(rebuild_id)
@@ -130,18 +126,14 @@ def run_status(rebuild_id: uuid.UUID, seen: str = "") -> RunStatus | None:
 def _rebuild(rebuild_id: uuid.UUID) -> Rebuild:
     """With its release, components, stages and the first of its files."""
     files = RebuiltFile.objects.order_by("role", "path")
-    found = (
+    rows = (
         Rebuild.objects.select_related("release__project", "rebuilder__operator", "wanted_from__operator")
         .select_related("statement__key", "set_aside")
         .defer("statement__content", "statement__key__enrolment", "release__manifest", "release__portal_recipe")
         .prefetch_related("release__project__affiliations", "release__components", "components", "stages")
         .prefetch_related(Prefetch("files", files[: SHOWN_FILES + 1], to_attr="first_files"))
-        .filter(pk=rebuild_id)
-        .first()
     )
-    if found is None:
-        raise Http404("no such rebuild")
-    return found
+    return the_rebuild(rows, rebuild_id)
 
 
 def _status(rebuild: Rebuild, comparisons: Sequence[ComponentComparison]) -> RunStatus:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
+
+from builds.services.absent import PAGE, NotHere
 
 _DIGITS = 18  # of a BIGINT
 
@@ -11,5 +13,5 @@ def before(request: HttpRequest) -> int | None:
     """The number that rows come before; None for the first page, 404 for what is no number."""
     text = request.GET.get("before", "")
     if text and not (text.isascii() and text.isdigit()):
-        raise Http404("before is not a number")
+        raise NotHere(PAGE, text)
     return int(text[:_DIGITS]) if text else None

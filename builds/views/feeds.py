@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
@@ -15,6 +14,7 @@ from attestations.services.changes import first_fingerprint, newest_changes
 from builds.conditional import conditional
 from builds.models import Project, Release
 from builds.public_address import public_base
+from builds.services.absent import PROJECT, the_one, the_release
 
 _MOST = 50
 _KEPT_SECONDS = 300
@@ -31,17 +31,15 @@ def feed(request: HttpRequest) -> HttpResponse:
 @require_safe
 def project_feed(request: HttpRequest, project: str) -> HttpResponse:
     """Of one project's releases."""
-    found = get_object_or_404(Project, name=project)
-    page = f"{reverse('releases')}?project={found.name}"
+    found = the_one(Project.objects.filter(name=project), PROJECT, project)
+    page = reverse("project", args=[found.name])
     return _answer(request, (found.name,), page=page, name=found.name, begun=found.created_at, release__project=found)
 
 
 @require_safe
 def release_feed(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     """Of one release."""
-    found = get_object_or_404(
-        Release.objects.select_related("project").defer("manifest"), project__name=project, tag=tag
-    )
+    found = the_release(Release.objects.select_related("project").defer("manifest"), project, tag)
     scope, page = (project, found.tag), found.get_absolute_url()
     return _answer(request, scope, page=page, name=str(found), begun=found.imported_at, release=found)
 

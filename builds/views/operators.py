@@ -10,8 +10,9 @@ from builds.domain.provenance import SLSA_PROVENANCE
 from builds.models import RebuilderKey
 from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
 from builds.services import operator_pages
-from builds.services.absent import PAGE, REBUILDER_KEY, NotHere, the_one
+from builds.services.absent import REBUILDER_KEY, the_one
 from builds.services.queue_page import next_places, queue_page, queue_token
+from builds.views.cursors import before
 
 
 @require_safe
@@ -25,7 +26,7 @@ def operators(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def operator(request: HttpRequest, slug: str) -> HttpResponse:
-    page = operator_pages.operator_page(slug, before=_before(request.GET.get("before", "")))
+    page = operator_pages.operator_page(slug, before=before(request))
     return render(request, "builds/operator.html", {"page": page})
 
 
@@ -65,9 +66,3 @@ def key_file(_request: HttpRequest, fingerprint: str) -> HttpResponse:
     """A rebuilder's public key by its fingerprint, also long after it was revoked."""
     key = the_one(RebuilderKey.objects.filter(fingerprint=fingerprint), REBUILDER_KEY, f"sha256:{fingerprint}")
     return raw_file(key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)
-
-
-def _before(text: str) -> int | None:
-    if text and not (text.isascii() and text.isdigit()):
-        raise NotHere(PAGE, text)
-    return int(text[:18]) if text else None

@@ -19,6 +19,7 @@ from attestations.services import webhook_pages
 from attestations.services import webhooks as service
 from builds.domain.errors import PortalError
 from builds.models import Project
+from builds.services.absent import PROJECT, NotHere
 from builds.views.cursors import before
 
 
@@ -32,7 +33,7 @@ def webhooks(request: HttpRequest) -> HttpResponse:
     url, name = request.POST.get("url", ""), request.POST.get("project", "")
     project = Project.objects.filter(name=name).first() if name else None
     if name and project is None:
-        raise Http404("there is no such project")
+        raise NotHere(PROJECT, name)
     try:
         made, secret = service.add(_account(request), url, project)
     except PortalError as error:

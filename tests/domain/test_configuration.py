@@ -46,7 +46,7 @@ def verdict(*unmet: str) -> ReleaseVerdict:
         tally=Tally(needed=2, reproduced=2, contradicting=0, failed=0),
         attestation=None,
         conditions=tuple(Condition(key, ConditionState.UNMET, "It does not hold.") for key in unmet),
-        sentence="",
+        paragraphs=(),
     )
 
 

@@ -230,7 +230,7 @@ def test_the_api_describes_itself_without_foreign_script(client: Client) -> None
 def test_staff_can_start_and_cancel_from_the_page(client: Client, make_release: Callable[..., Release]) -> None:
     release = make_release()
     start = f"{release.get_absolute_url()}rebuild"
-    assert "Rebuild this release" in page(client, release.get_absolute_url())
+    assert "Ask for a rebuild" in page(client, release.get_absolute_url())
     assert client.post(start)["Location"] == f"/signin/?next={start}"
     assert Rebuild.objects.count() == 0
     client.force_login(User.objects.create_user("admin", is_staff=True))
