@@ -14,10 +14,12 @@ from django.http.response import HttpResponseBase
 
 WORKING = threading.BoundedSemaphore(1)
 _IN_LINE = threading.BoundedSemaphore(32)
-MOST_DOWNLOADS = 8
+MOST_DOWNLOADS = 4
 """Of one process: a reader who takes a log slowly keeps a thread as long."""
 DOWNLOADS = threading.BoundedSemaphore(MOST_DOWNLOADS)
 PATIENCE = 10.0
+PACE = 0.005
+"""Seconds between two blocks of a download, which are left to pages."""
 RETRY_AFTER = 2
 
 

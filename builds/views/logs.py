@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Self
@@ -89,7 +90,8 @@ class _Held:
         return self
 
     def __next__(self) -> bytes:
-        # Read one at a time, sent as slowly as its reader takes it.
+        # Read one at a time and with a pause, sent as slowly as its reader takes it.
+        time.sleep(log_gate.PACE)
         with log_gate.WORKING:
             return next(self._blocks)
 

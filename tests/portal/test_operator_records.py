@@ -105,7 +105,7 @@ def test_the_list_says_who_is_pending_and_what_each_says_of_its_ties(
     states = {row["slug"]: row["state"] for row in api(client, "rebuilders")["operators"]}
     assert states == {"ada": "accepted", "new": "pending"}
     assert shown.index(">Ada<") < shown.index(">New<")
-    assert ">none yet</td>" in shown
+    assert '<td data-of="Newest">none yet</td>' in shown
     assert "0 reproduced" not in shown
 
 
