@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Annotated
 
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
 
 from attestations.services import standing
-from builds.models import Rebuild, Release
+from builds.models import Release
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
-from builds.services import pages
-from builds.services.absent import the_rebuild, the_release
+from builds.services import build_logs, pages
+from builds.services.absent import the_release
 
 router = Router()
 
@@ -45,9 +44,5 @@ def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> RebuildOut:
 @router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None})
 def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> StreamingHttpResponse:
     """The log so far, as plain text."""
-    stored = the_rebuild(Rebuild.objects.all(), rebuild_id)
-    return StreamingHttpResponse(_texts(stored), content_type="text/plain; charset=utf-8")
-
-
-def _texts(stored: Rebuild) -> Iterator[str]:
-    yield from stored.log_chunks.values_list("text", flat=True).iterator()
+    blocks = build_logs.blocks(rebuild_id, build_logs.log_size(rebuild_id).bytes)
+    return StreamingHttpResponse(blocks, content_type="text/plain; charset=utf-8")

@@ -19,6 +19,7 @@ from builds.domain.coverage import covered_parts
 from builds.domain.evidence import MeasurementEvidence
 from builds.domain.launch import MAX_VCPUS
 from builds.domain.marks import Marked
+from builds.domain.printable import one_line
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode, Role
 from builds.models import Release
@@ -146,7 +147,9 @@ def _choices(labels: Mapping[str, str], current: str) -> tuple[Choice, ...]:
     """The known values; one that was sent and is none of them stays selected, so that nothing is changed silently."""
     found = [Choice(value, label, value == current) for value, label in labels.items()]
     return (
-        tuple(found) if current in labels else (*found, Choice(current, f"{current[:80]} (not known)", selected=True))
+        tuple(found)
+        if current in labels
+        else (*found, Choice(current, f"{one_line(current, 80)} (not known)", selected=True))
     )
 
 

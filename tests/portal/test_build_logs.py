@@ -248,3 +248,10 @@ def test_an_empty_log_says_what_it_is(client: Client, rebuild: Rebuild) -> None:
     end(rebuild)
     assert "No log was handed in." in page(client, rebuild)
     assert list(client.get(f"/rebuilds/{rebuild.pk}/log")) == []
+
+
+def test_the_api_gives_the_same_bytes_as_the_page(client: Client, rebuild: Rebuild) -> None:
+    keep_log(rebuild, numbered(3_000))
+    told = client.get(f"/api/v1/rebuilds/{rebuild.pk}/log")
+    assert b"".join(told) == "".join(numbered(3_000)).encode()  # type: ignore[arg-type]
+    assert client.get("/api/v1/rebuilds/00000000-0000-0000-0000-000000000000/log").status_code == 404
