@@ -294,7 +294,7 @@ _FIRST_VALUES = _values(LaunchConfiguration(BootMode.DIRECT_KERNEL, 1, "EPYC-v4"
 def _one_of[Text: str](text: str, known: Collection[Text]) -> Text:
     found = next((value for value in known if value == text.strip()), None)
     if found is None:
-        raise _Unusable(f"{one_line(text, 80)!r} is none of: {', '.join(known)}")
+        raise _Unusable(f"{text[:80]!r} is none of: {', '.join(known)}")
     return found
 
 

@@ -145,12 +145,10 @@ def _field(asked: Asked, name: str, label: str, choices: tuple[Choice, ...] = ()
 
 def _choices(labels: Mapping[str, str], current: str) -> tuple[Choice, ...]:
     """The known values; one that was sent and is none of them stays selected, so that nothing is changed silently."""
-    found = [Choice(value, label, value == current) for value, label in labels.items()]
-    return (
-        tuple(found)
-        if current in labels
-        else (*found, Choice(current, f"{one_line(current, 80)} (not known)", selected=True))
-    )
+    found = tuple(Choice(value, label, value == current) for value, label in labels.items())
+    if current in labels:
+        return found
+    return (*found, Choice(current, f"{one_line(current, 80)} (not known)", selected=True))
 
 
 def _vcpu_choices(asked: Asked, base: PublishedConfiguration | None) -> tuple[Choice, ...]:
