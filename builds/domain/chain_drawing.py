@@ -14,7 +14,7 @@ from builds.domain.chain import Chain, Step
 from builds.domain.marks import Mark
 from builds.domain.printable import in_brief
 
-_LONGEST = 22
+_LONGEST = 20
 """Characters of a line that a box is wide enough for."""
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHAPES = {
@@ -25,7 +25,7 @@ _SHAPES = {
 }
 
 _WIDE = 1200
-_BOX, _GAP, _HEIGHT = 164, 95, 112
+_BOX, _GAP, _HEIGHT = 160, 100, 112
 _TALL, _TALL_BOX, _TALL_GAP = 340, 96, 48
 
 

@@ -40,7 +40,8 @@ _MEASUREMENT_TONE = {
     MeasurementState.UNKNOWN: _OPEN,
 }
 _STANDING_TONE = {
-    Standing.PUBLISHED: _GOOD,
+    # That a value is published says nothing of whether to trust it: the decision does.
+    Standing.PUBLISHED: _PLAIN,
     Standing.FOLLOWS: _PLAIN,
     Standing.NOT_COVERED: _BAD,
     Standing.DIFFERS: _BAD,

@@ -89,6 +89,8 @@ def duration(span: timedelta | float | None) -> str:
     if span is None:
         return _NONE
     seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
+    if 0 < seconds < 0.1:  # noqa: PLR2004 - a tenth is the smallest that is told, and this is not nothing
+        return "under 0.1 s"
     if seconds < 60:  # noqa: PLR2004
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
     minutes, rest = divmod(round(seconds), 60)

@@ -54,7 +54,8 @@ def test_a_size_has_its_unit_and_unknown_is_not_zero(count: int | None, words: s
     ("span", "words"),
     [
         (None, "\N{EN DASH}"),
-        (0.04, "0.0 s"),
+        (0, "0.0 s"),
+        (0.04, "under 0.1 s"),
         (59.4, "59 s"),
         (61, "1 min 1 s"),
         (timedelta(hours=2, minutes=5), "2 h 5 min"),
