@@ -1,6 +1,6 @@
 # Two commands matter: make demo and make test. Both install what they miss.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve bench lint style types layers migrations shell lock clean
+.PHONY: help setup demo test serve screenshots bench lint style types layers migrations shell lock clean
 SHELL := /bin/bash
 PORT ?= 8000
 PYTHON := .venv/bin/python
@@ -10,7 +10,8 @@ help:
 	@echo "make test [PYTEST=...]   the whole suite, or what the arguments of pytest choose"
 	@echo "make setup               only what both need: packages and .venv"
 	@echo "make serve [PORT=8000]   serve the data that is there"
-	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders or all), and write docs/benchmarks.md"
+	@echo "make screenshots         take every page's picture into docs/screenshots/, and judge the pages meanwhile"
+	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders, pages or all), and write docs/benchmarks.md"
 	@echo "make lint                style, types, layers, migrations, shell scripts"
 	@echo "make lock [UPGRADE=1]    resolve the dependencies in pyproject.toml into requirements.lock"
 	@echo "make clean               stop what killed runs left, remove var/ and .venv"
@@ -29,6 +30,10 @@ test:
 serve:
 	@scripts/setup runtime
 	@scripts/with-services --redis --docker -- scripts/serve $(PORT)
+
+screenshots:
+	@scripts/setup test
+	@scripts/with-services --redis --docker -- scripts/suite -q tests/end_to_end/test_every_page.py --pictures docs/screenshots
 
 bench:
 	@scripts/setup test

@@ -35,6 +35,10 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
     _evidence = False
     _evidence_loaded = False
 
+    def in_order(self) -> ReleaseQuerySet:
+        """The newest version first: by the time of the commit that it is built from, however late it was imported."""
+        return self.order_by("-source_date_epoch", "-pk")
+
     def with_evidence(self, *, attempts: bool = True) -> ReleaseQuerySet:
         """Everything a verdict is derived from, in five statements for any number of releases.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from builds.domain.likeness import forge_comparison
 from builds.domain.release_comparison import (
     ComponentFacts,
@@ -64,7 +66,7 @@ class ComparisonPage:
 def comparison_page(
     name: str, wanted: tuple[str, str], *, publishers_of: PublishersOf, policies_of: PoliciesOf
 ) -> ComparisonPage:
-    """Two releases of a project by their tags; "" stands for the newest, and for the one imported before the other."""
+    """Two releases of a project by their tags; "" stands for the newest, and for the one before the other."""
     found = project_with_tags(name)
     project, tags = found.project, found.tags
     chosen = _chosen(project, tags, *wanted)
@@ -85,14 +87,20 @@ def comparison_page(
     return ComparisonPage(project, tags, compare_releases(facts[before.tag], facts[after.tag]), before, after, forge)
 
 
+def _older_than(epoch: int, pk: int) -> Q:
+    """What comes after it in the order of releases."""
+    return Q(source_date_epoch__lt=epoch) | Q(source_date_epoch=epoch, pk__lt=pk)
+
+
 def _chosen(project: Project, tags: Sequence[str], before: str, after: str) -> tuple[str, str] | None:
     """``tags`` are the newest ones, in their order."""
     after = after or next((tag for tag in tags if tag != before), "")
     if not before and after in tags[:-1]:
         before = tags[tags.index(after) + 1]
     elif not before and after:
-        newer = Release.objects.filter(project=project, tag=after).values("pk")
-        earlier = project.releases.filter(pk__lt=newer[:1]).order_by("-pk").values_list("tag", flat=True).first()
+        newer = project.releases.filter(tag=after).values_list("source_date_epoch", "pk").first()
+        older = _older_than(*newer) if newer is not None else Q()
+        earlier = project.releases.exclude(tag=after).filter(older).in_order().values_list("tag", flat=True).first()
         before = earlier or next((tag for tag in tags if tag != after), "")
     return (before, after) if before and after else None
 

@@ -22,4 +22,4 @@ class ProjectTags:
 def project_with_tags(name: str) -> ProjectTags:
     """404 when there is no such project."""
     project = the_one(Project.objects.filter(name=name), PROJECT, name)
-    return ProjectTags(project, tuple(project.releases.order_by("-pk").values_list("tag", flat=True)[:SHOWN_TAGS]))
+    return ProjectTags(project, tuple(project.releases.in_order().values_list("tag", flat=True)[:SHOWN_TAGS]))

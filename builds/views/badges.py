@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.db.models import Max
-from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
@@ -41,12 +39,11 @@ def _drawn(shown: Badge) -> HttpResponse:
 
 
 def _release(project: str, tag: str | None) -> Release | None:
-    """That release, or the newest: by when it was published where that is known, else by when it was imported."""
+    """That release, or the project's newest."""
     releases = Release.objects.with_evidence().filter(project__name=project)
     if tag is not None:
         return releases.filter(tag=tag).first()
-    moment = Coalesce(Max("followed__published_at"), "imported_at")
-    return releases.annotate(moment=moment).order_by("-moment", "-pk").first()
+    return releases.in_order().first()
 
 
 def _badge(release: Release) -> Badge:
