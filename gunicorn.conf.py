@@ -1,5 +1,9 @@
 """The web server's settings, wherever it is started: make demo, make serve, the container."""
 
+from __future__ import annotations
+
+import gc
+
 # A process computes one page at a time whatever its threads: two use two cores, and one that reads a log for somebody
 # leaves the other free.
 workers = 2
@@ -13,3 +17,9 @@ keepalive = 5
 control_socket_disable = True
 # An address may carry a kernel command line of 4,096 bytes; this is the most that gunicorn allows.
 limit_request_line = 8190
+
+
+def post_worker_init(_worker: object) -> None:
+    """What was loaded at the start stays for good: the collector need not walk it again during somebody's page."""
+    gc.collect()
+    gc.freeze()

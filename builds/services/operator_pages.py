@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from django.db.models import Count, Max, Prefetch, Q, QuerySet
 from django.utils import timezone
@@ -15,7 +17,7 @@ from builds.domain.consensus import standing_of
 from builds.domain.dsse import Envelope, parse_envelope
 from builds.domain.lifecycle import RunState
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
-from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, StoredStatement
+from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, Release, StoredStatement
 from builds.pipeline.signing import read_public_key
 from builds.services.absent import OPERATOR, STATEMENT, NotHere
 from builds.services.consensus import not_counted
@@ -106,10 +108,23 @@ class StatementPage:
         return self.envelope.as_bundle(read_public_key(self.row.statement.key.pem).hint)
 
 
+@lru_cache(maxsize=1)
+def _counted(_newest_change: datetime | None, _minute: int) -> dict[int, tuple[int, int]]:
+    """Of all operators; every result of every release is compared for it, so it is kept until evidence changes.
+
+    For a minute at most: what was committed late may bear an earlier moment than what was seen.
+    """
+    return Rebuild.objects.counted_by_operator()
+
+
+def _minute() -> int:
+    return int(time.monotonic() // 60)
+
+
 def operator_standings() -> list[OperatorStanding]:
     """Every operator: accepted ones first, then by name."""
     found = sorted(_operators(), key=lambda row: (row.accepted_at is None, row.slug))
-    counted = Rebuild.objects.counted_by_operator()
+    counted = _counted(Release.objects.aggregate(newest=Max("evidence_changed_at"))["newest"], _minute())
     return [_standing(operator, counted) for operator in found]
 
 

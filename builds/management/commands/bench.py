@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from builds.bench import attestation_page, rebuilders
+from builds.bench import attestation_page, pages, rebuilders
 from builds.bench.attestation_page import Sizes
 from builds.bench.rebuild_overhead import bench_rebuild
 from builds.bench.release_reading import GUEST_FEATURES, SIGNATURES, VCPUS, Matrix, bench_import, bench_matrix
@@ -52,6 +52,7 @@ reference hashes the raw files once, with SHA-384 alone.
 """
 ATTESTATIONS = "## Attestations\n"
 REBUILDERS = "## Rebuilders\n"
+PAGES = "## Pages\n"
 
 
 class Command(BaseCommand):
@@ -59,21 +60,25 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--part", choices=["rebuilds", "attestations", "rebuilders"], help="measure this part, keep the other"
+            "--part",
+            choices=["rebuilds", "attestations", "rebuilders", "pages"],
+            help="measure this part, keep the other",
         )
 
     def handle(self, *_: object, **options: Any) -> None:
         page = BASE_DIR / "docs" / "benchmarks.md"
         kept = page.read_text(encoding="utf-8").partition(ATTESTATIONS)
         rest = kept[2].partition(REBUILDERS)
+        last = rest[2].partition(PAGES)
         part = options["part"]
         try:
             first = self._rebuilds() if part in {None, "rebuilds"} else kept[0]
             second = f"\n{self._attestations()}" if part in {None, "attestations"} else rest[0]
-            third = f"\n{self._rebuilders()}" if part in {None, "rebuilders"} else rest[2]
+            third = f"\n{self._rebuilders()}" if part in {None, "rebuilders"} else last[0]
+            fourth = f"\n{self._pages()}" if part in {None, "pages"} else last[2]
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
-        text = f"{first}{ATTESTATIONS}{second.rstrip()}\n\n{REBUILDERS}{third}"
+        text = f"{first}{ATTESTATIONS}{second.rstrip()}\n\n{REBUILDERS}{third.rstrip()}\n\n{PAGES}{fourth}"
         page.write_text(text, encoding="utf-8")
         self.stdout.write(text)
 
@@ -92,11 +97,19 @@ class Command(BaseCommand):
         return _render(rebuilt, imported, matrix)
 
     def _rebuilders(self) -> str:
+        with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
+            cache = settings.DATA_DIR / "bench"
+            return rebuilders.Bench(Path(work), cache, self._postgres(), self.stdout.write).measure()
+
+    def _pages(self) -> str:
+        with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
+            return pages.Bench(Path(work), self._postgres(), self.stdout.write).measure()
+
+    def _postgres(self) -> str:
         server = settings.ENVIRONMENT.bench_postgres_url
         if server is None:
-            raise CommandError("the rebuilders' part needs a PostgreSQL server: TEST_POSTGRES_URL")
-        with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
-            return rebuilders.Bench(Path(work), settings.DATA_DIR / "bench", server, self.stdout.write).measure()
+            raise CommandError("this part needs a PostgreSQL server: TEST_POSTGRES_URL")
+        return server
 
     def _attestations(self) -> str:
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:

@@ -1,0 +1,210 @@
+"""Pages of a full portal: what each costs, and what is left of that while many read logs. On SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import requests
+
+from builds.bench.page_store import Scale
+from builds.bench.page_times import percentile
+from builds.demo import processes
+from builds.domain.errors import PortalError
+from tee_portal.env import BASE_DIR
+
+LIVE_READERS = 200
+STORED_READERS = 64
+_MOST_QUERIES = 12
+_MOST_SENT = 60_000
+_BOUNDS = {"release": 60, "log, the tail of a running one": 10}
+"""Milliseconds at the 95th percentile."""
+_DATABASE = "bench_pages"
+_TEXT = """\
+{releases} releases, {rebuilds} rebuilds, {components} components and files inside them, {log_lines} log lines.
+Server time is all of middleware, queries and template, at the 95th percentile of {requests} requests for as many things
+as there are up to 40; bytes are as sent, with gzip. Each page has one style sheet that its first paint waits for and
+no script that does.
+
+| Page | Queries | SQLite | PostgreSQL | Bytes | Bound |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+
+{readers}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long the readers read, and how often each page is asked for before and meanwhile."""
+
+    probes: int = 40
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run in ``work``; ``server`` is a PostgreSQL server where a database can be made."""
+
+    work: Path
+    server: str
+    say: Callable[[str], None]
+    scale: Scale = field(default_factory=Scale)
+    load: Load = field(default_factory=Load)
+    requests: int = 200
+
+    def measure(self) -> str:
+        """The pages' part of docs/benchmarks.md."""
+        sqlite = self._on("SQLite", f"sqlite://{self.work}/pages.sqlite3")
+        with _database(self.server) as address:
+            postgres = self._on("PostgreSQL", address)
+        rows = [_row(one, other) for one, other in zip(sqlite.pages, postgres.pages, strict=True)]
+        readers = "\n\n".join(_readers_text(kind, found.readers) for kind, found in _kinds(sqlite, postgres))
+        return _TEXT.format(**asdict(self.scale), requests=self.requests, rows="\n".join(rows), readers=readers)
+
+    def _on(self, kind: str, address: str) -> _Figures:
+        store = _Store(self.work / kind, address)
+        self.say(f"{kind}: filling")
+        store.ask("fill", *(str(number) for number in asdict(self.scale).values()))
+        self.say(f"{kind}: each page")
+        pages = store.ask("times", str(self.requests))
+        self.say(f"{kind}: {LIVE_READERS} readers of live logs and {STORED_READERS} of stored ones")
+        return _Figures(pages, self._readers(store))
+
+    def _readers(self, store: _Store) -> dict[str, Any]:
+        plan = store.ask("plan", str(LIVE_READERS), str(STORED_READERS))
+        port = processes.free_port(0)
+        web = [str(Path(sys.executable).parent / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}"]
+        with processes.running(web, BASE_DIR, store.data / "web.log", store.environment):
+            _until_answered(port)
+            _probe(port, plan["pages"], 3)
+            quiet = _probe(port, plan["pages"], self.load.probes)
+            with store.started("grow", str(self.load.seconds)), _reading(port, self.load.seconds, plan) as reading:
+                # Until all of them have come.
+                time.sleep(5)
+                busy = _probe(port, plan["pages"], self.load.probes)
+                # They go on until the last page was asked for; what they got is told at their end.
+                counted = json.loads(reading.communicate()[0])
+        return {"quiet": quiet, "busy": busy, "counted": counted}
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    pages: list[dict[str, Any]]
+    readers: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """A database with the processes that fill and ask it."""
+
+    data: Path
+    address: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "DATABASE_URL": self.address, "TEE_PORTAL_DATA_DIR": str(self.data)}
+
+    def ask(self, *arguments: str) -> Any:
+        """What ``manage.py bench_pages`` prints, as JSON."""
+        done = subprocess.run(
+            self._command(*arguments), cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise PortalError(f"bench_pages {arguments[0]} failed: {done.stderr[-2000:]}", where="benchmark")
+        return json.loads(done.stdout)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[None]:
+        with processes.running(
+            self._command(*arguments), BASE_DIR, self.data / f"{arguments[0]}.log", self.environment
+        ):
+            yield
+
+    def _command(self, *arguments: str) -> list[str]:
+        self.data.mkdir(parents=True, exist_ok=True)
+        return [sys.executable, "manage.py", "bench_pages", *arguments]
+
+
+@contextmanager
+def _database(server: str) -> Iterator[str]:
+    """A database of its own on the server; dropped at the end."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE}")
+        connection.execute(f"CREATE DATABASE {_DATABASE}")
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{_DATABASE}"))
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {_DATABASE} WITH (FORCE)")
+
+
+@contextmanager
+def _reading(port: int, seconds: float, plan: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "builds.bench.page_readers", str(port), str(seconds)]
+    with subprocess.Popen(command, cwd=BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reading:
+        assert reading.stdin is not None  # noqa: S101 - asked for above
+        json.dump({"live": plan["live"], "stored": plan["stored"]}, reading.stdin)
+        reading.stdin.close()
+        reading.stdin = None
+        try:
+            yield reading
+        finally:
+            reading.kill()
+
+
+def _probe(port: int, pages: Mapping[str, list[str]], times: int) -> dict[str, float]:
+    """Seconds of each page at the 95th percentile, one request after the other, over the network's loopback."""
+    found: dict[str, float] = {}
+    for name, addresses in pages.items():
+        taken = []
+        for turn in range(times):
+            began = time.perf_counter()
+            requests.get(f"http://127.0.0.1:{port}{addresses[turn % len(addresses)]}", timeout=60).raise_for_status()
+            taken.append(time.perf_counter() - began)
+        found[name] = percentile(taken, 0.95)
+    return found
+
+
+def _until_answered(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while not processes.answers(f"http://127.0.0.1:{port}/"):
+        if time.monotonic() > deadline:
+            raise PortalError("the web server does not answer", where="benchmark")
+        time.sleep(0.2)
+
+
+def _kinds(sqlite: _Figures, postgres: _Figures) -> list[tuple[str, _Figures]]:
+    return [("SQLite", sqlite), ("PostgreSQL", postgres)]
+
+
+def _row(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    queries, sent = max(one["queries"], other["queries"]), max(one["sent"], other["sent"])
+    bounds = [f"{_MOST_QUERIES} queries", f"{_MOST_SENT // 1000} kB"]
+    if one["name"] in _BOUNDS:
+        bounds.append(f"{_BOUNDS[one['name']]} ms")
+    times = " | ".join(f"**{entry['p95'] * 1000:.1f} ms**" for entry in (one, other))
+    return f"| {one['name']} | {queries} | {times} | {sent / 1000:.1f} kB | {', '.join(bounds)} |"
+
+
+def _readers_text(kind: str, found: Mapping[str, Any]) -> str:
+    quiet, busy, counted = found["quiet"], found["busy"], found["counted"]
+    ratios = {name: busy[name] / quiet[name] for name in quiet}
+    worst = max(ratios, key=lambda name: ratios[name])
+    return (
+        f"{kind}: {LIVE_READERS} readers of live logs and {STORED_READERS} of stored ones got {counted['live']} and"
+        f" {counted['stored']} answers, {counted['failed']} of them failures. Meanwhile the other pages took"
+        f" **{ratios[worst]:.2f} times** their quiet p95 at worst ({worst}: {quiet[worst] * 1000:.0f} ms, then"
+        f" {busy[worst] * 1000:.0f} ms) and {median(ratios.values()):.2f} times in the median; bound 2."
+    )
