@@ -109,22 +109,22 @@ class StatementPage:
 
 
 @lru_cache(maxsize=1)
-def _counted(_newest_change: datetime | None, _minute: int) -> dict[int, tuple[int, int]]:
+def _counted(_newest_change: datetime | None, _ten_minutes: int) -> dict[int, tuple[int, int]]:
     """Of all operators; every result of every release is compared for it, so it is kept until evidence changes.
 
-    For a minute at most: what was committed late may bear an earlier moment than what was seen.
+    For ten minutes at most: what was committed late may bear an earlier moment than what was seen.
     """
     return Rebuild.objects.counted_by_operator()
 
 
-def _minute() -> int:
-    return int(time.monotonic() // 60)
+def _ten_minutes() -> int:
+    return int(time.monotonic() // 600)
 
 
 def operator_standings() -> list[OperatorStanding]:
     """Every operator: accepted ones first, then by name."""
     found = sorted(_operators(), key=lambda row: (row.accepted_at is None, row.slug))
-    counted = _counted(Release.objects.aggregate(newest=Max("evidence_changed_at"))["newest"], _minute())
+    counted = _counted(Release.objects.aggregate(newest=Max("evidence_changed_at"))["newest"], _ten_minutes())
     return [_standing(operator, counted) for operator in found]
 
 
