@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
+from kombu import Queue
 
 from tee_portal.env import BASE_DIR, read_environment
 
@@ -180,6 +181,10 @@ LEASE_SECONDS = ENVIRONMENT.lease_seconds
 CELERY_BROKER_URL = ENVIRONMENT.redis_url or "redis://127.0.0.1:6379/0"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "tee-portal"
+# A rebuild takes minutes, and what else is to be done must not wait for it: verdicts, webhooks, sweeps. A worker
+# that is told no queue serves both.
+CELERY_TASK_QUEUES = (Queue("tee-portal"), Queue("tee-portal-rebuilds"))
+CELERY_TASK_ROUTES = {"builds.tasks.run_rebuild": {"queue": "tee-portal-rebuilds"}}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A hint that cannot be delivered is not worth waiting for: the row is the queue. Without the last of them kombu
 # tries to connect for six seconds, while a page waits.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 from pydantic import ValidationError
 
 from builds.domain.materials import parse_lock
@@ -24,17 +25,27 @@ def services() -> dict[str, Any]:
 
 
 def test_compose_has_every_part_and_each_server_has_a_health_check(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "redis", "migrate", "web", "worker"}
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "rebuilds"}
     assert {name for name, service in services.items() if "healthcheck" in service} == set(services) - {"migrate"}
 
 
-def test_only_the_worker_holds_the_engines_socket(services: dict[str, Any]) -> None:
+def test_only_the_workers_hold_the_engines_socket(services: dict[str, Any]) -> None:
     holders = [name for name, service in services.items() if "docker.sock" in str(service)]
-    assert holders == ["worker"]
+    assert holders == ["worker", "rebuilds"]
+
+
+def test_what_is_short_waits_for_no_rebuild(services: dict[str, Any]) -> None:
+    queues = {
+        name: services[name]["command"][services[name]["command"].index("--queues") + 1]
+        for name in ("worker", "rebuilds")
+    }
+    assert queues == {"worker": "tee-portal", "rebuilds": "tee-portal-rebuilds"}
+    assert {queue.name for queue in settings.CELERY_TASK_QUEUES} == set(queues.values())
+    assert settings.CELERY_TASK_ROUTES["builds.tasks.run_rebuild"] == {"queue": queues["rebuilds"]}
 
 
 def test_nothing_starts_before_the_database_is_migrated(services: dict[str, Any]) -> None:
-    for name in ("web", "worker"):
+    for name in ("web", "worker", "rebuilds"):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
