@@ -187,7 +187,7 @@ def test_what_somebody_asked_for_is_listed_a_page_at_a_time(
 def test_an_empty_page_says_what_to_do(client: Client, ada: User) -> None:
     text = client.get("/account/").content.decode()
     assert "You have no live token. Make one below." in text
-    assert "choose “Rebuild this release”" in text
+    assert "choose “Ask for a rebuild”" in text
     assert "0 of 6" in text
 
 

@@ -32,6 +32,7 @@ def fill() -> None:
         where="stage materials",
         todo="Put the file into the material store, or lock a newer version.",
     )
+    recording.record_progress(claim, Progress(stages=_stages(timezone.now(), StageState.FAILED)))
     rebuilding.finish(claim, RunState.FAILED, failure=gone)
     goes_on, _ = _begin(honest)
     ended = Rebuild.objects.filter(state=RunState.SUCCEEDED).select_related("statement", "rebuilder__operator")
@@ -61,12 +62,18 @@ def _begin(release: Release) -> tuple[Rebuild, rebuilding.Claim]:
     return rebuild, claim
 
 
-def _stages(now: datetime) -> tuple[StageReport, ...]:
+def _stages(now: datetime, second: StageState = StageState.RUNNING) -> tuple[StageReport, ...]:
     began = now - timedelta(seconds=90)
     fetched = began + timedelta(seconds=10)
     return (
         StageReport(
             position=1, name="source", state=StageState.SUCCEEDED, started_at=began, ended_at=fetched, exit_code=0
         ),
-        StageReport(position=2, name="materials", state=StageState.RUNNING, started_at=fetched),
+        StageReport(
+            position=2,
+            name="materials",
+            state=second,
+            started_at=fetched,
+            ended_at=None if second is StageState.RUNNING else now,
+        ),
     )
