@@ -61,16 +61,6 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
-def apart_from(text: str, other: str) -> tuple[str, str, str]:
-    """A digest in three parts: what it begins with like the other, its first character that differs, and the rest.
-
-    Both texts may name their algorithm. The second part is empty where the text is the other, or begins it.
-    """
-    shorter = min(len(text), len(other))
-    same = next((place for place in range(shorter) if text[place] != other[place]), shorter)
-    return text[:same], text[same : same + 1], text[same + 1 :]
-
-
 @dataclass(frozen=True, slots=True)
 class FileDigests:
     """What one read of a file gives: its size in bytes and both digests."""

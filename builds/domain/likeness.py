@@ -41,13 +41,6 @@ class Row:
         return likeness(self.before, self.after)
 
 
-def shared_prefix(one: str, other: str) -> int:
-    """How many characters two texts begin with alike: the position of the first that differs."""
-    return next(
-        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(map(len, (one, other)))
-    )
-
-
 def listed(words: Iterable[str], most: int = 10) -> str:
     """``a, b and 3 more``: what somebody can name without end is counted from some length on."""
     found = list(words)

@@ -6,10 +6,10 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from builds.domain.likeness import Likeness, shared_prefix
+from builds.domain.likeness import Likeness
 from builds.domain.printable import one_line
 from builds.templatetags.portal import state
-from builds.templatetags.shown import digest, size
+from builds.templatetags.shown import size
 
 register = template.Library()
 
@@ -27,30 +27,6 @@ _TONE = {
 def likeness_state(value: Likeness) -> SafeString:
     """That something changed is no accusation between releases: it looks plain."""
     return state(value.value, _TONE[value])
-
-
-def _copy_button(text: str) -> SafeString:
-    return format_html(
-        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" hidden>copy</button>', text
-    )
-
-
-@register.simple_tag
-def beside(value: object | None, other: object | None) -> SafeString:
-    """A digest, whole, with the first character marked in which it differs from the other one."""
-    if value is None:
-        return state("unknown", "open")
-    text, against = str(value), str(other) if other is not None else ""
-    if other is None or text == against:
-        return digest(text)
-    place = shared_prefix(text, against)
-    return format_html(
-        '<span class="digest">{}<mark>{}</mark>{}</span> {}',
-        text[:place],
-        text[place : place + 1],
-        text[place + 1 :],
-        _copy_button(text),
-    )
 
 
 @register.simple_tag

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 from django import template
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from builds.domain.digest import apart_from
+from builds.domain.digest_difference import difference_of
 from builds.domain.printable import one_line
+from builds.templatetags.portal import state
 
 register = template.Library()
 
@@ -22,26 +24,54 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 @register.simple_tag
 def digest(value: object) -> SafeString:
     """A digest or measurement, whole, with a button that copies it (shown where script can)."""
+    return format_html('<span class="digest">{0}</span> {1}', value, _copy_button(value))
+
+
+@register.simple_tag
+def digest_against(value: object | None, other: object | None) -> SafeString:
+    """As ``digest``, with the first character marked in which its hex differs from the other's; None is unknown."""
+    if value is None:
+        return state("unknown", "open")
+    text, against = str(value), "" if other is None else str(other)
+    found = difference_of(_hex(text), _hex(against)) if against else None
+    if found is None or not found.one.mark:
+        return digest(text)
     return format_html(
-        '<span class="digest">{0}</span> '
-        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" hidden>copy</button>',
-        value,
+        '<span class="digest">{}{}<mark title="the first character that differs">{}</mark>{}</span> {}',
+        text.removesuffix(_hex(text)),
+        found.one.common,
+        found.one.mark,
+        found.one.rest,
+        _copy_button(text),
     )
 
 
 @register.simple_tag
-def digest_against(value: object, other: object) -> SafeString:
-    """As ``digest``, with the first character marked in which it differs from ``other``."""
-    same, first, rest = apart_from(str(value), str(other or ""))
-    if not first or other is None:
-        return digest(value)
+def beside(*named: object) -> SafeString:
+    """Digests under each other, given as name, digest, name, digest; one that is not known is left out.
+
+    Each is whole and can be copied. Where one is another than the first, the first differing character of both is
+    marked, and told in words.
+    """
+    known = [(str(name), str(value)) for name, value in itertools.batched(named, 2, strict=True) if value]
+    if not known:
+        return format_html("")
+    first = known[0][1]
+    unlike = next((value for _, value in known if _hex(value) != _hex(first)), first)
+    rows = [(name, digest_against(value, first if place else unlike)) for place, (name, value) in enumerate(known)]
+    found = [(name, difference_of(_hex(first), _hex(value))) for name, value in known]
+    words = [f"{name} {difference.words}" for name, difference in found if difference is not None]
+    said = format_html('<p class="quiet">The {}.</p>', "; the ".join(words)) if words else ""
+    return format_html('<dl class="beside">{}</dl>{}', format_html_join("", "<dt>{}</dt><dd>{}</dd>", rows), said)
+
+
+def _hex(text: str) -> str:
+    return text.rpartition(":")[2]
+
+
+def _copy_button(text: object) -> SafeString:
     return format_html(
-        '<span class="digest">{0}<mark title="the first character that differs">{1}</mark>{2}</span> '
-        '<button type="button" class="copy" data-copy="{3}" aria-label="Copy {3}" hidden>copy</button>',
-        same,
-        first,
-        rest,
-        value,
+        '<button type="button" class="copy" data-copy="{0}" aria-label="Copy {0}" hidden>copy</button>', text
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.digest import Digest, FileDigests
-from builds.domain.likeness import Likeness, forge_comparison, likeness, listed, shared_prefix
+from builds.domain.likeness import Likeness, forge_comparison, likeness, listed
 from builds.domain.release_comparison import (
     ComponentFacts,
     MaterialFacts,
@@ -345,13 +345,6 @@ def test_every_change_of_the_launch_is_told_once_in_the_sentence(one: ReleaseFac
     )
     for change in comparison.launches:
         assert consequence(change, one.tag, other.tag).endswith(".")
-
-
-@given(st.text(alphabet="ab", max_size=6), st.text(alphabet="ab", max_size=6))
-def test_the_first_difference_is_where_two_texts_part(one: str, other: str) -> None:
-    place = shared_prefix(one, other)
-    assert one[:place] == other[:place]
-    assert one[place : place + 1] != other[place : place + 1] or one == other
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome
-from builds.domain.digest import Algorithm, apart_from
+from builds.domain.digest import Algorithm
 from builds.domain.file_difference import ListedFile, differing_files
 from builds.domain.lifecycle import RunState
 from builds.domain.log_page import LINE_CHARACTERS, shown_lines
@@ -14,8 +14,6 @@ from builds.domain.logtext import lines_of
 from builds.domain.roles import Role
 from builds.domain.run_sentence import run_sentence
 from builds.domain.vouchers import voucher_of
-
-HEX = st.text("0123456789abcdef", max_size=96)
 
 
 def row(role: Role, outcome: RebuildOutcome) -> ComponentComparison:
@@ -41,15 +39,6 @@ def test_every_other_run_is_no_evidence() -> None:
             assert "o evidence" in run_sentence(state, ())
     assert run_sentence(RunState.FAILED, (), stopped_at="materials").endswith("It stopped at materials.")
     assert run_sentence(RunState.SUCCEEDED, ()) == "The release names no component to compare with."
-
-
-@given(HEX, HEX)
-def test_a_digest_in_parts_is_whole_and_parted_at_the_first_difference(one: str, other: str) -> None:
-    same, first, rest = apart_from(one, other)
-    assert same + first + rest == one
-    assert other.startswith(same)
-    assert not first or not other.startswith(same + first)
-    assert first or one == same
 
 
 def test_files_differ_by_bytes_or_by_being_there() -> None:

@@ -17,6 +17,8 @@ from tests.support.operators import digests
 
 pytestmark = pytest.mark.django_db
 
+MARK = '<mark title="the first character that differs">'
+
 ADDRESS = "/compare/enclave/"
 
 
@@ -57,8 +59,8 @@ def test_both_digests_are_whole_and_the_first_character_that_differs_is_marked(
     shown = page(client)
     old, new = str(digests("kernel")["sha256"]), str(digests("a longer kernel")["sha256"])
     place = next(n for n in range(64) if old[n] != new[n])
-    assert f"sha256:{old[:place]}<mark>{old[place]}</mark>{old[place + 1 :]}" in shown
-    assert f"sha256:{new[:place]}<mark>{new[place]}</mark>{new[place + 1 :]}" in shown
+    assert f"sha256:{old[:place]}{MARK}{old[place]}</mark>{old[place + 1 :]}" in shown
+    assert f"sha256:{new[:place]}{MARK}{new[place]}</mark>{new[place + 1 :]}" in shown
     assert "+9 bytes" in shown
     assert "the same bytes" in shown
 

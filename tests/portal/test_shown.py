@@ -6,13 +6,25 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from builds.templatetags.shown import digest, duration, foreign, moment, size
+from builds.templatetags.shown import digest, digest_against, duration, foreign, moment, size
 
 
 def test_a_digest_is_whole_and_can_be_copied() -> None:
     shown = digest("sha256:" + "a" * 64)
     assert f'<span class="digest">sha256:{"a" * 64}</span>' in shown
     assert f'data-copy="sha256:{"a" * 64}"' in shown
+
+
+def test_the_first_character_that_differs_is_marked_and_the_digest_stays_whole() -> None:
+    shown = digest_against("sha256:aab0", "sha256:aac0")
+    assert '<span class="digest">sha256:aa<mark title="the first character that differs">b</mark>0</span>' in shown
+    assert 'data-copy="sha256:aab0"' in shown
+
+
+def test_what_is_the_same_or_has_nothing_beside_it_has_no_mark_and_what_is_not_known_says_so() -> None:
+    assert digest_against("sha256:aa", "sha256:aa") == digest_against("sha256:aa", None) == digest("sha256:aa")
+    assert digest_against("aa", "aab") == digest("aa")
+    assert digest_against(None, "sha256:aa") == '<span class="state open">unknown</span>'
 
 
 def test_a_moment_is_told_in_utc_whatever_zone_it_came_in() -> None:
