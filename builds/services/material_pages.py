@@ -29,22 +29,20 @@ class MaterialGroup:
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """Those that nobody vouches for come first. ``unlisted`` is how many more groups there are."""
+    """Those that nobody vouches for come first. ``unlisted``: whether there are more groups than these."""
 
     groups: tuple[MaterialGroup, ...]
     count: int
     unlisted: bool
 
-    @property
-    def opaque(self) -> int:
-        return sum(group.count for group in self.groups if group.opaque)
-
 
 @dataclass(frozen=True, slots=True)
 class MaterialsPage:
-    """Materials by name; ``older`` is the cursor of the next page or None."""
+    """Materials by name, from the one behind ``after`` others; ``next`` is that of the next page or None."""
 
+    release: Release
     rows: tuple[tuple[Material, Voucher], ...]
+    after: int
     next: int | None
 
 
@@ -77,4 +75,4 @@ def materials_page(release: Release, after: int = 0) -> MaterialsPage:
         release.materials.order_by("authenticated", "name", "version", "pk")[after : after + PAGE_MATERIALS + 1]
     )
     rows = tuple((row, voucher_of(row.authenticity)) for row in found[:PAGE_MATERIALS])
-    return MaterialsPage(rows, after + PAGE_MATERIALS if len(found) > PAGE_MATERIALS else None)
+    return MaterialsPage(release, rows, after, after + PAGE_MATERIALS if len(found) > PAGE_MATERIALS else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from builds.domain.chain import Publication, chain_of
@@ -15,8 +14,9 @@ from builds.domain.coverage import MatrixRow, matrix_of
 from builds.domain.evidence import OpaqueInput
 from builds.domain.origins import OriginKind
 from builds.domain.roles import Role
-from builds.models import AcceptedOpaqueInput, Material
+from builds.models import AcceptedOpaqueInput
 from builds.services.evidence import ReleaseView
+from builds.services.material_pages import Materials, materials_of
 
 SHOWN_OPAQUE = 50
 _EVIDENCE = {
@@ -47,15 +47,6 @@ class OpaqueRow:
 
 
 @dataclass(frozen=True, slots=True)
-class MaterialGroup:
-    """Materials that one signed index vouches for, or that none does for one reason."""
-
-    authenticity: str
-    authenticated: bool
-    materials: tuple[Material, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ReleaseReport:
     """All of it, made from a view without further queries but for the materials."""
 
@@ -67,7 +58,7 @@ class ReleaseReport:
     opaque: tuple[OpaqueRow, ...]
     more_opaque: int
     """How many opaque inputs are not among ``opaque``."""
-    materials: tuple[MaterialGroup, ...]
+    materials: Materials
 
 
 def report_of(view: ReleaseView, *, is_watched: bool) -> ReleaseReport:
@@ -82,7 +73,7 @@ def report_of(view: ReleaseView, *, is_watched: bool) -> ReleaseReport:
         matrix=matrix_of(view.evidence, _origins(view)),
         opaque=tuple(_opaque_rows(view)),
         more_opaque=max(len(view.opaque) - SHOWN_OPAQUE, 0),
-        materials=grouped(release.materials.order_by("name", "version")),
+        materials=materials_of(release),
     )
 
 
@@ -108,14 +99,3 @@ def _opaque_rows(view: ReleaseView) -> list[OpaqueRow]:
     accepted = {entry.sha256: entry for entry in view.release.project.accepted_opaque_inputs.all()}
     rows = [OpaqueRow(entry, accepted.get(entry.digest.hex)) for entry in view.opaque]
     return sorted(rows, key=lambda row: row.accepted is not None)[:SHOWN_OPAQUE]
-
-
-def grouped(materials: Iterable[Material]) -> tuple[MaterialGroup, ...]:
-    """By who vouches for them, in the order they come; those for which nobody does first."""
-    groups: dict[tuple[bool, str], list[Material]] = defaultdict(list)
-    for material in materials:
-        groups[material.authenticated, material.authenticity].append(material)
-    return tuple(
-        MaterialGroup(authenticity, authenticated, tuple(found))
-        for (authenticated, authenticity), found in sorted(groups.items(), key=lambda entry: entry[0])
-    )

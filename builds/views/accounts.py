@@ -24,9 +24,9 @@ from builds.forms import PasswordForm, SignInForm, TokenForm
 from builds.models import ApiToken
 from builds.public_address import public_base
 from builds.services import access, signing_in
-from builds.services.absent import PAGE, NotHere
 from builds.services.account_page import account_page, token_row
 from builds.services.signing_in import Visitor
+from builds.views.cursors import cursor
 
 KNOWN_COOKIE = "known"
 
@@ -136,8 +136,5 @@ def signed_in(request: HttpRequest) -> User:
 
 
 def _account(request: HttpRequest, form: TokenForm, status: int = 200) -> HttpResponse:
-    before = request.GET.get("before", "")
-    if before and not (before.isascii() and before.isdigit()):
-        raise NotHere(PAGE, before)
-    page = account_page(signed_in(request), before=int(before[:18]) if before else None)
+    page = account_page(signed_in(request), before=cursor(request))
     return render(request, "accounts/account.html", {"page": page, "form": form}, status=status)

@@ -18,9 +18,8 @@ from builds.raw_files import FOREVER
 from builds.services import build_logs, log_pages
 from builds.services.build_logs import LogSize
 from builds.views import log_gate
+from builds.views.cursors import number
 from builds.views.log_gate import DOWNLOADS, busy, one_at_a_time
-
-_MOST_LINES = 10**9
 
 
 @require_safe
@@ -28,10 +27,10 @@ _MOST_LINES = 10**9
 def log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
     """A page of the log: around a line, around the first error, or what a search found."""
     query = request.GET.get("q", "").strip()
-    line = number(request.GET.get("line", ""), 1)
+    line = number(request, "line", 1)
     page: log_pages.LogPage | int
     if query:
-        page = log_pages.found_page(rebuild_id, query, number(request.GET.get("from", ""), 1))
+        page = log_pages.found_page(rebuild_id, query, number(request, "from", 1))
     elif "first-error" in request.GET:
         page = log_pages.error_line(rebuild_id)
         if isinstance(page, int):
@@ -45,7 +44,7 @@ def log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
 @require_safe
 def log_tail(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
     """Lines after the one that a reader has, to be appended; 204 when there is none."""
-    tail = build_logs.tail(rebuild_id, number(request.GET.get("after", ""), 0))
+    tail = build_logs.tail(rebuild_id, number(request, "after", 0))
     if tail is None:
         return HttpResponse(status=204)
     # Without the request: nothing in it depends on who asks, and no session is read.
@@ -99,8 +98,3 @@ class _Held:
         place, self._place = self._place, None
         if place is not None:
             place.release()
-
-
-def number(text: str, missing: int) -> int:
-    """A line's number out of an address; ``missing`` for what is none."""
-    return min(int(text[:12]), _MOST_LINES) if text.isascii() and text.isdigit() else missing

@@ -12,7 +12,7 @@ from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
 from builds.services import operator_pages
 from builds.services.absent import REBUILDER_KEY, the_one
 from builds.services.queue_page import next_places, queue_page, queue_token
-from builds.views.cursors import before
+from builds.views.cursors import cursor
 
 
 @require_safe
@@ -26,7 +26,7 @@ def operators(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def operator(request: HttpRequest, slug: str) -> HttpResponse:
-    page = operator_pages.operator_page(slug, before=before(request))
+    page = operator_pages.operator_page(slug, before=cursor(request))
     return render(request, "builds/operator.html", {"page": page})
 
 

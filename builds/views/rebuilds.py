@@ -13,9 +13,7 @@ from builds.domain.provenance import SLSA_PROVENANCE
 from builds.models import Rebuild
 from builds.services import rebuild_page, rebuilding
 from builds.services.absent import the_rebuild
-from builds.services.material_pages import materials_page
 from builds.services.steering import may_steer
-from builds.views.logs import number
 
 
 @require_safe
@@ -31,14 +29,6 @@ def rebuild_progress(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpRespons
     if status is None:
         return HttpResponse(status=204)
     return render(request, "builds/partials/run_status.html", _steering(request, status) | {"was_live": True})
-
-
-@require_safe
-def materials(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
-    """Every material of the release with its digest and who vouches for it."""
-    stored = the_rebuild(Rebuild.objects.select_related("release__project"), rebuild_id)
-    page = materials_page(stored.release, number(request.GET.get("after", ""), 0))
-    return render(request, "builds/materials.html", {"rebuild": stored, "page": page})
 
 
 @require_POST

@@ -11,7 +11,9 @@ from builds.domain.printable import one_line
 from builds.domain.release_filters import CHOICES, read_filters
 from builds.models import Project, Release
 from builds.services import release_report, reproducing, selecting
-from builds.services.absent import PAGE, NotHere, the_release
+from builds.services.absent import the_release
+from builds.services.material_pages import materials_page
+from builds.views.cursors import cursor
 
 STRIP_CELLS = 30
 LABELS = {
@@ -28,7 +30,7 @@ def releases(request: HttpRequest) -> HttpResponse:
     projects = {name: pk for pk, name in Project.objects.order_by("name").values_list("pk", "name")}
     if filters.project and filters.project not in projects:
         refused = (*refused, f"There is no project {one_line(filters.project, 80)!r}.")
-    before, after = _number(request, "before"), _number(request, "after")
+    before, after = cursor(request, "before"), cursor(request, "after")
     context: dict[str, object] = {
         "filters": filters,
         "refused": refused,
@@ -42,13 +44,6 @@ def releases(request: HttpRequest) -> HttpResponse:
     if filters.is_empty and before is None and after is None:
         context |= {"waiting": listing.not_imported(), "followed": listing.followed()}
     return render(request, "builds/releases.html", context, status=400 if refused else 200)
-
-
-def _number(request: HttpRequest, name: str) -> int | None:
-    text = request.GET.get(name, "")
-    if text and not (text.isascii() and text.isdigit()):
-        raise NotHere(PAGE, text)
-    return int(text[:18]) if text else None
 
 
 @require_safe
@@ -73,3 +68,10 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
         "signed": repeating.verdict_check(past.newest, found, portal) if past.newest is not None else None,
     }
     return render(request, "builds/release.html", context)
+
+
+@require_safe
+def materials(request: HttpRequest, project: str, tag: str) -> HttpResponse:
+    """Every material of the release with its digest and who vouches for it."""
+    found = the_release(Release.objects.select_related("project"), project, tag)
+    return render(request, "builds/materials.html", {"page": materials_page(found, cursor(request, "after") or 0)})

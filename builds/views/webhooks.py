@@ -20,7 +20,7 @@ from attestations.services import webhooks as service
 from builds.domain.errors import PortalError
 from builds.models import Project
 from builds.services.absent import PROJECT, NotHere
-from builds.views.cursors import before
+from builds.views.cursors import cursor
 
 
 @login_required
@@ -47,7 +47,7 @@ def webhooks(request: HttpRequest) -> HttpResponse:
 def webhook(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """One webhook with its deliveries."""
     found = webhook_pages.own_webhook(_account(request), webhook_id)
-    page = webhook_pages.webhook_page(found, before(request))
+    page = webhook_pages.webhook_page(found, cursor(request))
     return render(request, "attestations/webhook.html", {"page": page})
 
 

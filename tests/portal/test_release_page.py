@@ -184,9 +184,22 @@ def test_materials_are_told_once_for_each_index_that_vouches_for_them(
         )
     source = section(source_of(client, release), "materials")
     assert source.count("the signed index of trixie") == 1
-    assert "29 packages" in source
+    assert "29 (29 bytes) : the signed index of trixie" in text_of(source)
     assert source.index("no signed index names it") < source.index("the signed index of trixie")
-    assert all(f"{number:064x}" in source for number in range(30))
+    every = client.get(f"{release.get_absolute_url()[:-1]}/materials").text
+    assert 'href="/releases/enclave/v1.0.0/materials"' in source
+    assert all(f"{number:064x}" in every for number in range(30))
+
+
+def test_a_tag_that_ends_like_the_list_of_materials_has_a_page_of_its_own(
+    client: Client, make_release: MakeRelease
+) -> None:
+    make_release("v1")
+    make_release("v1/materials")
+    assert "<h1>enclave" in client.get("/releases/enclave/v1/materials/").text
+    assert "<h1>Materials of" in client.get("/releases/enclave/v1/materials").text
+    assert "<h1>Materials of" in client.get("/releases/enclave/v1/materials/materials").text
+    assert client.get("/releases/enclave/v2/materials").status_code == 404
 
 
 def test_an_empty_release_says_what_is_missing_and_what_to_do(client: Client, make_release: MakeRelease) -> None:
