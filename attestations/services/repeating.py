@@ -9,10 +9,11 @@ from attestations.domain.summary import VERIFICATION_SUMMARY
 from attestations.models import ExpectedPublisher, FindingRecord, VerdictRecord
 from attestations.services.standing import ReleaseStanding, deciding
 from builds.domain.evidence import AttestationState
+from builds.domain.quoting import quoted
 from builds.domain.roles import Role
 from builds.models import Component, Release
 from builds.pipeline.signing import read_public_key
-from builds.services.shell_lines import Target, published_path, quoted, target_of
+from builds.services.shell_lines import Target, published_path, target_of
 
 _GITHUB = "https://github.com/"
 

@@ -10,14 +10,15 @@ from builds.domain.comparison import PublishedComponent
 from builds.domain.digest import Digest
 from builds.domain.evidence import OpaqueInput
 from builds.domain.manifest import COMPONENT_KEYS, MEASUREMENT_FILE
-from builds.domain.quoting import shell_word, toml_string, workflow_path
+from builds.domain.measure_command import measuring_line
+from builds.domain.quoting import quoted, toml_string, workflow_path
 from builds.domain.recipe import RECIPE_FILE
 from builds.domain.roles import Role
 from builds.domain.sealing import LaunchFacts
 
 WHY = "WHY, IN A SENTENCE"
 YOU = "YOUR NAME"
-_SIGNED = f"--reason {shell_word(WHY)} --by {shell_word(YOU)}"
+_SIGNED = f"--reason {quoted(WHY)} --by {quoted(YOU)}"
 _EXAMPLE = LaunchFacts(
     "default", "direct_kernel", 4, "EPYC-v4", 1, "qemu", "console=ttyS0", None, None, None, frozenset()
 )
@@ -124,15 +125,11 @@ def _file(files: Mapping[Role, str], role: Role) -> str:
 
 def measure(launches: Sequence[LaunchFacts], files: Mapping[Role, str]) -> Snippet:
     """The command that measures, for each configuration; the command line is given where it is known."""
-    ovmf, kernel, initrd = (shell_word(_file(files, role)) for role in (Role.OVMF, Role.KERNEL, Role.INITRD))
+    paths = {role: _file(files, role) for role in Role}
     commands = []
     for launch in launches or (_EXAMPLE,):
-        append = shell_word(launch.command_line) if launch.command_line is not None else '"$(cat cmdline.txt)"'
-        commands.append(
-            f"sev-snp-measure --mode snp --vcpus {launch.vcpus} --vcpu-type {shell_word(launch.vcpu_type)}"
-            f" --guest-features {launch.guest_features:#x} \\\n"
-            f"    --ovmf {ovmf} --kernel {kernel} --initrd {initrd} --append {append}\n"
-        )
+        append = quoted(launch.command_line) if launch.command_line is not None else '"$(cat cmdline.txt)"'
+        commands.append(f"{measuring_line(launch, paths, append)}\n")
     return Snippet("sh", "Where the finished files lie", "".join(commands))
 
 
@@ -194,16 +191,16 @@ def rebuild_command(tag: str, portal: str) -> Snippet:
     return Snippet(
         "sh",
         "On an operator's machine; it claims nothing and tells nobody",
-        f"tee-portal-rebuilder rebuild {shell_word(tag)} --portal {shell_word(portal)}\n",
+        f"tee-portal-rebuilder rebuild {quoted(tag)} --portal {quoted(portal)}\n",
     )
 
 
 def explain_changes(project: str, tag: str) -> Snippet:
-    return _manage(f"explain_changes {shell_word(tag)} --project {shell_word(project)} {_SIGNED}")
+    return _manage(f"explain_changes {quoted(tag)} --project {quoted(project)} {_SIGNED}")
 
 
 def set_aside(rebuilds: Sequence[str]) -> Snippet | None:
-    lines = [f"set_aside {shell_word(rebuild)} {_SIGNED}" for rebuild in rebuilds]
+    lines = [f"set_aside {quoted(rebuild)} {_SIGNED}" for rebuild in rebuilds]
     return _manage(*lines) if lines else None
 
 
@@ -213,22 +210,22 @@ def accept_opaque(project: str, inputs: Sequence[OpaqueInput]) -> Snippet:
         distinct.setdefault(entry.digest, entry.place)
     return _manage(
         *(
-            f"accept_opaque {digest.hex} --project {shell_word(project)} --reason {shell_word(f'{place}: {WHY}')}"
+            f"accept_opaque {digest.hex} --project {quoted(project)} --reason {quoted(f'{place}: {WHY}')}"
             for digest, place in distinct.items()
         )
     )
 
 
 def import_again(project: str, tag: str) -> Snippet:
-    return _manage(f"import_release DIRECTORY --project {shell_word(project)} --tag {shell_word(tag)}")
+    return _manage(f"import_release DIRECTORY --project {quoted(project)} --tag {quoted(tag)}")
 
 
 def synchronise(repository: str) -> Snippet:
-    return _manage(f"synchronise {shell_word(repository) if repository else 'OWNER/NAME'}")
+    return _manage(f"synchronise {quoted(repository) if repository else 'OWNER/NAME'}")
 
 
 def follow(repository: str) -> Snippet:
-    followed = shell_word(repository) if repository else "OWNER/NAME"
+    followed = quoted(repository) if repository else "OWNER/NAME"
     return _manage(f"follow {followed} --workflow .github/workflows/release.yml")
 
 

@@ -12,11 +12,6 @@ _LIST = re.compile(r"[,\"']")
 _LAST_OF_PLANE = 0xFFFF
 
 
-def is_plain(character: str) -> bool:
-    """Whether it is drawn and moves nothing: no control, no mark of direction, no half of a character."""
-    return character == " " or unicodedata.category(character)[0] not in {"C", "Z"}
-
-
 def toml_string(text: str) -> str:
     """A basic string of TOML 1.0, which YAML 1.2 reads alike."""
     return f'"{"".join(map(_escaped, text))}"'
@@ -25,7 +20,7 @@ def toml_string(text: str) -> str:
 def _escaped(character: str) -> str:
     if character in _ESCAPED:
         return _ESCAPED[character]
-    if is_plain(character):
+    if character.isprintable():
         return character
     if unicodedata.category(character) == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
@@ -33,12 +28,17 @@ def _escaped(character: str) -> str:
     return f"\\u{point:04x}" if point <= _LAST_OF_PLANE else f"\\U{point:08x}"
 
 
-def shell_word(text: str) -> str:
-    """One word of a POSIX shell; in bash's form with escapes where a character could not be seen."""
-    if all(map(is_plain, text)):
+def quoted(text: str) -> str:
+    """One word of a POSIX shell; in bash's form where a character could not be seen, as octal escapes of its bytes."""
+    if text.isprintable():
         return shlex.quote(text)
-    inner = "".join({"'": "\\'", '"': '"'}.get(character) or _escaped(character) for character in text)
-    return f"$'{inner}'"
+    return f"$'{''.join(map(_octal, text))}'"
+
+
+def _octal(character: str) -> str:
+    if character.isprintable() and character not in "\\'":
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode(errors="replace"))
 
 
 def workflow_path(name: str) -> str:
@@ -46,5 +46,7 @@ def workflow_path(name: str) -> str:
 
     Where the list that holds it cannot hold a character (a comma, a quote, a line end), ``?`` stands for that one.
     """
-    listed = "".join(character if is_plain(character) and not _LIST.match(character) else "\0" for character in name)
+    listed = "".join(
+        character if character.isprintable() and not _LIST.match(character) else "\0" for character in name
+    )
     return _GLOB.sub(lambda found: f"[{found[0]}]" if found[0] != "\\" else "?", listed).replace("\0", "?")

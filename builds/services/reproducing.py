@@ -8,11 +8,13 @@ from urllib.parse import quote
 
 from builds.domain.comparison import Subject
 from builds.domain.digest import Algorithm, Digest
+from builds.domain.measure_command import path_of
+from builds.domain.quoting import quoted
 from builds.domain.roles import BootMode, Role
 from builds.models import Component, Release
 from builds.services.configurations import launch_of
 from builds.services.evidence import MeasurementRow, ReleaseView
-from builds.services.shell_lines import measuring_line, path_of, published_path, quoted, target_of
+from builds.services.shell_lines import measuring_line_of, published_path, target_of
 
 _GITHUB = "https://github.com"
 # The version whose answers this portal was held against.
@@ -84,7 +86,7 @@ def _measure(row: MeasurementRow, components: dict[Role, Component]) -> list[Com
     configuration, expected = row.configuration, row.evidence.published or row.evidence.recomputed
     launch = launch_of(configuration)
     unknown = launch.boot_mode is BootMode.DIRECT_KERNEL and configuration.command_line is None
-    line = measuring_line(launch, configuration.command_line or "", components)
+    line = measuring_line_of(launch, configuration.command_line or "", components)
     if expected is None or unknown or line is None:
         return []
     about = "With AMD's formula; the line prints the published value if it comes out, and nothing if another does."
@@ -93,7 +95,10 @@ def _measure(row: MeasurementRow, components: dict[Role, Component]) -> list[Com
 
 
 def _rebuild(release: Release, portal: str) -> CommandStep:
-    tag, options = quoted(release.tag), f"--portal {quoted(portal)} --project {quoted(release.project.name)}"
+    tag, options = (
+        quoted(release.tag),
+        f"--portal {quoted(portal)} --project {quoted(release.project.name)}",
+    )
     # A tag that begins like an option goes behind the mark that ends them.
     given = f"{options} -- {tag}" if release.tag.startswith("-") else f"{tag} {options}"
     line = f"tee-portal-rebuilder rebuild {given}"

@@ -26,7 +26,7 @@ from builds.models import Release
 from builds.pipeline.measurement import vcpu_types, vcpu_types_by_signature
 from builds.services.configurations import judged, published_configurations
 from builds.services.evidence import ReleaseView
-from builds.services.shell_lines import measured_files, measuring_line
+from builds.services.shell_lines import measured_files, measuring_line_of
 
 ANCHOR = "configuration"
 _BOOT_MODES: Mapping[str, str] = {
@@ -192,7 +192,7 @@ def _commands(release: Release, wanted: WantedConfiguration | UnusableValue) -> 
     if isinstance(wanted, UnusableValue):
         return ()
     files = {Role(component.role): component for component in release.components.all()}
-    line = measuring_line(wanted.launch, wanted.command_line, files)
+    line = measuring_line_of(wanted.launch, wanted.command_line, files)
     if line is None:
         return ()
     return (*(step for file in measured_files(wanted.launch, files) for step in file.unpack), line)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.domain.advice import Advice, Mender, Names, advise
-from builds.domain.advice_lines import Snippet
+from builds.domain.advice_lines import Snippet, measure
 from builds.domain.comparison import ComponentComparison as Compared
 from builds.domain.comparison import PublishedComponent, RebuildOutcome, Subject
 from builds.domain.conditions import Condition, ConditionState, conditions_of
@@ -32,7 +32,7 @@ from builds.domain.evidence import (
     ReleaseEvidence,
 )
 from builds.domain.manifest import parse_measurement
-from builds.domain.quoting import shell_word, toml_string, workflow_path
+from builds.domain.quoting import quoted, toml_string, workflow_path
 from builds.domain.recipe import parse_recipe
 from builds.domain.roles import BootMode, Role
 from builds.domain.sealing import LaunchFacts
@@ -231,9 +231,19 @@ def test_the_command_that_measures_has_the_configurations_own_values() -> None:
     snippet = advice_on("measurements-recompute", CASES["differs"])[0].snippet
     assert snippet is not None
     (line,) = read(snippet)
-    assert line[line.index("--append") + 1] == LAUNCH.command_line
+    assert f"--append={LAUNCH.command_line}" in line
     assert line[line.index("--vcpus") + 1] == "4"
     assert line[line.index("--guest-features") + 1] == "0x1"
+    assert line[line.index("--vmm-type") + 1] == "QEMU"
+
+
+def test_a_boot_from_disk_is_measured_by_its_firmware_alone_and_for_the_vmm_that_it_names() -> None:
+    snippet = measure([replace(LAUNCH, boot_mode="uefi_disk", vmm="ec2")], {Role.OVMF: "-x.fd"})
+    (line,) = read(snippet)
+    assert line[line.index("--ovmf") + 1] == "./-x.fd"
+    assert line[line.index("--vmm-type") + 1] == "ec2"
+    assert not {"--kernel", "--initrd"} & set(line)
+    assert "--append" not in snippet.text
 
 
 def test_a_firmware_without_kernel_hashes_is_told_which_one_has_them() -> None:
@@ -303,5 +313,5 @@ def test_a_quoted_string_is_read_back_as_it_was(text: str) -> None:
 
 @pytest.mark.parametrize("text", [name for name in HOSTILE if "\x00" not in name])
 def test_a_shell_reads_one_word_as_it_was(text: str) -> None:
-    said = subprocess.run(["bash", "-c", f"printf %s {shell_word(text)}"], capture_output=True, check=True)
+    said = subprocess.run(["bash", "-c", f"printf %s {quoted(text)}"], capture_output=True, check=True)
     assert said.stdout.decode() == text

@@ -20,11 +20,11 @@ from django.test.utils import CaptureQueriesContext
 
 from builds.domain.configuration import WantedConfiguration
 from builds.domain.launch import LaunchConfiguration
+from builds.domain.quoting import quoted
 from builds.domain.roles import BootMode
 from builds.models import Component, Measurement, Release
 from builds.models import LaunchConfiguration as StoredConfiguration
 from builds.services.selecting import address_of
-from builds.services.shell_lines import quoted
 from tests.support.operators import MEASUREMENT
 from tests.support.vm_release import COMMAND_LINE, TAG
 from tests.support.vm_world import World, expected

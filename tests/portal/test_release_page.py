@@ -21,6 +21,7 @@ from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher
 from attestations.services.verdicts import record_verdict
 from builds.domain.digest import Digest
+from builds.domain.quoting import quoted
 from builds.domain.roles import BootMode, Role
 from builds.models import (
     AcceptedOpaqueInput,
@@ -280,7 +281,7 @@ def test_a_hostile_release_never_becomes_a_command(
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_one_word_that_is_read_back_as_it_was(text: str) -> None:
-    word = reproducing.quoted(text.replace("\0", ""))
+    word = quoted(text.replace("\0", ""))
     told = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
     assert told.stdout.decode() == text.replace("\0", "")
     assert word.isprintable() or "\n" not in word
