@@ -1,4 +1,4 @@
-"""Which files inside a component two rebuilds made differently."""
+"""Which files inside components two rebuilds made differently."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file inside a component as one rebuild lists it; ``origin`` says where its bytes come from."""
+    """A file inside a component as one rebuild lists it: bytes, hex, and where its bytes come from."""
 
+    role: str
     path: str
     size: int
     sha256: str
@@ -18,19 +19,20 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class DifferingFile:
-    """A path at which two lists differ; None on the side that has no such file."""
+    """A place at which two lists differ; None on the side that has no such file."""
 
+    role: str
     path: str
-    here: ListedFile | None
-    there: ListedFile | None
+    before: ListedFile | None
+    after: ListedFile | None
 
 
-def differing_files(here: Iterable[ListedFile], there: Iterable[ListedFile]) -> tuple[DifferingFile, ...]:
-    """By path: files with other bytes, and those that only one of the two lists."""
-    one = {file.path: file for file in here}
-    other = {file.path: file for file in there}
+def differing_files(before: Iterable[ListedFile], after: Iterable[ListedFile]) -> tuple[DifferingFile, ...]:
+    """By role and path: files with other bytes, and those that only one of the two lists."""
+    one = {(file.role, file.path): file for file in before}
+    other = {(file.role, file.path): file for file in after}
     return tuple(
-        DifferingFile(path, one.get(path), other.get(path))
-        for path in sorted({*one, *other})
-        if path not in one or path not in other or one[path].sha256 != other[path].sha256
+        DifferingFile(*place, one.get(place), other.get(place))
+        for place in sorted({*one, *other})
+        if place not in one or place not in other or one[place].sha256 != other[place].sha256
     )

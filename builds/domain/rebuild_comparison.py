@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.digest import FileDigests
+from builds.domain.file_difference import DifferingFile
 from builds.domain.lifecycle import RunState
 from builds.domain.likeness import Likeness, Row, likeness, listed
 from builds.domain.release_comparison import MaterialFacts, MaterialsChange, compare_materials
@@ -66,22 +67,10 @@ class RebuiltPart:
 
 
 @dataclass(frozen=True, slots=True)
-class FileChange:
-    """A file inside a component that the two do not have alike; ``sha256`` in hex, "" where one lacks it."""
-
-    role: str
-    path: str
-    before: str
-    after: str
-    before_origin: str = ""
-    after_origin: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class FilesChange:
     """Files inside components: the first that differ in the order of paths, and how many there are of each kind."""
 
-    shown: tuple[FileChange, ...]
+    shown: tuple[DifferingFile, ...]
     other_bytes: int
     only_before: int
     only_after: int
@@ -91,7 +80,12 @@ class FilesChange:
         return self.other_bytes + self.only_before + self.only_after
 
     @property
-    def first(self) -> FileChange | None:
+    def more(self) -> bool:
+        """Whether there are others than ``shown``."""
+        return self.different > len(self.shown)
+
+    @property
+    def first(self) -> DifferingFile | None:
         return self.shown[0] if self.shown else None
 
 

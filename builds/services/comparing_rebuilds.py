@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from builds.domain.comparison import overall_outcome
 from builds.domain.dsse import parse_envelope
 from builds.domain.lifecycle import RunState
 from builds.domain.provenance import MaterialDependency, parse_rebuild_statement
 from builds.domain.rebuild_comparison import (
-    FileChange,
     FilesChange,
     RebuildComparison,
     RebuildFacts,
     compare_rebuilds,
 )
 from builds.domain.release_comparison import MaterialFacts
-from builds.models import Rebuild, RebuildStage, RebuiltFile
+from builds.models import Rebuild, RebuildStage
 from builds.services.absent import REBUILD, NotHere
 from builds.services.consensus import rebuilt_digests, statement_of, why_not_counted
+from builds.services.differences import first_unlike, unlike
 from builds.services.evidence import comparisons_of
 
 SHOWN_FILES = 20
@@ -144,8 +143,8 @@ def _material(entry: MaterialDependency) -> MaterialFacts:
 
 def _files(one: Rebuild, other: Rebuild) -> FilesChange:
     """By path; only those that differ leave the database, and of these the first in their order."""
-    left, right = _unlike(one, other), _unlike(other, one)
-    shown = _merged(left, right)
+    left, right = unlike(one, other), unlike(other, one)
+    shown = first_unlike(left, right, SHOWN_FILES)
     counts = left.aggregate(both=Count("pk", filter=Q(has_path=True)), alone=Count("pk", filter=Q(has_path=False)))
     return FilesChange(
         shown=shown,
@@ -153,29 +152,3 @@ def _files(one: Rebuild, other: Rebuild) -> FilesChange:
         only_before=counts["alone"],
         only_after=right.aggregate(alone=Count("pk", filter=Q(has_path=False)))["alone"],
     )
-
-
-def _unlike(one: Rebuild, other: Rebuild) -> QuerySet[RebuiltFile]:
-    there = RebuiltFile.objects.filter(rebuild=other, role=OuterRef("role"), path=OuterRef("path"))
-    rows = RebuiltFile.objects.filter(rebuild=one).annotate(has_path=Exists(there))
-    return rows.filter(~Exists(there.filter(sha256=OuterRef("sha256")))).order_by("role", "path")
-
-
-def _merged(left: QuerySet[RebuiltFile], right: QuerySet[RebuiltFile]) -> tuple[FileChange, ...]:
-    """The first of both in one order: what is among them is among the first of each side that has it."""
-    before, after = (_by_place(rows[:SHOWN_FILES]) for rows in (left, right))
-    places = sorted({*before, *after})[:SHOWN_FILES]
-    return tuple(_change(place, before.get(place), after.get(place)) for place in places)
-
-
-type _Place = tuple[str, str]
-"""Role and path."""
-
-
-def _by_place(rows: Iterable[RebuiltFile]) -> dict[_Place, tuple[str, str]]:
-    return {(row.role, row.path): (row.sha256, row.origin) for row in rows}
-
-
-def _change(place: _Place, before: tuple[str, str] | None, after: tuple[str, str] | None) -> FileChange:
-    one, other = before or ("", ""), after or ("", "")
-    return FileChange(*place, one[0], other[0], one[1], other[1])

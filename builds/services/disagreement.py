@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome
 from builds.domain.consensus import environment_difference
-from builds.domain.file_difference import DifferingFile, ListedFile, differing_files
+from builds.domain.file_difference import DifferingFile
 from builds.domain.roles import Role
-from builds.models import Rebuild, RebuiltComponent, RebuiltFile
+from builds.models import Rebuild, RebuiltComponent
 from builds.querysets import COUNTABLE
+from builds.services.differences import first_unlike, unlike
 
 SHOWN_FILES = 20
 
@@ -83,17 +84,9 @@ def _other(rebuild: Rebuild, component: ComponentComparison) -> tuple[Rebuild | 
 
 
 def _files(one: Rebuild, other: Rebuild, role: Role) -> tuple[DifferingFile, ...]:
-    """The first paths that differ; a signer may list thousands, so the database leaves out what is the same."""
-    here, there = (RebuiltFile.objects.filter(rebuild=rebuild, role=role) for rebuild in (one, other))
-    return differing_files(_unlike(here, other), _unlike(there, one))[: SHOWN_FILES + 1]
-
-
-def _unlike(files: QuerySet[RebuiltFile], other: Rebuild) -> Iterable[ListedFile]:
-    same = RebuiltFile.objects.filter(
-        rebuild=other, role=OuterRef("role"), path=OuterRef("path"), sha256=OuterRef("sha256")
-    )
-    rows = files.filter(~Exists(same)).order_by("path")[: SHOWN_FILES + 1]
-    return [ListedFile(*row) for row in rows.values_list("path", "size", "sha256", "origin")]
+    """One more than are shown."""
+    here, there = (files.filter(role=role) for files in (unlike(one, other), unlike(other, one)))
+    return first_unlike(here, there, SHOWN_FILES + 1)
 
 
 def _lists(rebuild: Rebuild, role: Role) -> bool:

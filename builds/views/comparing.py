@@ -29,5 +29,4 @@ def compare_releases(request: HttpRequest, project: str) -> HttpResponse:
 @require_safe
 def compare_rebuilds(request: HttpRequest) -> HttpResponse:
     page = comparing_rebuilds.rebuild_comparison_page(request.GET.get("from", ""), request.GET.get("to", ""))
-    context = {"page": page, **_bounds(request), "most_files": comparing_rebuilds.SHOWN_FILES}
-    return render(request, "builds/compare_rebuilds.html", context)
+    return render(request, "builds/compare_rebuilds.html", {"page": page, **_bounds(request)})

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.digest import Digest, FileDigests
+from builds.domain.file_difference import DifferingFile, ListedFile
 from builds.domain.lifecycle import RunState
 from builds.domain.likeness import Likeness
 from builds.domain.rebuild_comparison import (
-    FileChange,
     FilesChange,
     RebuildComparison,
     RebuildFacts,
@@ -23,8 +23,14 @@ from builds.domain.rebuild_comparison import (
 from builds.domain.release_comparison import MaterialFacts
 from builds.domain.roles import Role
 
+DIFFERING = DifferingFile(
+    "initrd",
+    "bin/katana",
+    ListedFile("initrd", "bin/katana", 1, "1" * 64, ""),
+    ListedFile("initrd", "bin/katana", 1, "2" * 64, ""),
+)
 NO_FILES = FilesChange((), 0, 0, 0)
-ONE_FILE = FilesChange((FileChange("initrd", "bin/katana", "1" * 64, "2" * 64),), 1, 0, 0)
+ONE_FILE = FilesChange((DIFFERING,), 1, 0, 0)
 
 
 def file(letter: str) -> FileDigests:

@@ -42,9 +42,11 @@ def test_every_other_run_is_no_evidence() -> None:
 
 
 def test_files_differ_by_bytes_or_by_being_there() -> None:
-    here = [ListedFile("a", 1, "1" * 64, ""), ListedFile("b", 1, "2" * 64, ""), ListedFile("c", 1, "3" * 64, "")]
-    there = [ListedFile("b", 1, "9" * 64, ""), ListedFile("c", 1, "3" * 64, ""), ListedFile("d", 1, "4" * 64, "")]
-    found = [(file.path, file.here is not None, file.there is not None) for file in differing_files(here, there)]
+    def listed(**files: str) -> list[ListedFile]:
+        return [ListedFile("initrd", path, 1, digit * 64, "") for path, digit in files.items()]
+
+    here, there = listed(a="1", b="2", c="3"), listed(b="9", c="3", d="4")
+    found = [(file.path, file.before is not None, file.after is not None) for file in differing_files(here, there)]
     assert found == [("a", True, False), ("b", True, True), ("d", False, True)]
 
 

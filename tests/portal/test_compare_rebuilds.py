@@ -84,7 +84,11 @@ def test_files_without_end_are_counted_and_the_first_are_shown(
     one = make_rebuild(release, by="ada", files=[file(f"a/{n:04}", str(n)) for n in range(120)])
     other = make_rebuild(release, by="ben", files=[file(f"a/{n:04}", f"other {n}") for n in range(60, 240)])
     shown = page(client, one, other)
-    assert "60 with other bytes, 60 only in the first, 120 only in the second. The first 20 by path are shown" in shown
+    assert (
+        "60 with other bytes, 60 only in the first, 120 only in the second. The signed statements list every file."
+        in shown
+    )
+    assert "20 first differing files, by path; there are more." in shown
     assert "a/0019" in shown
     assert "a/0020" not in shown
 
