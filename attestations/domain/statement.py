@@ -12,6 +12,7 @@ from typing import Any
 
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput
+from builds.domain.printable import one_line
 from builds.domain.strict_json import load_object
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -21,8 +22,6 @@ MAX_SUBJECTS = 4096
 
 _ALGORITHM_NAMES = frozenset(Algorithm)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-# Controls (C1 too: terminals obey them), line ends, what turns the direction of writing, and lone surrogates.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class MalformedStatement(MalformedInput):
@@ -82,7 +81,7 @@ def parse_statement(payload: bytes, *, where: str = "payload") -> Statement:
     document = load_object(payload, max_bytes=MAX_STATEMENT_BYTES, where=where, error_type=MalformedStatement)
     statement_type = document.get("_type")
     if not isinstance(statement_type, str) or statement_type not in STATEMENT_TYPES:
-        raise MalformedStatement(f"the statement type is {printable(statement_type)!r}", where=where)
+        raise MalformedStatement(f"the statement type is {one_line(str(statement_type))!r}", where=where)
     predicate_type = document.get("predicateType")
     if not isinstance(predicate_type, str) or not predicate_type:
         raise MalformedStatement("the statement names no predicate type", where=where)
@@ -95,7 +94,7 @@ def parse_statement(payload: bytes, *, where: str = "payload") -> Statement:
     return Statement(
         type=statement_type,
         subjects=tuple(_subject(entry, where) for entry in subjects),
-        predicate_type=printable(predicate_type),
+        predicate_type=one_line(predicate_type),
         predicate=predicate if isinstance(predicate, dict) else {},
     )
 
@@ -104,7 +103,7 @@ def _subject(entry: object, where: str) -> StatementSubject:
     if not isinstance(entry, dict) or not isinstance(entry.get("digest"), dict):
         raise MalformedStatement("a subject has no digest", where=where)
     name = entry.get("name") or entry.get("uri") or ""
-    return StatementSubject(printable(name), frozenset(_known_digests(entry["digest"].items(), where)))
+    return StatementSubject(one_line(str(name)), frozenset(_known_digests(entry["digest"].items(), where)))
 
 
 def _known_digests(entries: Iterable[tuple[str, object]], where: str) -> Iterable[Digest]:
@@ -117,8 +116,3 @@ def _known_digests(entries: Iterable[tuple[str, object]], where: str) -> Iterabl
             yield Digest(Algorithm(algorithm), value)
         except MalformedInput as error:
             raise MalformedStatement(error.what, where=where) from error
-
-
-def printable(value: object, limit: int = 300) -> str:
-    """Foreign text as pages, logs and databases can hold it: bounded, one line, no lone surrogates."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(value)[:limit])

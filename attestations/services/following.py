@@ -23,7 +23,6 @@ from attestations.domain.github_errors import (
 from attestations.domain.identity import WORKFLOW_FOLDER
 from attestations.domain.policy import GITHUB_HOSTED
 from attestations.domain.repository import Repository, checked_tag
-from attestations.domain.statement import printable
 from attestations.github import GitHub, GitHubRelease, RepositoryIdentity
 from attestations.models import ExpectedPublisher, FollowedRelease, Following
 from attestations.services.collecting import collect_from_directory, collect_from_github
@@ -31,6 +30,7 @@ from attestations.services.github_access import open_github
 from attestations.services.verification import verify_release
 from attestations.services.watching import identities_of, imported, tell_change, watch_assets, watch_tag
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
+from builds.domain.printable import one_line
 from builds.models import Project, Release
 from builds.pipeline.published_release import AmbiguousAssets
 from builds.pipeline.release_directory import is_document
@@ -345,7 +345,7 @@ def _download_and_import(
         for asset in entry.assets:
             digest = github.download(asset, directory / asset.name)
             if asset.digest is None:
-                found[printable(asset.name)] = str(digest)
+                found[one_line(asset.name)] = str(digest)
         try:
             release = import_release(project, directory, tag=entry.tag_name, commit=commit)
         except IntegrityError:

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from attestations.domain.github_errors import NotFoundOnGitHub, TagWithoutCommit
 from attestations.domain.repository import Repository
-from attestations.domain.statement import printable
 from attestations.github import GitHub, GitHubAsset, GitHubRelease
 from attestations.models import FollowedRelease, Following
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
 from builds.models import Release, ReleaseEvent
 from builds.pipeline.release_directory import is_part
 from builds.services.release_events import CHANGED_SINCE_IMPORT, evidence_changed
@@ -43,7 +43,7 @@ def identities_of(entry: GitHubRelease) -> dict[str, str]:
 def _by_name(entry: GitHubRelease) -> dict[str, list[GitHubAsset]]:
     found: dict[str, list[GitHubAsset]] = {}
     for asset in entry.assets:
-        found.setdefault(printable(asset.name), []).append(asset)
+        found.setdefault(one_line(asset.name), []).append(asset)
     return found
 
 

@@ -12,11 +12,12 @@ from sigstore.errors import CertValidationError
 
 from attestations.domain.findings import Check, CheckState, LogFacts, Step, TrustRootRef, Verification
 from attestations.domain.identity import KeyIdentity, SignerIdentity
-from attestations.domain.statement import PAYLOAD_TYPE, Statement, parse_statement, printable
+from attestations.domain.statement import PAYLOAD_TYPE, Statement, parse_statement
 from attestations.sigstore_verifier.parts import BundleParts
 from builds.domain.digest import Digest
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import AttestationState
+from builds.domain.printable import one_line
 
 VERIFIER = f"sigstore-python {sigstore.__version__}"
 
@@ -106,7 +107,7 @@ def verified(parts: BundleParts, found: Proven) -> Verification:
 
 def _statement(payload_type: str, payload: bytes) -> Statement:
     if payload_type != PAYLOAD_TYPE:
-        raise MalformedInput(f"the payload type is {printable(payload_type)!r}, not {PAYLOAD_TYPE}", where="bundle")
+        raise MalformedInput(f"the payload type is {one_line(payload_type)!r}, not {PAYLOAD_TYPE}", where="bundle")
     return parse_statement(payload)
 
 
@@ -137,10 +138,10 @@ def step_of(error: Exception) -> Step:
 
 def sentence_of(error: Exception) -> str:
     if isinstance(error, PortalError):
-        return printable(f"{error.what}.")
+        return one_line(f"{error.what}.")
     if isinstance(error, InvalidSignature):
         return "The signature is not valid for what it should sign."
-    return printable(f"{str(error).strip().rstrip('.') or type(error).__name__}.")
+    return one_line(f"{str(error).strip().rstrip('.') or type(error).__name__}.")
 
 
 def unreadable(error: Exception) -> Verification:

@@ -24,9 +24,9 @@ from sigstore.models import VerificationMaterial
 from sigstore_models.bundle import v1 as bundle_v1
 
 from attestations.domain.identity import EXTENSIONS, FIRST_DER_EXTENSION, FULCIO_ARC, SignerIdentity
-from attestations.domain.statement import printable
 from attestations.sigstore_verifier.additions import AnyEntry, ForeignBundle, PromisedEntryModel, TimedBundle
 from builds.domain.errors import MalformedInput
+from builds.domain.printable import one_line
 from builds.domain.strict_json import load_object
 
 # A stranger's odd certificate is judged, not told to the operator on stderr.
@@ -169,7 +169,7 @@ def signer_of(certificate: Certificate) -> SignerIdentity:
             raw: bytes = extension.value.value  # Fulcio's extensions are unrecognized ones
             claims[name] = (raw if number < FIRST_DER_EXTENSION else _utf8_string(raw)).decode("utf-8")
     together = "".join(claims.values())
-    if printable(together, len(together)) != together:
+    if one_line(together, len(together)) != together:
         raise ValueError("an extension of the certificate holds unprintable text")
     return SignerIdentity(_subject_name(certificate), claims)
 
@@ -186,7 +186,7 @@ def _subject_name(certificate: Certificate) -> str:
         if other.type_id == ObjectIdentifier(f"{FULCIO_ARC}.7")
     )
     # Fulcio gives exactly one; of several, no one can be said to be the signer.
-    return printable(found[0], 2000) if len(found) == 1 else ""
+    return one_line(found[0], 2000) if len(found) == 1 else ""
 
 
 def _utf8_string(der: bytes) -> bytes:

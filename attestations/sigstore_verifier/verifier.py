@@ -23,7 +23,6 @@ from sigstore_models.common.v1 import HashAlgorithm
 
 from attestations.domain.findings import Step, Verification
 from attestations.domain.identity import KeyIdentity
-from attestations.domain.statement import printable
 from attestations.sigstore_verifier.additions import (
     LenientVerifier,
     PublicKey,
@@ -38,6 +37,7 @@ from attestations.sigstore_verifier.trust_root import TrustRoot
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import AttestationState
+from builds.domain.printable import one_line
 
 # What sigstore, its models, cryptography and the standard library raise on hostile bytes, seen by feeding them such.
 _HOSTILE: tuple[type[Exception], ...] = (
@@ -127,7 +127,7 @@ class BundleVerifier:
                 return result
         if result is not None and certificate.issuer in roots[0].issuers:
             return result
-        named = printable(certificate.issuer.rfc4514_string())
+        named = one_line(certificate.issuer.rfc4514_string())
         used = ", ".join(root.name for root in self._roots)
         reason = f"The certificate was issued by {named!r}, which is in no trust root used here ({used})."
         return rejected(Step.CERTIFICATE, reason, None)
@@ -252,7 +252,7 @@ def _signed_by_key(
             signed_at = min(time.time for time in times)
             source = " and ".join(sorted({_TIME_SOURCES[time.source.name] for time in times}))
     identifier = parts.model.verification_material.public_key
-    hint = printable(identifier.hint or "") if identifier is not None else ""
+    hint = one_line(identifier.hint or "") if identifier is not None else ""
     found = Proven(
         signer=KeyIdentity(key.fingerprint, hint),
         digest=digest,

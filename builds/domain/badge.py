@@ -13,7 +13,7 @@ from enum import StrEnum
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import ConditionState
 from builds.domain.evidence import AttestationState
-from builds.domain.printable import one_line, shortened
+from builds.domain.printable import in_brief, one_line
 from builds.domain.verdict import Decision, ReleaseVerdict
 
 WHAT = "TEE image"
@@ -69,7 +69,7 @@ def badge_of(tag: str, verdict: ReleaseVerdict, differing: Sequence[str]) -> Bad
 
     A denial without evidence against the release is open, not bad: unknown denies, and is no alarm.
     """
-    label = f"{WHAT} {shortened(one_line(tag), _LONGEST_TAG)}"
+    label = f"{WHAT} {in_brief(tag, _LONGEST_TAG)}"
     if verdict.decision is Decision.ALLOW:
         count = verdict.tally.reproduced
         return Badge(label, f"allow · reproduced by {count} operator{'' if count == 1 else 's'}", Tone.GOOD)

@@ -5,18 +5,16 @@ Lengths are in user units of the SVG, of which one is about a CSS pixel at full 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from builds.domain.chain import Chain, Step
 from builds.domain.marks import Mark
-from builds.domain.printable import in_brief
+from builds.domain.printable import in_brief, xml_text
 
 _LONGEST = 20
 """Characters of a line that a box is wide enough for."""
-_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHAPES = {
     Mark.HOLDS: "\N{CHECK MARK}",
     Mark.BROKEN: "\N{MULTIPLICATION X}",
@@ -176,4 +174,4 @@ def _state(step: Step) -> str:
 
 def _shown(text: str) -> str:
     """A text of any origin as one short line that XML can hold."""
-    return in_brief(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text), _LONGEST)
+    return in_brief(xml_text(text), _LONGEST)

@@ -55,14 +55,21 @@ def compared_name(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
-def in_brief(text: str, limit: int = 300) -> str:
-    """As ``one_line``, and a text that is cut says so; for sentences that stand beside the whole text."""
-    return one_line(text, limit) if len(text) <= limit else f"{one_line(text, limit)}\N{HORIZONTAL ELLIPSIS}"
-
-
 def one_line(text: str, limit: int = 300) -> str:
     """The text as a ``Line`` holds it: cut to ``limit``, each character that may not be shown replaced."""
     return _REPLACED.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
+
+
+def in_brief(text: str, limit: int = 300) -> str:
+    """As ``one_line``, where the whole text stands elsewhere: one that is cut ends with an ellipsis.
+
+    It is cut at a word where one ends in the second half.
+    """
+    if len(text) <= limit:
+        return one_line(text, limit)
+    kept = one_line(text, limit - 1)
+    word = kept.rpartition(" ")[0].rstrip(" ,;:")
+    return f"{word if len(word) * 2 >= limit else kept}\N{HORIZONTAL ELLIPSIS}"
 
 
 # XML 1.0, section 2.2: what no document can hold, not even escaped.
@@ -72,12 +79,3 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 def xml_text(text: str) -> str:
     """The text with each character replaced that XML 1.0 forbids; it is still to be escaped."""
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def shortened(text: str, limit: int) -> str:
-    """The text in at most ``limit`` characters: cut at a word where one ends in the second half, with an ellipsis."""
-    if len(text) <= limit:
-        return text
-    kept = text[: limit - 1]
-    word = kept.rpartition(" ")[0].rstrip(" ,;:")
-    return f"{word if len(word) * 2 >= limit else kept}…"

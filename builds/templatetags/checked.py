@@ -7,7 +7,6 @@ from django.utils.safestring import SafeString
 
 from builds.domain.chain_drawing import Box, Drawing
 from builds.domain.marks import Marked
-from builds.domain.printable import in_brief
 from builds.domain.sentence import part_name
 from builds.templatetags.portal import TONES, state
 
@@ -23,12 +22,6 @@ def marked(value: Marked) -> SafeString:
 def plainly(name: str) -> str:
     """A component or part by the name that people use."""
     return part_name(name)
-
-
-@register.filter
-def shortened(text: object) -> str:
-    """A stranger's text as one line of at most 300 characters, where the whole of it stands elsewhere on the page."""
-    return in_brief(str(text))
 
 
 @register.inclusion_tag("builds/partials/chain.html")

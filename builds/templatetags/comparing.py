@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from django import template
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from builds.domain.likeness import Likeness
-from builds.domain.printable import one_line
 from builds.templatetags.portal import state
 from builds.templatetags.shown import size
 
 register = template.Library()
 
-_LONGEST_SENTENCE = 20_000
 _TONE = {
     Likeness.SAME: "good",
     Likeness.CHANGED: "plain",
@@ -27,12 +24,6 @@ _TONE = {
 def likeness_state(value: Likeness) -> SafeString:
     """That something changed is no accusation between releases: it looks plain."""
     return state(value.value, _TONE[value])
-
-
-@register.simple_tag
-def told(sentence: str) -> SafeString:
-    """A sentence of the portal's own that quotes strangers' names: nothing in it is hidden or turns the writing."""
-    return format_html('<span class="foreign">{}</span>', one_line(sentence, _LONGEST_SENTENCE))
 
 
 @register.filter

@@ -6,21 +6,12 @@ from typing import Any
 
 from django import template
 
-from builds.domain.printable import one_line, shortened
 from builds.public_address import public_base
 
 register = template.Library()
-
-_READ = 20_000
 
 
 @register.simple_tag(takes_context=True)
 def public_address(context: dict[str, Any], path: str) -> str:
     """The whole address of a page of this portal."""
     return f"{public_base(context['request'])}{path}"
-
-
-@register.filter
-def shown_shared(text: object, limit: int) -> str:
-    """A text in at most ``limit`` characters of one line, cut at a word."""
-    return shortened(one_line(str(text), _READ), limit)

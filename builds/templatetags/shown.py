@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from builds.domain.digest_difference import difference_of
-from builds.domain.printable import one_line
+from builds.domain.printable import in_brief, one_line
 from builds.templatetags.portal import state
 
 register = template.Library()
@@ -100,6 +100,18 @@ def foreign(text: object) -> SafeString:
             whole,
         )
     return format_html('<bdi class="foreign">{}</bdi>', whole)
+
+
+@register.simple_tag
+def told(sentence: str) -> SafeString:
+    """A sentence of the portal's own that quotes strangers' names: nothing in it is hidden or turns the writing."""
+    return format_html('<span class="foreign">{}</span>', one_line(sentence, _MOST_TEXT))
+
+
+@register.filter
+def brief(text: object, limit: int = 300) -> str:
+    """A text of any origin as one line of at most ``limit`` characters, where the whole of it stands elsewhere."""
+    return in_brief(str(text), limit)
 
 
 @register.filter

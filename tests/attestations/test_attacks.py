@@ -19,11 +19,11 @@ import pytest
 
 from attestations.domain.findings import Step, judge_bundle
 from attestations.domain.policy import ClauseState, PublisherPolicy
-from attestations.domain.statement import printable
 from attestations.local_sigstore import Logging, TrustDomain
 from attestations.sigstore_verifier import BundleVerifier, MalformedTrustRoot, TrustRoot
 from builds.domain.digest import Digest
 from builds.domain.evidence import AttestationState
+from builds.domain.printable import one_line
 from tee_portal.env import BASE_DIR
 from tests.attestations.conftest import ARTIFACT, COMMIT, FILE, FILE_DIGEST, POLICY, WORKFLOW
 from tests.attestations.test_policy import open_clauses, signer
@@ -188,7 +188,7 @@ def test_a_subject_whose_other_digest_contradicts_covers_nothing(domain: TrustDo
 
 @pytest.mark.parametrize("hidden", ["\x1b[2J", "\x9b2J", "\u202e", "\u2066", "\u2028", "\x85"])
 def test_what_terminals_obey_and_what_turns_text_around_is_not_shown(hidden: str) -> None:
-    assert not set(hidden[:1]) & set(printable(f"refs/tags/{hidden}v1"))
+    assert not set(hidden[:1]) & set(one_line(f"refs/tags/{hidden}v1"))
 
 
 def test_a_trust_root_with_a_certificate_of_no_version_is_malformed(domain: TrustDomain) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from attestations.domain.statement import printable
 from attestations.services import trust_roots, verification
 from attestations.sigstore_verifier import MAX_TRUST_ROOT_BYTES, MalformedTrustRoot, is_one_a_line
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
 
 
 class Command(BaseCommand):
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         if bool(options["tuf_url"]) != bool(options["tuf_root"]):
             raise CommandError("--tuf-url and --tuf-root belong together")
         tuf_root = _read(options["tuf_root"]) if options["tuf_root"] else b""
-        name, origin = options["name"], f"file {printable(options['file'].name)}"
+        name, origin = options["name"], f"file {one_line(options['file'].name)}"
         tuf = {"tuf_url": options["tuf_url"], "tuf_root": tuf_root}
         root = trust_roots.add(name, content, origin, replace=options["replace"], **tuf)
         self.stdout.write(f"{root.name} added: sha256:{root.ref.sha256}")

@@ -22,7 +22,6 @@ from attestations.domain.identity import WORKFLOW_FOLDER, is_commit
 from attestations.domain.policy import GITHUB_ISSUER, ClauseState, PublisherPolicy
 from attestations.domain.report import finding_document, signer_name
 from attestations.domain.repository import Repository
-from attestations.domain.statement import printable
 from attestations.sigstore_verifier import (
     MAX_BUNDLE_BYTES,
     MAX_TRUST_ROOT_BYTES,
@@ -36,6 +35,7 @@ from attestations.vendored_roots import public_good
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import PortalError
 from builds.domain.evidence import AttestationState
+from builds.domain.printable import one_line
 from builds.pipeline.hashing import hash_file
 
 USAGE = 3
@@ -211,7 +211,7 @@ def _with_keys(policy: PublisherPolicy | None, keys: list[TrustedKey]) -> Publis
 def _roots(options: dict[str, Any]) -> list[TrustRoot]:
     path = options["trusted_root"]
     return (
-        read_trust_roots(printable(path.name), _read(path, MAX_TRUST_ROOT_BYTES))
+        read_trust_roots(one_line(path.name), _read(path, MAX_TRUST_ROOT_BYTES))
         if path is not None
         else [public_good()]
     )
