@@ -15,7 +15,8 @@ from builds.domain.release_comparison import (
     ReleaseFacts,
     compare_releases,
 )
-from builds.domain.sealing import LaunchChange, LaunchFacts, Sealing, consequence
+from builds.domain.sealing import LaunchChange, LaunchFacts, consequence
+from builds.domain.tones import tone_of
 from builds.models import Material, Project, Release
 from builds.services.absent import RELEASE, NotHere
 from builds.services.evidence import MeasurementRow, ReleaseView, view_of
@@ -38,7 +39,7 @@ class Consequence:
 
     @property
     def tone(self) -> str:
-        return {Sealing.OPENS: "plain", Sealing.FIRMWARE_ONLY: "bad"}.get(self.change.sealing, "open")
+        return tone_of(self.change.sealing)
 
 
 @dataclass(frozen=True, slots=True)

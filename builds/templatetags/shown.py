@@ -126,6 +126,18 @@ def size(count: int | None) -> str:
 
 
 @register.filter
+def growth(count: int | None) -> str:
+    """A difference of sizes with sign and unit, exact in bytes."""
+    if count is None:
+        return "unknown"
+    if count == 0:
+        return "the same size"
+    sign = "+" if count > 0 else "\N{MINUS SIGN}"
+    exact = f"{sign}{abs(count):,} byte{'' if abs(count) == 1 else 's'}"
+    return exact if abs(count) < 1024 else f"{exact} ({sign}{size(abs(count))})"  # noqa: PLR2004 - IEC 80000-13
+
+
+@register.filter
 def duration(span: timedelta | float | None) -> str:
     """A span of time in at most two units; a dash for None."""
     if span is None:

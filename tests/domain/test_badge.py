@@ -13,7 +13,7 @@ from builds.domain.badge import NOTHING_KNOWN, Badge, Tone, badge_of
 from builds.domain.badge_svg import badge_svg, text_width
 from builds.domain.conditions import ConditionState
 from builds.domain.evidence import AttestationState, Policy, ReleaseEvidence
-from builds.domain.printable import in_brief, xml_text
+from builds.domain.printable import in_brief, one_line, xml_text
 from builds.domain.roles import Role
 from builds.domain.verdict import Decision, judge
 from tests.domain.test_verdict import OPAQUE, attested, measured, operator, perfect
@@ -127,7 +127,7 @@ def test_the_room_for_a_text_grows_with_each_character(text: str) -> None:
 def test_a_shortened_text_fits_and_begins_as_the_whole_one(text: str, limit: int) -> None:
     short = in_brief(text, limit)
     assert len(short) <= limit
-    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
+    assert short == one_line(text, limit) or (short.endswith("…") and one_line(text, limit).startswith(short[:-1]))
 
 
 def test_a_text_is_cut_at_a_word() -> None:

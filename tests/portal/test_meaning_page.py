@@ -17,7 +17,7 @@ from builds.domain.lifecycle import RunState
 from builds.domain.meanings import AXES, every_word
 from builds.domain.origins import OriginKind
 from builds.domain.verdict import Decision
-from builds.templatetags.meanings import any_state
+from builds.templatetags.portal import state_of
 
 ROOT = Path(__file__).parents[2]
 NOTHING = ReleaseEvidence("c" * 40, (), (), (), {}, (), (), Policy(2, frozenset()))
@@ -58,7 +58,7 @@ def test_every_anchor_leads_to_one_place_and_is_one_word(client: Client) -> None
 def test_a_word_looks_as_on_every_other_page(client: Client) -> None:
     page = client.get("/what-a-verdict-means/").text
     for state in STATES:
-        assert any_state(state) in page
+        assert state_of(state) in page
     assert '<span class="state good">reproduced</span>' in page
     assert '<span class="state bad">mismatched</span>' in page
     assert '<span class="state open">absent</span>' in page
@@ -99,7 +99,7 @@ def _plain(text: str) -> str:
 def test_the_legend_shows_the_words_of_lists_and_links_each_to_its_meaning() -> None:
     legend = render_to_string("builds/partials/legend.html")
     for state in (*Decision, *AttestationState, *RebuildOutcome, *MeasurementState):
-        assert any_state(state) in legend
+        assert state_of(state) in legend
     assert 'href="/what-a-verdict-means/#wrong-identity"' in legend
     assert 'href="/what-a-verdict-means/#measurement-unknown"' in legend
     assert "Unsuccessful is not an attack" in legend
