@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from builds.domain.errors import MalformedInput
 from builds.domain.roles import BootMode
@@ -15,6 +15,21 @@ FEATURES_END = 2**64
 
 FIRMWARE_COVERAGE = frozenset({"ovmf"})
 DIRECT_KERNEL_COVERAGE = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
+
+
+class Launch(Protocol):
+    """What a measurement is computed for, whoever says so; see ``LaunchConfiguration``."""
+
+    @property
+    def boot_mode(self) -> str: ...
+    @property
+    def vcpus(self) -> int: ...
+    @property
+    def vcpu_type(self) -> str: ...
+    @property
+    def guest_features(self) -> int: ...
+    @property
+    def vmm(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

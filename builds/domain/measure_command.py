@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
+from builds.domain.launch import Launch
 from builds.domain.quoting import quoted
 from builds.domain.roles import BootMode, Role
 
 # As the tool's own --vmm-type spells them.
 _VMM_NAMES = {"qemu": "QEMU", "ec2": "ec2", "gce": "gce"}
 _MEASURED = {Role.OVMF: "--ovmf", Role.KERNEL: "--kernel", Role.INITRD: "--initrd"}
-
-
-class Launch(Protocol):
-    """What a measurement is computed for; see ``builds.domain.launch.LaunchConfiguration``."""
-
-    @property
-    def boot_mode(self) -> str: ...
-    @property
-    def vcpus(self) -> int: ...
-    @property
-    def vcpu_type(self) -> str: ...
-    @property
-    def guest_features(self) -> int: ...
-    @property
-    def vmm(self) -> str: ...
 
 
 def measured_roles(launch: Launch) -> tuple[Role, ...]:

@@ -15,6 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import MalformedInput
 from builds.domain.frozen import CamelCase, GitCommit, KeyName, Sha256Hex, Sha384Hex, Utc, first_problem
+from builds.domain.launch import Launch
 from builds.domain.manifest import Tag
 from builds.domain.origins import OriginKind
 from builds.domain.printable import Line
@@ -216,19 +217,9 @@ class RebuiltMeasurement(CamelCase):
         return (self.boot_mode, self.vcpus, self.vcpu_type, self.guest_features, self.vmm, self.command_line)
 
 
-class PublishedLaunch(Protocol):
+class PublishedLaunch(Launch, Protocol):
     """What a published measurement was computed for; a command line that nothing names is None."""
 
-    @property
-    def boot_mode(self) -> str: ...
-    @property
-    def vcpus(self) -> int: ...
-    @property
-    def vcpu_type(self) -> str: ...
-    @property
-    def guest_features(self) -> int: ...
-    @property
-    def vmm(self) -> str: ...
     @property
     def command_line(self) -> str | None: ...
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from builds.domain.measure_command import Launch, measured_roles, measuring_line, path_of
+from builds.domain.launch import Launch
+from builds.domain.measure_command import measured_roles, measuring_line, path_of
 from builds.domain.quoting import quoted
 from builds.domain.roles import Role
 from builds.models import Component

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.text import capfirst
@@ -20,6 +19,7 @@ from attestations.services import webhooks as service
 from builds.domain.errors import PortalError
 from builds.models import Project
 from builds.services.absent import PROJECT, NotHere
+from builds.views.accounts import signed_in
 from builds.views.cursors import cursor
 
 
@@ -35,7 +35,7 @@ def webhooks(request: HttpRequest) -> HttpResponse:
     if name and project is None:
         raise NotHere(PROJECT, name)
     try:
-        made, secret = service.add(_account(request), url, project)
+        made, secret = service.add(signed_in(request).pk, url, project)
     except PortalError as error:
         return _list(request, error=error, url=url, chosen=name, status=400)
     return render(request, "attestations/webhook_secret.html", {"webhook": made, "secret": secret, "is_new": True})
@@ -46,7 +46,7 @@ def webhooks(request: HttpRequest) -> HttpResponse:
 @require_safe
 def webhook(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """One webhook with its deliveries."""
-    found = webhook_pages.own_webhook(_account(request), webhook_id)
+    found = webhook_pages.own_webhook(signed_in(request).pk, webhook_id)
     page = webhook_pages.webhook_page(found, cursor(request))
     return render(request, "attestations/webhook.html", {"page": page})
 
@@ -56,7 +56,7 @@ def webhook(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def new_secret(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Make a new secret and show it, this once."""
-    found = webhook_pages.own_webhook(_account(request), webhook_id)
+    found = webhook_pages.own_webhook(signed_in(request).pk, webhook_id)
     context = {"webhook": found, "secret": service.rotate(found), "hours": service.EARLIER_SECRET_HOURS}
     return render(request, "attestations/webhook_secret.html", context)
 
@@ -66,7 +66,7 @@ def new_secret(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def change(request: HttpRequest, webhook_id: uuid.UUID, what: str) -> HttpResponse:
     """Switch it on or off, or send it a test."""
-    found = webhook_pages.own_webhook(_account(request), webhook_id)
+    found = webhook_pages.own_webhook(signed_in(request).pk, webhook_id)
     done, words = _CHANGES[what]
     return _back(request, found, lambda: done(found), words)
 
@@ -76,7 +76,7 @@ def change(request: HttpRequest, webhook_id: uuid.UUID, what: str) -> HttpRespon
 @require_POST
 def delete(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Delete it with its deliveries."""
-    found = webhook_pages.own_webhook(_account(request), webhook_id)
+    found = webhook_pages.own_webhook(signed_in(request).pk, webhook_id)
     found.delete()
     messages.success(request, "The webhook was deleted, and what it was sent with it.")
     return redirect("webhooks")
@@ -87,7 +87,7 @@ def delete(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def send_again(request: HttpRequest, webhook_id: uuid.UUID, number: int) -> HttpResponse:
     """Send one delivery once more."""
-    found = webhook_pages.own_webhook(_account(request), webhook_id)
+    found = webhook_pages.own_webhook(signed_in(request).pk, webhook_id)
 
     def ask() -> None:
         if service.send_again(found, number) is None:
@@ -105,19 +105,11 @@ CHANGES = tuple(_CHANGES)
 """What ``change`` does, by the last part of its address."""
 
 
-def _account(request: HttpRequest) -> int:
-    """Whose webhooks these are; every view here asks first that somebody is signed in."""
-    account = request.user.pk
-    if account is None:
-        raise PermissionDenied
-    return account
-
-
 def _list(
     request: HttpRequest, *, error: PortalError | None = None, url: str = "", chosen: str = "", status: int = 200
 ) -> HttpResponse:
     """The list with its form; what was refused stands in it again, with the reason."""
-    page = webhook_pages.webhooks_page(_account(request))
+    page = webhook_pages.webhooks_page(signed_in(request).pk)
     context = {"page": page, "error": error, "url": url, "chosen": chosen}
     return render(request, "attestations/webhooks.html", context, status=status)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher
@@ -30,6 +32,7 @@ from tests.support.operators import (
     portal_operator,
     result_of,
 )
+from tests.support.receivers import Behaviour, Receiver, receiver
 from tests.support.sources import make_bare_repository
 from tests.support.statements import encoded
 from tests.support.vm_release import TAG, VmRelease
@@ -156,3 +159,23 @@ def forge(tmp_path: Path, firmware: Path) -> Iterator[Forge]:
     description = RepositoryDescription(REPOSITORY, 100001, 200002, [published])
     with GitHubServer(description) as server:
         yield Forge(server, repository.url, commit, directory)
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    """An account that can have webhooks."""
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture
+def listening(settings: Any) -> Callable[..., Any]:
+    """A receiver that webhooks may reach."""
+
+    @contextmanager
+    def listen(*behaviours: Behaviour) -> Iterator[Receiver]:
+        with receiver(*behaviours) as it:
+            hosts = [host for host in [settings.ENVIRONMENT.webhook_insecure_hosts, it.host] if host]
+            settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"webhook_insecure_hosts": ",".join(hosts)})
+            yield it
+
+    return listen

@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from attestations.models import ExpectedPublisher
 from attestations.tasks import record_verdicts
-from builds.domain.roles import Role
 from builds.models import Affiliation, Operator, Project, Rebuild, RebuilderKey, Release, ResultSetAside
 from builds.pipeline.proof import ProofNotShown
 from builds.services.operators import tie_publishers
 from builds.tasks import sweep
+from tests.portal.disputed import disputed
 from tests.support.attacks import Trace, hand_in, signed
 from tests.support.operators import operator_named
 
@@ -34,11 +34,7 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture
 def release(make_release: Callable[..., Release]) -> Release:
-    """A release that ada reproduced and ben did not."""
-    release = make_release()
-    hand_in(signed(release, "ada").as_bytes())
-    hand_in(signed(release, "ben", changed=(Role.INITRD,)).as_bytes())
-    return release
+    return disputed(make_release)
 
 
 def due(release: Release) -> bool:
