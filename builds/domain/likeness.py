@@ -15,11 +15,6 @@ class Likeness(StrEnum):
     REMOVED = "removed"
     UNKNOWN = "unknown"
 
-    @property
-    def mirrored(self) -> Likeness:
-        """What it is when the two sides change places."""
-        return {Likeness.ADDED: Likeness.REMOVED, Likeness.REMOVED: Likeness.ADDED}.get(self, self)
-
 
 def likeness(one: object | None, other: object | None) -> Likeness:
     """Of two values that are both there; None stands for one that is not known, and is like nothing."""

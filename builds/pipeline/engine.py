@@ -92,11 +92,6 @@ class DockerEngine:
         with _named_errors(self._base_url, f"pulling {reference}"):
             self._api.pull(reference)
 
-    def tag_image(self, source: str, target: str) -> None:
-        name, _, tag = target.rpartition(":")
-        with _named_errors(self._base_url, f"tagging {source}"):
-            self._api.tag(source, name, tag)
-
     def build(
         self, request: BuildRequest, limits: Limits, log: Callable[[str], None], check: Callable[[], None]
     ) -> str:

@@ -163,18 +163,14 @@ class ReleaseView:
 def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, first_difference: str = "") -> ReleaseView:
     """Build the view from a release loaded ``with_evidence``; makes no further query.
 
-    Without ``publisher`` every component's attestations stay unchecked, which denies. ``first_difference`` is where
-    disputing operators part, as ``builds.services.differences`` finds it.
+    Without ``publisher`` attestations are unchecked, which denies. ``first_difference``: where disputing operators part.
     """
     published = [published_component(component) for component in release.components.all()]
     results = results_of(release, published)
     # One that does not count is listed, but nothing it gave is shown as evidence.
     counting = [result for result in results if result.counts]
     newest = _shown(counting)
-    measurements = tuple(
-        _measurement_row(configuration, counting) for configuration in release.launch_configurations.all()
-    )
-    embedded = (*untraced_files(release, [result.rebuild for result in counting]), *pulled_base(release))
+    measurements = _measurement_rows(release, counting)
     evidence = ReleaseEvidence(
         commit=release.commit,
         components=tuple(published),
@@ -188,7 +184,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, firs
         first_difference=first_difference,
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
-        embedded=embedded,
+        embedded=(*untraced_files(release, [result.rebuild for result in counting]), *pulled_base(release)),
         base_unnamed=release.needs_registry and not release.base_image,
         changes=tuple(str(event.detail["what"]) for event in open_changes(release.events.all())),
         policy=policy_of(release),
@@ -300,6 +296,10 @@ def _component_rows(
             )
         )
     return tuple(rows)
+
+
+def _measurement_rows(release: Release, counting: Sequence[Result]) -> tuple[MeasurementRow, ...]:
+    return tuple(_measurement_row(entry, counting) for entry in release.launch_configurations.all())
 
 
 def _measurement_row(configuration: LaunchConfiguration, counting: Sequence[Result]) -> MeasurementRow:

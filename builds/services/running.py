@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
-from builds.domain.queue import Capability
 from builds.models import Operator, Rebuild, Rebuilder, RebuilderKey
 from builds.pipeline.control import Cancelled, ClaimLost
 from builds.pipeline.reporting import Pace, Reporter
@@ -63,16 +62,6 @@ def local_rebuilder() -> Rebuilder:
         },
     )
     return rebuilder
-
-
-def local_capability() -> Capability:
-    environment = settings.ENVIRONMENT
-    return Capability(
-        memory_bytes=environment.build_memory_bytes,
-        disk_bytes=environment.max_build_disk_bytes,
-        network=True,
-        registry=True,
-    )
 
 
 def run_claimed(claim: Claim) -> None:

@@ -33,6 +33,11 @@ NO_FILES = FilesChange((), 0, 0, 0)
 ONE_FILE = FilesChange((DIFFERING,), 1, 0, 0)
 
 
+def mirrored(found: Likeness) -> Likeness:
+    """What it is when the two sides change places."""
+    return {Likeness.ADDED: Likeness.REMOVED, Likeness.REMOVED: Likeness.ADDED}.get(found, found)
+
+
 def file(letter: str) -> FileDigests:
     return FileDigests(10, Digest.sha256(letter * 64), Digest.sha384(letter * 96))
 
@@ -152,7 +157,7 @@ rebuilds = st.builds(
 def test_swapping_the_sides_swaps_every_row_and_nothing_else(one: RebuildFacts, other: RebuildFacts) -> None:
     there, back = compare(one, other), compare(other, one)
     assert [(part.role, part.likeness) for part in there.components] == [
-        (part.role, part.likeness.mirrored) for part in back.components
+        (part.role, mirrored(part.likeness)) for part in back.components
     ]
     for rows in ("environment", "measurements"):
         assert [(row.name, row.likeness) for row in getattr(there, rows)] == [

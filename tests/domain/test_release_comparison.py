@@ -23,6 +23,7 @@ from builds.domain.release_comparison import (
 from builds.domain.roles import Role
 from builds.domain.sealing import LaunchFacts, Sealing, consequence
 from builds.domain.verdict import Decision
+from tests.domain.test_rebuild_comparison import mirrored
 
 FULL = frozenset({"ovmf", "kernel", "initrd", "cmdline"})
 FIRMWARE = frozenset({"ovmf"})
@@ -302,10 +303,10 @@ def test_swapping_the_sides_swaps_every_row_and_nothing_else(one: ReleaseFacts, 
     there, back = compare_releases(one, other), compare_releases(other, one)
     seen = turned(back)
     seen["components"] = [
-        (row.role, row.likeness.mirrored, -row.growth if row.growth is not None else None) for row in back.components
+        (row.role, mirrored(row.likeness), -row.growth if row.growth is not None else None) for row in back.components
     ]
     seen["launches"] = sorted(
-        (*sorted(row.name.split(" / ")), row.likeness.mirrored, row.sealing) for row in back.launches
+        (*sorted(row.name.split(" / ")), mirrored(row.likeness), row.sealing) for row in back.launches
     )
     assert seen == turned(there)
     assert len(there.materials.added) == len(back.materials.removed)
