@@ -163,7 +163,7 @@ class ReleaseView:
 def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, first_difference: str = "") -> ReleaseView:
     """Build the view from a release loaded ``with_evidence``; makes no further query.
 
-    Without ``publisher`` attestations are unchecked, which denies. ``first_difference``: where disputing operators part.
+    Without ``publisher`` attestations are unchecked, which denies. ``first_difference`` is where operators part.
     """
     published = [published_component(component) for component in release.components.all()]
     results = results_of(release, published)
