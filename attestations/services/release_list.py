@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from urllib.parse import urlencode
 
 from django.db.models import Q
@@ -84,7 +84,8 @@ def _asked(filters: ReleaseFilters) -> ReleaseQuerySet:
     if filters.since is not None:
         found = found.filter(imported_at__gte=datetime.combine(filters.since, time(), UTC))
     if filters.until is not None:
-        found = found.filter(imported_at__lt=datetime.combine(filters.until, time(), UTC) + timedelta(days=1))
+        # Not before the next day: the last day that a date can say has none.
+        found = found.filter(imported_at__lte=datetime.combine(filters.until, time.max, UTC))
     if filters.text:
         found = found.filter(Q(tag__icontains=filters.text) | Q(commit__startswith=filters.text.lower()))
     return may_stand(found, filters.axes)

@@ -67,6 +67,11 @@ def test_every_filter_keeps_what_fits(
     assert tags(client, f"until={today - timedelta(days=1)}") == []
 
 
+def test_the_last_day_that_there_is_can_be_asked_for(client: Client, make_release: Callable[..., Release]) -> None:
+    make_release()
+    assert tags(client, "since=0001-01-01&until=9999-12-31") == ["v1.0.0"]
+
+
 def test_what_an_address_asks_for_stands_in_the_form_again(
     client: Client, make_release: Callable[..., Release]
 ) -> None:
