@@ -13,6 +13,7 @@ from attestations.domain.repository import Repository
 from attestations.models import ExpectedPublisher, FindingRecord, FollowedRelease, Following, TrustRootRecord
 from attestations.services import following
 from builds.admin import ReadOnly
+from builds.services.release_events import evidence_changed
 
 
 @admin.register(ExpectedPublisher)
@@ -20,8 +21,9 @@ class ExpectedPublisherAdmin(admin.ModelAdmin[ExpectedPublisher]):
     list_display = ("project", "repository", "workflow", "ref")
 
     def save_model(self, request: HttpRequest, obj: ExpectedPublisher, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
-        """Findings rest on the policy: another one has them made anew."""
+        """Findings rest on the policy: another one has them made anew, and no record of before stands for it."""
         super().save_model(request, obj, form, change)
+        evidence_changed(*obj.project.releases.only("pk"))
         transaction.on_commit(tasks.hint_verify_again)
 
 

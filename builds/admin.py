@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Model
+from django.forms import ModelForm
 from django.http import HttpRequest
 
 from builds.models import (
@@ -21,6 +24,7 @@ from builds.models import (
     ResultSetAside,
     StoredStatement,
 )
+from builds.services.release_events import evidence_changed
 
 
 class AcceptedOpaqueInputInline(admin.TabularInline[AcceptedOpaqueInput, Project]):
@@ -32,6 +36,11 @@ class AcceptedOpaqueInputInline(admin.TabularInline[AcceptedOpaqueInput, Project
 class ProjectAdmin(admin.ModelAdmin[Project]):
     list_display = ("name", "source_url", "needed_operators")
     inlines = (AcceptedOpaqueInputInline,)
+
+    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:  # type: ignore[type-arg]
+        """Another policy makes other verdicts: what is on record does not stand for them."""
+        super().save_related(request, form, formsets, change)
+        evidence_changed(*form.instance.releases.only("pk"))
 
 
 class ReadOnly[Row: Model](admin.ModelAdmin[Row]):

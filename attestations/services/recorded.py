@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.utils import timezone
 
 from attestations.models import VerdictRecord
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.release_filters import NOT_YET, Axis, Standing
+from builds.models import Release
 from builds.querysets import ReleaseQuerySet
 from builds.services.evidence import ReleaseView
 
-OUTDATED = Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at"))
-"""Its evidence changed since its verdict was recorded: the record says what was, not what is."""
+RELIED_ON = timedelta(hours=1)
+"""How long a record tells what is. All are compared with what is derived every ten minutes, since time, policy and
+trust roots change verdicts too; a portal whose worker stands still must not show its last records as what is."""
 
 _MAY_BE_EMPTY = (Axis.ATTESTATION, Axis.MEASUREMENT)
+
+
+def outdated() -> Q:
+    """Releases whose evidence changed since their verdict was recorded, or that were not judged of late."""
+    changed = Q(judged_at__isnull=True) | Q(evidence_changed_at__gte=F("judged_at"))
+    return changed | Q(judged_at__lt=timezone.now() - RELIED_ON)
+
+
+def is_outdated(release: Release) -> bool:
+    """As ``outdated``, of a release that is loaded."""
+    judged = release.judged_at
+    return judged is None or release.evidence_changed_at >= judged or judged < timezone.now() - RELIED_ON
 
 
 def newest_record() -> Subquery:
@@ -32,7 +49,7 @@ def may_stand(releases: ReleaseQuerySet, axes: dict[Axis, str]) -> ReleaseQueryS
         fits = Q(**{axis.value: state})
         wanted &= fits | Q(**{axis.value: ""}) if axis in _MAY_BE_EMPTY else fits
     fitting = VerdictRecord.objects.filter(wanted, pk=OuterRef("newest"))
-    return releases.alias(newest=newest_record()).filter(OUTDATED | Exists(fitting))
+    return releases.alias(newest=newest_record()).filter(outdated() | Exists(fitting))
 
 
 def standing_of(view: ReleaseView) -> Standing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
-from attestations.services.recorded import with_newest
+from attestations.services.recorded import is_outdated, with_newest
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.regression import NO_LONGER_REPRODUCED, worse_than
 from builds.domain.release_filters import Axis, Standing
@@ -26,7 +26,7 @@ class Cell:
     tag: str
     address: str
     word: str
-    """``allow``, ``deny``, or that it is being judged anew, since its evidence changed after the record."""
+    """``allow``, ``deny``, or that it is being judged anew: evidence changed after the record, or the record is old."""
     worse: str
 
     @property
@@ -78,7 +78,7 @@ def _strip(releases: list[Release], most: int) -> Strip:
 
 def recorded_standing(release: Release) -> Standing | None:
     """What the newest record says, of a release loaded ``with_newest``; None when it cannot be relied on any more."""
-    if release.judged_at is None or release.evidence_changed_at >= release.judged_at:
+    if is_outdated(release):
         return None
     said = {axis.value: getattr(release, f"recorded_{axis.value}") for axis in Axis}
     return None if said["decision"] is None else Standing(**said)

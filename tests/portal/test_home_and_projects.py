@@ -139,6 +139,56 @@ def test_a_version_whose_evidence_changed_shows_no_decision(
     assert words(release)[-1] == ("v1.0.0", "being judged anew", "")
 
 
+def test_a_record_that_nobody_compared_of_late_shows_no_decision(
+    client: Client, release: Release, make_rebuild: Callable[..., Rebuild], domain: TrustDomain
+) -> None:
+    attest_all(release, domain)
+    make_rebuild(release, by="alder")
+    make_rebuild(release, by="birch")
+    recorded(release)
+    # The policy changed and the worker stands still: nothing says that the evidence is another.
+    Project.objects.update(needed_operators=3)
+    Release.objects.update(
+        evidence_changed_at=timezone.now() - timedelta(hours=3), judged_at=timezone.now() - timedelta(minutes=61)
+    )
+    assert words(release)[-1] == ("v1.0.0", "being judged anew", "")
+    assert "v1.0.0/" in client.get("/releases/?decision=deny").content.decode()
+
+
+def test_another_policy_leaves_no_record_that_the_strip_relies_on(
+    admin_client: Client,
+    publisher: ExpectedPublisher,
+    release: Release,
+    make_rebuild: Callable[..., Rebuild],
+    domain: TrustDomain,
+) -> None:
+    attest_all(release, domain)
+    make_rebuild(release, by="alder")
+    make_rebuild(release, by="birch")
+    inline = {f"accepted_opaque_inputs-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")}
+    policy = {"name": "enclave", "source_url": "file:///nowhere", "needed_operators": "3", **inline}
+    policy |= {"created_at_0": "2026-01-01", "created_at_1": "00:00:00"}
+    expected = {
+        "project": str(publisher.project_id),
+        "repository": publisher.repository,
+        "workflow": ".github/workflows/another.yml",
+        "issuer": publisher.issuer,
+        "trust_roots": '["local-demo-trust-root"]',
+        "predicate_types": '["https://slsa.dev/provenance/v1"]',
+    }
+    for address, form in (
+        (f"/admin/builds/project/{release.project_id}/change/", policy),
+        (f"/admin/attestations/expectedpublisher/{publisher.pk}/change/", expected),
+    ):
+        verdicts.record_verdict(release.pk)
+        before = timezone.now() - timedelta(seconds=1)
+        Release.objects.update(judged_at=before, evidence_changed_at=before - timedelta(hours=1))
+        assert words(release)[-1][1] != "being judged anew"
+        answer = admin_client.post(address, form)
+        assert answer.status_code == 302, re.findall(r"errorlist.*", answer.text)
+        assert words(release)[-1][1] == "being judged anew"
+
+
 def test_the_strip_is_bounded_and_says_where_the_rest_is(client: Client, make_release: Callable[..., Release]) -> None:
     for number in range(62):
         make_release(f"v{number}")
