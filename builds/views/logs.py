@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
-from collections.abc import Iterator
-from typing import Self
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
+from builds import log_gate
+from builds.log_gate import one_at_a_time
 from builds.raw_files import FOREVER
 from builds.services import build_logs, log_pages
-from builds.services.build_logs import LogSize
-from builds.views import log_gate
 from builds.views.cursors import number
-from builds.views.log_gate import DOWNLOADS, busy, one_at_a_time
 
 
 @require_safe
@@ -64,37 +59,5 @@ def log_text(request: HttpRequest, rebuild_id: uuid.UUID, *, as_file: bool = Fal
         if isinstance(get_conditional_response(request, etag=etag), HttpResponseNotModified):
             return HttpResponseNotModified(headers={"ETag": etag, "Cache-Control": FOREVER})
     if request.method == "HEAD":
-        return HttpResponse(content_type=_PLAIN, headers=headers)
-    return _streamed(rebuild_id, size, headers)
-
-
-_PLAIN = "text/plain; charset=utf-8"
-
-
-def _streamed(rebuild_id: uuid.UUID, size: LogSize, headers: dict[str, str]) -> HttpResponseBase:
-    if not DOWNLOADS.acquire(timeout=log_gate.PATIENCE / 2):
-        return busy()
-    blocks = _Held(build_logs.blocks(rebuild_id, size.bytes), DOWNLOADS)
-    return StreamingHttpResponse(blocks, content_type=_PLAIN, headers=headers)
-
-
-class _Held:
-    """Blocks of an answer, with a place that is given back when the answer is closed, however it ends."""
-
-    def __init__(self, blocks: Iterator[bytes], place: threading.Semaphore) -> None:
-        self._blocks = blocks
-        self._place: threading.Semaphore | None = place
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes:
-        # Read one at a time and with a pause, sent as slowly as its reader takes it.
-        time.sleep(log_gate.PACE)
-        with log_gate.WORKING:
-            return next(self._blocks)
-
-    def close(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.release()
+        return HttpResponse(content_type=log_gate.PLAIN, headers=headers)
+    return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), headers)

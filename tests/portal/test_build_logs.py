@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from builds import log_gate
 from builds.domain.lifecycle import RunState, StageState
 from builds.models import Rebuild, RebuildStage, Release
 from builds.services import build_logs, queueing, rebuilding, running
-from builds.views import log_gate
 from tests.support.logs import keep_log
 
 pytestmark = pytest.mark.django_db
@@ -235,7 +237,34 @@ def test_more_readers_at_once_than_there_is_room_for_are_told_to_come_again(
     assert client.get(f"/rebuilds/{rebuild.pk}/log").status_code == 503
     for answer in taken:
         assert list(answer)
-    assert client.get(f"/rebuilds/{rebuild.pk}/log").status_code == 200
+    assert list(client.get(f"/rebuilds/{rebuild.pk}/log"))
+
+
+def test_the_api_gives_no_more_logs_at_once_than_the_pages_do(
+    client: Client, rebuild: Rebuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_log(rebuild, numbered(3))
+    monkeypatch.setattr(log_gate, "PATIENCE", 0.01)
+    taken = [client.get(f"/api/v1/rebuilds/{rebuild.pk}/log") for _ in range(log_gate.MOST_DOWNLOADS)]
+    for address in (f"/api/v1/rebuilds/{rebuild.pk}/log", f"/rebuilds/{rebuild.pk}/log"):
+        assert client.get(address).status_code == 503
+    for answer in taken:
+        assert list(answer)
+    assert list(client.get(f"/api/v1/rebuilds/{rebuild.pk}/log"))
+
+
+def test_few_wait_for_a_download_and_the_others_are_told_at_once(
+    client: Client, rebuild: Rebuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_log(rebuild, numbered(3))
+    taken = [client.get(f"/rebuilds/{rebuild.pk}/log") for _ in range(log_gate.MOST_DOWNLOADS)]
+    monkeypatch.setattr(log_gate, "_WAITING", threading.BoundedSemaphore(1))
+    with log_gate._WAITING:
+        began = time.monotonic()
+        assert client.get(f"/rebuilds/{rebuild.pk}/log").status_code == 503
+        assert time.monotonic() - began < 2
+    for answer in taken:
+        assert list(answer)
 
 
 @pytest.mark.parametrize("address", ["", "?q=x", "?first-error", "tail"])

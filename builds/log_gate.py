@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate
+from typing import Concatenate, Self
 
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 WORKING = threading.BoundedSemaphore(1)
@@ -17,10 +18,13 @@ _IN_LINE = threading.BoundedSemaphore(32)
 MOST_DOWNLOADS = 4
 """Of one process: a reader who takes a log slowly keeps a thread as long."""
 DOWNLOADS = threading.BoundedSemaphore(MOST_DOWNLOADS)
+_WAITING = threading.BoundedSemaphore(8)
+"""For one of those: who waits keeps a thread too, and fewer than a process has."""
 PATIENCE = 10.0
 PACE = 0.005
 """Seconds between two blocks of a download, which are left to pages."""
 RETRY_AFTER = 2
+PLAIN = "text/plain; charset=utf-8"
 
 
 def one_at_a_time[**P](
@@ -39,7 +43,7 @@ def one_at_a_time[**P](
 def busy() -> HttpResponse:
     text = "Many read logs here just now. Try again in a few seconds; nothing is wrong with the log.\n"
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
-    return HttpResponse(text, content_type="text/plain; charset=utf-8", status=503, headers=headers)
+    return HttpResponse(text, content_type=PLAIN, status=503, headers=headers)
 
 
 @contextmanager
@@ -61,3 +65,43 @@ def _place() -> Iterator[bool]:
     finally:
         if given:
             WORKING.release()
+
+
+def streamed(blocks: Iterator[bytes], headers: dict[str, str]) -> HttpResponseBase:
+    """A whole log as it is read; ``busy`` when others have all places, and as many wait as may."""
+    if not _has_place():
+        return busy()
+    return StreamingHttpResponse(_Held(blocks, DOWNLOADS), content_type=PLAIN, headers=headers)
+
+
+def _has_place() -> bool:
+    if DOWNLOADS.acquire(blocking=False):
+        return True
+    if not _WAITING.acquire(blocking=False):
+        return False
+    try:
+        return DOWNLOADS.acquire(timeout=PATIENCE / 2)
+    finally:
+        _WAITING.release()
+
+
+class _Held:
+    """Blocks of an answer, with a place that is given back when the answer is closed, however it ends."""
+
+    def __init__(self, blocks: Iterator[bytes], place: threading.Semaphore) -> None:
+        self._blocks = blocks
+        self._place: threading.Semaphore | None = place
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        # Read one at a time and with a pause, sent as slowly as its reader takes it.
+        time.sleep(PACE)
+        with WORKING:
+            return next(self._blocks)
+
+    def close(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.release()
