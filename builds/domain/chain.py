@@ -102,6 +102,8 @@ def _rebuilds(evidence: ReleaseEvidence) -> Step:
         state = Marked("other bytes", Mark.BROKEN)
     elif not tally.counted:
         state = Marked("failed" if tally.failed else "not rebuilt yet", Mark.UNKNOWN)
+    elif tally.reproduced < tally.needed:
+        state = Marked("too few so far", Mark.UNKNOWN)
     elif opaque:
         state = Marked(f"{opaque} opaque input{'' if opaque == 1 else 's'}", Mark.UNKNOWN)
     else:

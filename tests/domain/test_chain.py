@@ -69,6 +69,7 @@ def test_all_good_holds_from_end_to_end() -> None:
             Mark.UNKNOWN,
         ),
         (replace(perfect(), results=(operator("one"),)), "rebuilt", "1 of 2", Mark.UNKNOWN),
+        (replace(perfect(), results=(operator("one"),)), "rebuilds", "too few so far", Mark.UNKNOWN),
         (replace(perfect(), results=(operator("one", "b"),)), "rebuilt", "differs", Mark.BROKEN),
         (replace(perfect(), results=(operator("one"), operator("two", "b"))), "rebuilt", "disputed", Mark.BROKEN),
         (replace(perfect(), results=(operator("one", "b"),)), "rebuilds", "other bytes", Mark.BROKEN),
