@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Q
 
 from builds.domain.likeness import forge_comparison
+from builds.domain.materials import lock_digest
 from builds.domain.release_comparison import (
     ComponentFacts,
     MaterialFacts,
@@ -107,7 +108,10 @@ def _chosen(project: Project, tags: Sequence[str], before: str, after: str) -> t
 
 
 def release_facts(view: ReleaseView, materials: tuple[MaterialFacts, ...], policy_sha256: str) -> ReleaseFacts:
-    """What is compared of a release; materials that nobody names are unknown unless its lock is known and empty."""
+    """What is compared of a release; without materials they are unknown, unless its lock is known and names none.
+
+    A lock whose materials could not be fetched names some that are not here.
+    """
     release = view.release
     return ReleaseFacts(
         tag=release.tag,
@@ -117,7 +121,7 @@ def release_facts(view: ReleaseView, materials: tuple[MaterialFacts, ...], polic
         components=tuple(
             ComponentFacts(row.role, row.published.content, row.published.published) for row in view.components
         ),
-        materials=materials if materials or release.lock_sha256 else None,
+        materials=materials if materials or release.lock_sha256 == lock_digest([]) else None,
         launches=tuple(launch_facts(row) for row in view.measurements),
         recipe_sha256=release.recipe_sha256,
         base_image=_base_image(release),

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from builds.domain.materials import lock_digest
 from builds.domain.roles import Role
 from builds.models import Material, Measurement, Project, Rebuild, Release
 from tests.support.operators import digests
@@ -175,10 +176,24 @@ def test_a_release_may_be_compared_with_itself(client: Client, make_release: Cal
     assert "v1 is compared with itself." in page(client, "?from=v1&to=v1")
 
 
+def test_a_lock_whose_materials_could_not_be_fetched_is_not_taken_for_an_empty_one(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    make_release(tag="v1")
+    after = make_release(tag="v2")
+    told = "The materials of one of them are not known, so that nothing is said of what else changed in the build."
+    assert told in page(client)
+    after.materials.add(Material.objects.create(sha256="1" * 64, name="gcc", version="14", authenticity="x"))
+    assert told in page(client)
+    Release.objects.update(lock_sha256=lock_digest([]))
+    assert told not in page(client)
+
+
 def test_strangers_names_are_shown_as_they_are_and_change_nothing(
     client: Client, make_release: Callable[..., Release]
 ) -> None:
     before, after = make_release(tag="v1"), make_release(tag="v2")
+    Release.objects.filter(pk=before.pk).update(lock_sha256=lock_digest([]))
     after.materials.add(
         Material.objects.create(sha256="1" * 64, name="<b>\u202enama", version="9" * 200, authenticity="x")
     )
