@@ -16,6 +16,7 @@ from builds.domain.lifecycle import RunState, StageState
 from builds.domain.log_errors import LoudLine
 from builds.domain.log_page import ShownLine, shown_lines
 from builds.domain.origins import OriginKind
+from builds.domain.printable import in_brief
 from builds.domain.run_sentence import run_sentence
 from builds.models import Rebuild, RebuildStage, RebuiltComponent, RebuiltFile
 from builds.services import build_logs
@@ -67,6 +68,8 @@ class RunStatus:
     rebuild: Rebuild
     plan: Plan
     outcome: RebuildOutcome | None
+    why_not: str | None
+    """Why its result is no evidence; "" when it is, None when there is none."""
     sentence: str
     tone: str
     token: str
@@ -74,10 +77,9 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class RebuildPage:
-    """``why_not`` is "" when the result counts, None when there is none."""
+    """Everything but how it stands is read once."""
 
     status: RunStatus
-    why_not: str | None
     components: tuple[MadeComponent, ...]
     disagreement: Disagreement | None
     files: tuple[RebuiltFile, ...]
@@ -88,6 +90,10 @@ class RebuildPage:
     @property
     def rebuild(self) -> Rebuild:
         return self.status.rebuild
+
+    @property
+    def why_not(self) -> str | None:
+        return self.status.why_not
 
     @property
     def opaque(self) -> list[RebuiltComponent | RebuiltFile]:
@@ -104,7 +110,6 @@ def rebuild_page(rebuild_id: uuid.UUID) -> RebuildPage:
     files: list[RebuiltFile] = rebuild.first_files  # type: ignore[attr-defined] # the prefetch
     return RebuildPage(
         status=_status(rebuild, comparisons),
-        why_not=why_not_counted(rebuild),
         components=tuple(MadeComponent(row, made.get(row.role)) for row in comparisons),
         disagreement=disagreement_of(rebuild, comparisons),
         files=tuple(files[:SHOWN_FILES]),
@@ -139,13 +144,15 @@ def _rebuild(rebuild_id: uuid.UUID) -> Rebuild:
 def _status(rebuild: Rebuild, comparisons: Sequence[ComponentComparison]) -> RunStatus:
     is_live = rebuild.run_state.is_live
     project = rebuild.release.project_id
-    outcome = overall_outcome(comparisons)
+    outcome, why_not = overall_outcome(comparisons), why_not_counted(rebuild)
+    sentence = run_sentence(rebuild.run_state, comparisons, stopped_at=_stopped_at(rebuild))
     return RunStatus(
         rebuild=rebuild,
         plan=plan_for(rebuild, earlier_runs([project]) if is_live else {}, timezone.now()),
         outcome=outcome,
-        sentence=run_sentence(rebuild.run_state, comparisons, stopped_at=_stopped_at(rebuild)),
-        tone=_tone(rebuild.run_state, outcome),
+        why_not=why_not,
+        sentence=f"No evidence: {in_brief(why_not)} As its signer says: {sentence}" if why_not else sentence,
+        tone="open" if why_not else _tone(rebuild.run_state, outcome),
         token=_token(rebuild),
     )
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from builds.domain.lifecycle import RunState, StageState
 from builds.domain.roles import Role
-from builds.models import Material, Rebuild, RebuildStage, RebuiltFile, Release
+from builds.models import Material, Operator, Rebuild, RebuildStage, RebuiltFile, Release
 from builds.services import queueing, rebuilding, running
 from tests.support.logs import keep_log
 from tests.support.operators import digests
@@ -117,6 +117,22 @@ def test_alone_it_is_held_against_nobody(
 ) -> None:
     assert "result counts for this release yet" in words(page(client, make_rebuild(release, changed=(Role.INITRD,))))
     assert "First difference" not in page(client, make_rebuild(release, by="ben"))
+
+
+def test_a_result_that_does_not_count_looks_like_no_evidence_on_its_page_and_where_it_is_shared(
+    client: Client, release: Release, make_rebuild: Callable[..., Rebuild]
+) -> None:
+    rebuild = make_rebuild(release, by="mallory")
+    content = page(client, rebuild)
+    assert 'id="rebuild" class="panel good"' in content
+    assert "Every published component was rebuilt with the same bytes." in content
+    # As anybody may enrol: nobody has said who it is.
+    Operator.objects.filter(slug="mallory").update(accepted_at=None, accepted_by="")
+    content = page(client, rebuild)
+    assert 'id="rebuild" class="panel open"' in content
+    assert "reproduced" not in words(content.partition('id="rebuild"')[2].partition("</section>")[0])
+    told = "No evidence: The operator is pending: no administrator has said who it is. As its signer says: Every"
+    assert [f'content="{told}' in line for line in content.splitlines() if 'escription"' in line] == [True, True]
 
 
 def materials(release: Release, count: int, *, authenticated: bool, sentence: str) -> None:
