@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import ValidationError
+from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
 from builds.account_api import router as account_router
@@ -22,7 +22,7 @@ from builds.services.queueing import RebuildAlreadyLive
 from builds.services.rebuilding import ClaimGone, OperatorTied
 from builds.services.requesting import NothingToRebuild, NotYours, RebuildEnded, RebuildsExhausted
 from builds.services.submitting import ClaimOfAnother, InvocationReused, TrialsFull, UnknownRelease
-from tee_portal.error_pages import absence
+from tee_portal.error_pages import UnusableRequest, absence
 from tee_portal.refusals import refusal_of
 
 _STATUSES: dict[type[PortalError], int] = {
@@ -86,6 +86,13 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     return api.create_response(request, absence(error, request.path).as_dict(), status=404)
+
+
+@api.exception_handler(HttpError)
+def unreadable_body(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """What the framework itself refuses, which is a body that is no JSON."""
+    named = UnusableRequest("the body is not JSON", where=request.path[:200], todo="Send one JSON object in UTF-8.")
+    return api.create_response(request, named.as_dict(), status=error.status_code)
 
 
 @api.exception_handler(ValidationError)

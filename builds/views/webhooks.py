@@ -31,7 +31,8 @@ def webhooks(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _list(request)
     url, name = request.POST.get("url", ""), request.POST.get("project", "")
-    project = Project.objects.filter(name=name).first() if name else None
+    # A form may hold NUL, which PostgreSQL cannot compare.
+    project = Project.objects.filter(name=name).first() if name and "\0" not in name else None
     if name and project is None:
         raise NotHere(PROJECT, name)
     try:

@@ -118,6 +118,12 @@ def test_an_address_that_is_refused_stands_in_the_form_again_with_the_reason(
     assert not Webhook.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["\0", "enclave\0", "nobody", "<b>"])
+def test_a_project_that_cannot_be_is_not_found_on_any_database(client: Client, owner: User, name: str) -> None:
+    assert added(client, project=name).status_code == 404
+    assert not Webhook.objects.exists()
+
+
 def test_an_account_has_at_most_ten_and_no_two_alike(client: Client, owner: User, make_release: MakeRelease) -> None:
     make_release()
     assert added(client).status_code == 200
