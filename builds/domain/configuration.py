@@ -315,6 +315,8 @@ def _guest_features(text: str) -> int:
     value = int(stripped, 16) if stripped[:2].lower() == "0x" else int(stripped)
     if value >= FEATURES_END:
         raise _Unusable(f"{text[:80]!r} does not fit 64 bits")
+    if not value & SNP_ONLY:
+        raise _Unusable(f"{text[:80]!r} leaves bit 0 off, which is SEV-SNP itself: no such guest starts")
     return value
 
 

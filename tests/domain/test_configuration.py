@@ -208,6 +208,8 @@ def test_fields_that_are_given_win_and_the_others_stay_as_published() -> None:
         ("guest_features", "0x10000000000000000", "no 64-bit number"),
         ("guest_features", "99999999999999999999", "does not fit 64 bits"),
         ("guest_features", "-1", "no 64-bit number"),
+        ("guest_features", "0x0", "leaves bit 0 off, which is SEV-SNP itself"),
+        ("guest_features", "0xfffffffffffffffe", "leaves bit 0 off, which is SEV-SNP itself"),
         ("vmm", "QEMU", "none of: qemu, ec2, gce"),
         ("command_line", "a\0b", "one line"),
         ("command_line", "a\r\nb", "one line"),
@@ -265,7 +267,7 @@ def test_without_a_published_configuration_the_form_still_asks_for_one() -> None
 @given(
     vcpus=st.integers(1, 512),
     vcpu_type=st.sampled_from(TYPES),
-    guest_features=st.integers(0, 2**64 - 1),
+    guest_features=st.integers(0, 2**64 - 1).map(lambda features: features | 1),
     vmm=st.sampled_from(VMMS),
     boot_mode=st.sampled_from(BootMode),
     command_line=st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=100),
