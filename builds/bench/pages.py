@@ -19,15 +19,13 @@ import psycopg
 import requests
 
 from builds.bench.page_store import Scale
-from builds.bench.page_times import percentile
+from builds.bench.page_times import MOST_QUERIES, MOST_SENT, percentile
 from builds.demo import processes
 from builds.domain.errors import PortalError
 from tee_portal.env import BASE_DIR
 
 LIVE_READERS = 200
 STORED_READERS = 64
-_MOST_QUERIES = 12
-_MOST_SENT = 60_000
 _BOUNDS = {"release": 60, "log, the tail of a running one": 10}
 """Milliseconds at the 95th percentile."""
 _DATABASE = "bench_pages"
@@ -191,7 +189,7 @@ def _kinds(sqlite: _Figures, postgres: _Figures) -> list[tuple[str, _Figures]]:
 
 def _row(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     queries, sent = max(one["queries"], other["queries"]), max(one["sent"], other["sent"])
-    bounds = [f"{_MOST_QUERIES} queries", f"{_MOST_SENT // 1000} kB"]
+    bounds = [f"{MOST_QUERIES} queries", f"{MOST_SENT // 1000} kB"]
     if one["name"] in _BOUNDS:
         bounds.append(f"{_BOUNDS[one['name']]} ms")
     times = " | ".join(f"**{entry['p95'] * 1000:.1f} ms**" for entry in (one, other))
