@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
 
 from attestations.domain.findings import component_state
 from attestations.domain.policy import COMMIT_CLAUSE, ClauseState
@@ -30,6 +31,7 @@ from builds.domain.evidence import AttestationState, AttestedComponent, Publishe
 from builds.domain.roles import Role
 from builds.models import Release
 from builds.services.differences import first_differences
+from builds.services.earlier_runs import first_result_expected
 from builds.services.evidence import ReleaseView, view_of
 from builds.together import attach, together
 
@@ -188,7 +190,8 @@ def judged_view(
     """A release's view with its attestations judged, from a release loaded ``with_evidence``."""
     standing = standings_of([release], roots)[release.pk]
     parted = first_differences([release])
-    return view_of(release, standing.evidence, parted.get(release.pk, "")), standing
+    expected = first_result_expected(release, timezone.now())
+    return view_of(release, standing.evidence, parted.get(release.pk, ""), expected), standing
 
 
 def _standing(

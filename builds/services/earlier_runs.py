@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef
 
 from builds.domain.expectation import BegunStage, EarlierRun, Plan, plan_of
 from builds.domain.lifecycle import RunState, StageState
-from builds.models import Rebuild, RebuildStage
+from builds.models import Rebuild, RebuildStage, Release
 
 COMPARED_RUNS = 7
 _LOOKED_AT = 200
@@ -37,6 +37,21 @@ def earlier_runs(projects: Collection[int]) -> Mapping[int, tuple[EarlierRun, ..
         if stage.ended_at is not None:
             took[stage.rebuild_id][stage.name] = max((stage.ended_at - stage.started_at).total_seconds(), 0.0)
     return {project: tuple(took[rebuild] for rebuild in rebuilds) for project, rebuilds in chosen.items()}
+
+
+def first_result_expected(release: Release, now: datetime) -> datetime | None:
+    """When the first running rebuild of a release without a result may end; the release comes ``with_evidence``.
+
+    None while none runs, when none of its project succeeded before, and when that moment has passed. No query but
+    where one runs and nobody has a result.
+    """
+    attempts: list[Rebuild] = list(release.attempts)  # type: ignore[attr-defined] # by with_evidence
+    began = [row.started_at for row in attempts if row.run_state is RunState.RUNNING and row.started_at is not None]
+    if not began or any(row.run_state is RunState.SUCCEEDED for row in attempts):
+        return None
+    earlier = earlier_runs([release.project_id]).get(release.project_id, ())
+    ends_at = plan_of([], earlier, began_at=min(began), now=now, is_live=True).ends_at
+    return ends_at if ends_at is not None and ends_at > now else None
 
 
 def plan_for(rebuild: Rebuild, earlier: Mapping[int, tuple[EarlierRun, ...]], now: datetime) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from builds.domain.comparison import (
     ComponentComparison,
@@ -160,10 +161,16 @@ class ReleaseView:
         return _reused(self.release)
 
 
-def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, first_difference: str = "") -> ReleaseView:
+def view_of(
+    release: Release,
+    publisher: PublisherEvidence = NOTHING_ASKED,
+    first_difference: str = "",
+    first_result_expected: datetime | None = None,
+) -> ReleaseView:
     """Build the view from a release loaded ``with_evidence``; makes no further query.
 
-    Without ``publisher`` attestations are unchecked, which denies. ``first_difference`` is where operators part.
+    Without ``publisher`` attestations are unchecked, which denies. ``first_difference`` is where operators part,
+    ``first_result_expected`` when a release without a result may have one.
     """
     published = [published_component(component) for component in release.components.all()]
     results = results_of(release, published)
@@ -182,6 +189,7 @@ def view_of(release: Release, publisher: PublisherEvidence = NOTHING_ASKED, firs
         failed=failed_operators(release),
         failure=newest_failure(release),
         first_difference=first_difference,
+        first_result_expected=first_result_expected,
         measurements=tuple(row.evidence for row in measurements),
         unplaced=() if measurements else _unplaced(release),
         embedded=(*untraced_files(release, [result.rebuild for result in counting]), *pulled_base(release)),

@@ -307,3 +307,29 @@ def test_what_nobody_has_claimed_says_so(client: Client, release: Release, setti
     assert "queued Waiting for a rebuilder. No evidence yet. No stage has started to come" in text
     assert "Operator open to anybody" in text
     assert "reload it" in text
+
+
+def test_a_release_that_is_being_rebuilt_says_when_its_first_result_may_come(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    earlier = make_rebuild(make_release("v0"), by="ada")
+    began = timezone.now() - timedelta(hours=2)
+    RebuildStage.objects.create(
+        rebuild=earlier,
+        position=1,
+        name="image",
+        state=StageState.SUCCEEDED,
+        started_at=began,
+        ended_at=began + timedelta(hours=1),
+        exit_code=0,
+    )
+    waiting = make_release("v1")
+    shown = words(client.get(waiting.get_absolute_url()).text)
+    assert "Not rebuilt yet: 0 of 2. Run it yourself: one command." in shown
+    place = queueing.request_rebuild(waiting, running.local_rebuilder())
+    assert rebuilding.claim(place.pk, running.local_rebuilder(), "worker") is not None
+    started = Rebuild.objects.get(pk=place.pk).started_at or began
+    shown = words(client.get(waiting.get_absolute_url()).text)
+    assert f"First result expected about {started + timedelta(hours=1):%H:%M} UTC, or run it yourself" in shown
+    Rebuild.objects.filter(pk=place.pk).update(started_at=began)
+    assert "First result expected" not in words(client.get(waiting.get_absolute_url()).text)
