@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from attestations.services import standing
+from builds.public_address import public_base
 from builds.services import missing
 
 
@@ -19,7 +20,7 @@ def what_is_missing(request: HttpRequest, project: str) -> HttpResponse:
     page = missing.missing_page(
         choice,
         view,
-        portal=request.build_absolute_uri("/").rstrip("/"),
+        portal=public_base(request),
         repository=attested.watch.following.repository if attested.watch is not None else "",
     )
     return render(request, "builds/missing.html", {"choice": choice, "page": page})

@@ -10,6 +10,7 @@ from attestations.services import history, listing, release_list, repeating, sta
 from builds.domain.printable import one_line
 from builds.domain.release_filters import CHOICES, read_filters
 from builds.models import Project, Release
+from builds.public_address import public_base
 from builds.services import release_report, reproducing, selecting
 from builds.services.absent import the_release
 from builds.services.material_pages import materials_page
@@ -52,7 +53,7 @@ def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     found = the_release(wanted, project, tag)
     roots = trust_roots.known()
     view, attested = standing.judged_view(found, roots)
-    portal = request.build_absolute_uri("/").rstrip("/")
+    portal = public_base(request)
     past = history.history_of(view)
     watch = attested.watch
     context = {

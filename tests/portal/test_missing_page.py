@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import StringIO
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -18,8 +19,21 @@ from builds.domain.conditions import Condition, ConditionState, conditions_of
 from builds.domain.roles import Role
 from builds.models import AcceptedOpaqueInput, EmbeddedFile, Project, Rebuild, Release, ReleaseEvent
 from builds.services.release_events import CHANGED_SINCE_IMPORT
+from tee_portal.env import Environment
 
 pytestmark = pytest.mark.django_db
+
+
+def test_lines_to_paste_name_the_portal_as_the_public_knows_it(
+    client: Client, make_release: Callable[..., Release], settings: LazySettings
+) -> None:
+    settings.ENVIRONMENT = Environment(public_url="https://portal.example.org")
+    release = make_release()
+    for address in (release.get_absolute_url(), "/projects/enclave/missing/"):
+        told = client.get(address, headers={"host": "localhost:1337"}).text
+        assert "--portal https://portal.example.org" in told
+        assert "localhost:1337" not in told
+
 
 ADDRESS = "/projects/enclave/missing/"
 
