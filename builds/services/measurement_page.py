@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 
+from builds.domain.verdict import Decision
 from builds.models import LaunchConfiguration, Measurement, Rebuild, RebuiltMeasurement, Release
 from builds.services.consensus import not_counted
 from builds.services.evidence import MeasurementRow, ReleaseView, view_of
@@ -69,7 +70,12 @@ class Match:
     def is_allowed(self) -> bool:
         """Whether all three agree on it and the release is allowed: the one case that is shown as good."""
         all_three = self.is_published and self.is_recomputed and self.is_rebuilt
-        return all_three and self.view.verdict.decision == "allow"
+        return all_three and self.view.verdict.decision is Decision.ALLOW
+
+    @property
+    def decision(self) -> Decision:
+        """Of this value: a release that is allowed is so by its own, and anybody may hand in another."""
+        return Decision.ALLOW if self.is_allowed else Decision.DENY
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,11 @@ class MeasurementPage:
     value: str
     matches: tuple[Match, ...]
     more: bool
+
+    @property
+    def vouched(self) -> list[Match]:
+        """Those that give it by a word that counts."""
+        return [match for match in self.matches if match.is_published or match.is_recomputed or match.is_rebuilt]
 
 
 def measurement_page(value: str, *, publishers_of: PublishersOf) -> MeasurementPage:

@@ -10,13 +10,18 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from attestations.local_sigstore import TrustDomain
+from attestations.models import ExpectedPublisher
 from builds.domain.roles import Role
 from builds.models import AcceptedOpaqueInput, Material, Measurement, Rebuild, Release, ResultSetAside
+from tests.portal.attested import attest_all
 from tests.portal.test_pages import page
 from tests.support.operators import MEASUREMENT, digests, operator_named
 from tests.support.statements import measured
 
 pytestmark = pytest.mark.django_db
+
+type MakeRebuild = Callable[..., Rebuild]
 
 ADDRESS = f"/measurements/{MEASUREMENT}/"
 OTHER = "b" * 96
@@ -63,6 +68,26 @@ def test_a_result_that_does_not_count_speaks_for_nothing(
     text = page(client, f"/measurements/{OTHER}/")
     assert "Only results that do not count give this value. Nothing speaks for it." in text
     assert "The operator is pending" in text
+
+
+def test_a_value_that_a_stranger_hands_in_borrows_nothing_from_a_release_that_is_allowed(
+    client: Client, publisher: ExpectedPublisher, release: Release, make_rebuild: MakeRebuild, domain: TrustDomain
+) -> None:
+    attest_all(release, domain)
+    make_rebuild(release, by="alder")
+    make_rebuild(release, by="birch")
+    operator_named("mallory", accepted=False)
+    make_rebuild(release, by="mallory", measurements=[measured(OTHER)])
+    own, strange = (client.get(f"/measurements/{value}/").text for value in (MEASUREMENT, OTHER))
+    assert 'class="panel good"' in own
+    assert 'class="state good">allow' in own
+    assert "Allow." in own
+    assert "2 launch configurations known here give it" in own
+    assert 'class="panel bad"' in strange
+    assert "state good" not in strange.partition("<dl>")[0]
+    assert "Allow." not in strange
+    assert "No launch configuration known here gives it: only results that do not count name it" in strange
+    assert "What is decided of the release is about another value than this one" in strange
 
 
 def test_a_result_that_its_operator_replaced_or_that_was_set_aside_does_not_count(
