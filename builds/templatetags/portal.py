@@ -78,9 +78,14 @@ def check_state(value: str) -> SafeString:
 
 
 @register.simple_tag
-def result_outcome(value: RebuildOutcome | None) -> SafeString:
-    """Of one result: None means that the release names nothing to compare it with."""
-    return state("nothing to compare with", _OPEN) if value is None else outcome(value)
+def result_outcome(value: RebuildOutcome | None, why_not: str | None = None) -> SafeString:
+    """Of one result: None means that the release names nothing to compare it with.
+
+    One that does not count, which is when ``why_not`` says something, speaks for nothing and looks so.
+    """
+    if value is None:
+        return state("nothing to compare with", _OPEN)
+    return state(value.value, _PLAIN) if why_not and value is RebuildOutcome.REPRODUCED else outcome(value)
 
 
 @register.simple_tag

@@ -103,7 +103,8 @@ def test_a_page_reads_only_the_pieces_that_hold_its_lines(rebuild: Rebuild) -> N
     assert [number for number, _ in lines] == list(range(10_001, 10_501))
     assert len(asked) == 1
     with connection.cursor() as cursor:
-        cursor.execute(asked[0]["sql"])
+        # PostgreSQL reads it through a cursor of its own, which is closed by now.
+        cursor.execute(re.sub(r"^DECLARE .*? CURSOR .*?FOR ", "", asked[0]["sql"]))
         assert len(cursor.fetchall()) == 5
 
 

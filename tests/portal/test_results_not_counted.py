@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.test import Client
 from django.utils import timezone
 
 from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope
@@ -150,3 +151,18 @@ def test_the_bytes_are_kept_as_they_came(release: Release) -> None:
     data = b"  " + envelope.as_bundle(base64.b64encode(uuid.uuid4().bytes).decode()) + b"\n\n"
     told = json.loads(hand_in(data).content)
     assert bytes(StoredStatement.objects.get(rebuild=told["rebuild"]).content) == data
+
+
+def test_no_page_shows_a_result_that_does_not_count_in_the_colour_of_one_that_does(
+    release: Release, client: Client
+) -> None:
+    operator_named("pending", accepted=False)
+    hand_in(signed(release, "pending").as_bytes())
+    stored = StoredStatement.objects.get(key__rebuilder__operator__slug="pending")
+    pages = (stored.rebuild.get_absolute_url(), stored.get_absolute_url(), "/rebuilders/pending/")
+    for address in pages:
+        shown = client.get(address).text
+        assert '<span class="state plain">reproduced</span>' in shown, address
+        assert '<span class="state good">reproduced</span>' not in shown, address
+    of_ada = StoredStatement.objects.get(key__rebuilder__operator__slug="ada").rebuild
+    assert '<span class="state good">reproduced</span>' in client.get(of_ada.get_absolute_url()).text
