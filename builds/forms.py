@@ -10,7 +10,7 @@ from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
-from builds.domain.access import LIFETIMES, Scope
+from builds.domain.access import LIFETIMES, OFFERED_SCOPES
 from builds.services import signing_in
 from builds.services.signing_in import TooManySignIns, Visitor
 
@@ -61,7 +61,7 @@ class TokenForm(forms.Form):
 
     name = forms.CharField(max_length=80, label="What it is for", help_text="For example: the nightly check of ci-7.")
     scopes = forms.MultipleChoiceField(
-        choices=[(scope.value, f"{scope.value}: {scope.words}") for scope in Scope],
+        choices=[(scope.value, f"{scope.value}: {scope.words}") for scope in OFFERED_SCOPES],
         widget=forms.CheckboxSelectMultiple,
         label="What it may do",
         error_messages={"required": "Choose at least one."},

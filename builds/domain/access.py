@@ -42,6 +42,10 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
+OFFERED_SCOPES = (Scope.TRIGGER_REBUILD,)
+"""Those that some operation asks for: nobody is to hold a right that opens nothing yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """How often something may be done in any ``window``."""

@@ -12,6 +12,7 @@ from builds.domain.errors import MalformedInput
 from builds.domain.search import Kind, recognise
 from builds.services.digest_page import digest_page
 from builds.services.measurement_page import measurement_page
+from builds.services.recognised import recognition_of
 from builds.services.search import near_digests
 
 
@@ -25,8 +26,15 @@ def measurement(request: HttpRequest, value: str) -> HttpResponse:
         page = measurement_page(known, publishers_of=standing.publishers_of)
         if page.matches:
             return render(request, "builds/measurement.html", {"page": page})
-    context = {"value": query.text, "is_whole": bool(known), "near": near_digests(known or query.hexadecimal)}
-    return render(request, "builds/measurement_unknown.html", context, status=404)
+    recognition = recognition_of(known) if known else None
+    context = {
+        "value": known or query.text,
+        "is_whole": bool(known),
+        "near": near_digests(known or query.hexadecimal),
+        "recognition": recognition,
+    }
+    is_found = recognition is not None and bool(recognition.found)
+    return render(request, "builds/measurement_unknown.html", context, status=200 if is_found else 404)
 
 
 @require_safe

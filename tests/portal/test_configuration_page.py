@@ -238,3 +238,27 @@ def test_a_command_line_of_ten_thousand_characters_is_refused_and_kept(client: C
     shown = section(client, ADDRESS, command_line="\u202e" + "x" * 9_999)
     assert "the command line has 10002 bytes; 4096 can be measured here" in text_of(shown)
     assert "x" * 9_999 in shown
+
+
+def test_a_measurement_of_another_vcpu_count_leads_to_the_release_that_gives_it(
+    client: Client, world: World, firmware: Path
+) -> None:
+    release = world.imported()
+    value = expected(firmware, world.root, vcpus=9)
+    answer = client.get(f"/measurements/{value}/")
+    assert answer.status_code == 200
+    shown = text_of(answer.text)
+    assert "Nobody published this value, and it follows from published files" in shown
+    assert f"{release.project.name} {release.tag} with 9 vCPUs of" in shown
+    link = re.search(r'<a href="([^"]+vcpus=9[^"]*)"', answer.text)
+    assert link is not None
+    assert value in client.get(html.unescape(link[1])).text
+    assert "state good" not in answer.text.partition("<main")[2]
+
+
+def test_a_measurement_that_nothing_known_gives_says_how_much_was_computed(client: Client, world: World) -> None:
+    world.imported()
+    answer = client.get(f"/measurements/{'a' * 96}/")
+    assert answer.status_code == 404
+    assert re.search(r"Computed and compared: \d+ configurations of katana-tee-vm", text_of(answer.text))
+    assert "this is not a mismatch" in answer.text
