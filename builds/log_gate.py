@@ -14,11 +14,11 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 WORKING = threading.BoundedSemaphore(1)
-_IN_LINE = threading.BoundedSemaphore(32)
+_IN_LINE = threading.BoundedSemaphore(20)
 MOST_DOWNLOADS = 4
 """Of one process: a reader who takes a log slowly keeps a thread as long."""
 DOWNLOADS = threading.BoundedSemaphore(MOST_DOWNLOADS)
-_WAITING = threading.BoundedSemaphore(8)
+_WAITING = threading.BoundedSemaphore(16)
 """For one of those: who waits keeps a thread too, and fewer than a process has."""
 PATIENCE = 10.0
 PACE = 0.005
