@@ -8,9 +8,9 @@ import sys
 # A process computes one page at a time whatever its threads: two use two cores, and one that reads a log for somebody
 # leaves the other free.
 workers = 2
-# Most of them wait: for a place in the line of those who read whole logs (builds.log_gate lets 20 stand there, and 20 that download),
-# or for a client that takes its answer slowly. The rest is for pages. Together they are fewer than the connections
-# that a PostgreSQL server takes by default (100).
+# Most of them wait: for a place in the line of those who read whole logs (builds.log_gate lets 20 stand there, and as
+# many that download), or for a client that takes its answer slowly. The rest is for pages. Together they are fewer
+# than the connections that a PostgreSQL server takes by default (100).
 threads = 44
 # A page that polls every two seconds keeps its connection.
 keepalive = 5
