@@ -39,6 +39,11 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         """The newest version first: by the time of the commit that it is built from, however late it was imported."""
         return self.order_by("-source_date_epoch", "-pk")
 
+    def older_than(self, release: Release) -> ReleaseQuerySet:
+        """What comes after ``release`` in that order."""
+        epoch = release.source_date_epoch
+        return self.filter(Q(source_date_epoch__lt=epoch) | Q(source_date_epoch=epoch, pk__lt=release.pk))
+
     def with_evidence(self, *, attempts: bool = True) -> ReleaseQuerySet:
         """Everything a verdict is derived from, in five statements for any number of releases.
 

@@ -57,7 +57,8 @@ def strips_of(projects: Collection[int], most: int = MOST_CELLS) -> dict[int, St
         with_newest(Release.objects.filter(pk__in=newest.values("pk")))
         .select_related("project")
         .only("project__name", "tag", "source_date_epoch", "judged_at", "evidence_changed_at")
-        .order_by("source_date_epoch", "pk")
+        .in_order()
+        .reverse()
     )
     found: dict[int, list[Release]] = {}
     for row in rows:

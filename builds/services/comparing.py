@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from builds.domain.likeness import forge_comparison
 from builds.domain.materials import lock_digest
 from builds.domain.release_comparison import (
@@ -89,20 +87,15 @@ def comparison_page(
     return ComparisonPage(project, tags, compare_releases(facts[before.tag], facts[after.tag]), before, after, forge)
 
 
-def _older_than(epoch: int, pk: int) -> Q:
-    """What comes after it in the order of releases."""
-    return Q(source_date_epoch__lt=epoch) | Q(source_date_epoch=epoch, pk__lt=pk)
-
-
 def _chosen(project: Project, tags: Sequence[str], before: str, after: str) -> tuple[str, str] | None:
     """``tags`` are the newest ones, in their order."""
     after = after or next((tag for tag in tags if tag != before), "")
     if not before and after in tags[:-1]:
         before = tags[tags.index(after) + 1]
     elif not before and after:
-        newer = project.releases.filter(tag=after).values_list("source_date_epoch", "pk").first()
-        older = _older_than(*newer) if newer is not None else Q()
-        earlier = project.releases.exclude(tag=after).filter(older).in_order().values_list("tag", flat=True).first()
+        newer = project.releases.filter(tag=after).only("source_date_epoch").first()
+        older = project.releases.older_than(newer) if newer is not None else project.releases.all()
+        earlier = older.in_order().values_list("tag", flat=True).first()
         before = earlier or next((tag for tag in tags if tag != after), "")
     return (before, after) if before and after else None
 

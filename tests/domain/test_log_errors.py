@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builds.domain.log_errors import first_error, why_an_error
 
 LOUD = [
-    "E: Failed to fetch http://deb.debian.org/debian/pool/main/g/glibc/libc6_2.41-12_amd64.deb  404  Not Found",
+    "E: Failed to fetch http://archive.example.org/debian/pool/main/g/glibc/libc6_2.41-12_amd64.deb  404  Not Found",
     "#9 4.512 E: Unable to locate package busybox-statik",
     "payload/main.c:12:5: error: expected ';' before 'return'",
     "error[E0433]: failed to resolve: use of undeclared crate or module `katana`",
@@ -35,7 +35,7 @@ QUIET = [
     "gcc -Werror -c error.c -o error.o",
     "checking for library containing strerror... none required",
     "exit code 0",
-    "Get:12 http://deb.debian.org/debian trixie/main amd64 liberror-perl all 0.17029-2",
+    "Get:12 http://archive.example.org/debian trixie/main amd64 liberror-perl all 0.17029-2",
     "Setting up libgpg-error0:amd64 (1.51-4) ...",
     "",
 ]
