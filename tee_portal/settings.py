@@ -152,6 +152,15 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": _database(ENVIRONMENT.database_url)}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # Of each process its own; what a list of verdicts needs lives here (attestations.services.kept_verdicts).
+    "verdicts": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "verdicts",
+        "OPTIONS": {"MAX_ENTRIES": 4000},
+    },
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"

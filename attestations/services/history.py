@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,7 +38,7 @@ def _regression(view: ReleaseView, shown: Sequence[VerdictRecord]) -> str:
         return ""
     found = next((record.at for record in shown if record.outcome == RebuildOutcome.REPRODUCED), None)
     if found is None and len(shown) == _SHOWN:
-        return regressions([view]).get(view.release.pk, "")
+        return regressions([view.release.pk]).get(view.release.pk, "")
     return _no_longer(found) if found is not None else ""
 
 
@@ -46,9 +46,10 @@ def _no_longer(at: datetime) -> str:
     return f"It was reproduced on {at:%Y-%m-%d} and is not any more."
 
 
-def regressions(views: Sequence[ReleaseView]) -> dict[int, str]:
-    """For each release that was reproduced once and is not now, the sentence that says so; by primary key."""
-    worse = {view.release.pk for view in views if view.verdict.outcome is not RebuildOutcome.REPRODUCED}
+def regressions(releases: Iterable[int]) -> dict[int, str]:
+    """Of releases that are not reproduced now, those that were once, each with the sentence that says so; all by
+    primary key."""
+    worse = set(releases)
     if not worse:
         return {}
     last: dict[int, datetime] = dict(

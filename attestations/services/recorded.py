@@ -9,10 +9,9 @@ from django.utils import timezone
 
 from attestations.models import VerdictRecord
 from builds.domain.comparison import RebuildOutcome
-from builds.domain.release_filters import NOT_YET, Axis, Standing
+from builds.domain.release_filters import NOT_YET, Axis
 from builds.models import Release
 from builds.querysets import ReleaseQuerySet
-from builds.services.evidence import ReleaseView
 
 RELIED_ON = timedelta(hours=1)
 """How long a record tells what is. All are compared with what is derived every ten minutes, since time, policy and
@@ -50,12 +49,6 @@ def may_stand(releases: ReleaseQuerySet, axes: dict[Axis, str]) -> ReleaseQueryS
         wanted &= fits | Q(**{axis.value: ""}) if axis in _MAY_BE_EMPTY else fits
     fitting = VerdictRecord.objects.filter(wanted, pk=OuterRef("newest"))
     return releases.alias(newest=newest_record()).filter(outdated() | Exists(fitting))
-
-
-def standing_of(view: ReleaseView) -> Standing:
-    """The axes of a verdict as it is now."""
-    verdict = view.verdict
-    return Standing(verdict.decision, verdict.outcome or "", verdict.attestation or "", view.measured or "")
 
 
 def with_newest(releases: ReleaseQuerySet) -> ReleaseQuerySet:

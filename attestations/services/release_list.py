@@ -9,13 +9,12 @@ from urllib.parse import urlencode
 
 from django.db.models import Q
 
-from attestations.services import standing
 from attestations.services.history import regressions
-from attestations.services.recorded import may_stand, standing_of
+from attestations.services.kept_verdicts import KeptVerdict, verdicts_of
+from attestations.services.recorded import may_stand
 from builds.domain.release_filters import ReleaseFilters
 from builds.models import Release
 from builds.querysets import ReleaseQuerySet
-from builds.services.evidence import ReleaseView, view_of
 
 PAGE_SIZE = 25
 
@@ -24,7 +23,8 @@ PAGE_SIZE = 25
 class ReleaseRow:
     """A release with its verdict of now; ``regression`` says what it was and is not any more ("" otherwise)."""
 
-    view: ReleaseView
+    release: Release
+    kept: KeptVerdict
     regression: str
 
 
@@ -49,28 +49,23 @@ def release_list(
         found = found.filter(pk__lt=before)
     if after is not None:
         found = found.filter(pk__gt=after)
-    read = list(found.with_evidence(attempts=False).order_by("-pk" if newest_first else "pk")[: size + 1])
+    read = list(found.select_related("project").order_by("-pk" if newest_first else "pk")[: size + 1])
     shown = read[:size] if newest_first else read[:size][::-1]
     goes_on = len(read) > size
-    views = _derived(shown)
-    fitting = [view for view in views if filters.fits(standing_of(view))]
-    worse = regressions(fitting)
+    kept = verdicts_of(shown)
+    fitting = [release for release in shown if filters.fits(kept[release.pk].standing)]
+    worse = regressions(release.pk for release in fitting if not kept[release.pk].is_reproduced)
     return ReleaseList(
-        rows=tuple(ReleaseRow(view, worse.get(view.release.pk, "")) for view in fitting),
+        rows=tuple(ReleaseRow(release, kept[release.pk], worse.get(release.pk, "")) for release in fitting),
         older=_beside(filters, "before", shown[-1:]) if (goes_on or not newest_first) else "",
         newer=_beside(filters, "after", shown[:1]) if (before is not None if newest_first else goes_on) else "",
-        passed_over=len(views) - len(fitting),
+        passed_over=len(shown) - len(fitting),
     )
 
 
 def latest(size: int) -> tuple[ReleaseRow, ...]:
     """The releases that were imported last."""
     return release_list(ReleaseFilters(), size=size).rows
-
-
-def _derived(releases: Sequence[Release]) -> list[ReleaseView]:
-    publishers = standing.publishers_of(releases)
-    return [view_of(release, publishers[release.pk]) for release in releases]
 
 
 def _beside(filters: ReleaseFilters, direction: str, edge: Sequence[Release]) -> str:

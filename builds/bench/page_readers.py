@@ -1,7 +1,8 @@
-"""Readers of logs, many at once, as browsers are: ``python -m builds.bench.page_readers PORT SECONDS < plan``.
+"""Readers of logs, many at once, as browsers are: ``python -m builds.bench.page_readers PORT``.
 
-The plan is JSON: ``live`` addresses are asked every two seconds for what came since, each by a reader of its own;
-``stored`` ones are read to their end, again and again with a second between. Prints JSON: answers and failures.
+The first line of its input is the plan as JSON: ``live`` addresses are asked every two seconds for what came since,
+each by a reader of its own; ``stored`` ones are read to their end, again and again with a second between. It goes on
+until its input ends. Prints JSON: answers and failures.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ async def _ask(port: int, path: str, count: Count) -> bytes | None:
     return body
 
 
-async def _live(port: int, path: str, until: float, count: Count) -> None:
+async def _live(port: int, path: str, count: Count) -> None:
     """Asks for what came after the last answer, as the page does."""
     await asyncio.sleep(random.uniform(0, _POLL_SECONDS))  # noqa: S311 - readers do not come at once
     after = 0
-    while time.monotonic() < until:
+    while True:
         began = time.monotonic()
         body = await _ask(port, f"{path}?after={after}", count)
         if body is not None:
@@ -62,23 +63,28 @@ async def _live(port: int, path: str, until: float, count: Count) -> None:
         await asyncio.sleep(max(0.0, _POLL_SECONDS - (time.monotonic() - began)))
 
 
-async def _stored(port: int, path: str, until: float, count: Count) -> None:
+async def _stored(port: int, path: str, count: Count) -> None:
     await asyncio.sleep(random.uniform(0, _STORED_PAUSE))  # noqa: S311
-    while time.monotonic() < until:
+    while True:
         if await _ask(port, path, count) is not None:
             count.stored += 1
         await asyncio.sleep(_STORED_PAUSE)
 
 
-async def read(port: int, seconds: float, plan: dict[str, list[str]]) -> Count:
-    until = time.monotonic() + seconds
+async def read(port: int, plan: dict[str, list[str]]) -> Count:
     count = Count()
-    await asyncio.gather(
-        *(_live(port, path, until, count) for path in plan["live"]),
-        *(_stored(port, path, until, count) for path in plan["stored"]),
-    )
+    readers = [
+        *(asyncio.create_task(_live(port, path, count)) for path in plan["live"]),
+        *(asyncio.create_task(_stored(port, path, count)) for path in plan["stored"]),
+    ]
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    for reader in readers:
+        reader.cancel()
+    for ended in await asyncio.gather(*readers, return_exceptions=True):
+        # One that came to an end by itself did not read what the figures say it read.
+        assert isinstance(ended, asyncio.CancelledError), ended  # noqa: S101
     return count
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(read(int(sys.argv[1]), float(sys.argv[2]), json.load(sys.stdin))))))  # noqa: T201 - its answer
+    print(json.dumps(asdict(asyncio.run(read(int(sys.argv[1]), json.loads(sys.stdin.readline()))))))  # noqa: T201 - its answer

@@ -45,10 +45,9 @@ no script that does.
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How long the readers read, and how often each page is asked for before and meanwhile."""
+    """How often each page is asked for before the readers come and while they read."""
 
-    probes: int = 40
-    seconds: float = 60.0
+    probes: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Bench:
     say: Callable[[str], None]
     scale: Scale = field(default_factory=Scale)
     load: Load = field(default_factory=Load)
-    requests: int = 200
+    requests: int = 100
 
     def measure(self) -> str:
         """The pages' part of docs/benchmarks.md."""
@@ -88,11 +87,11 @@ class Bench:
             _until_answered(port)
             _probe(port, plan["pages"], 3)
             quiet = _probe(port, plan["pages"], self.load.probes)
-            with store.started("grow", str(self.load.seconds)), _reading(port, self.load.seconds, plan) as reading:
+            with store.started("grow"), _reading(port, plan) as reading:
                 # Until all of them have come.
                 time.sleep(5)
                 busy = _probe(port, plan["pages"], self.load.probes)
-                # They go on until the last page was asked for; what they got is told at their end.
+                # They end with their input, and tell what they got.
                 counted = json.loads(reading.communicate()[0])
         return {"quiet": quiet, "busy": busy, "counted": counted}
 
@@ -149,13 +148,11 @@ def _database(server: str) -> Iterator[str]:
 
 
 @contextmanager
-def _reading(port: int, seconds: float, plan: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "builds.bench.page_readers", str(port), str(seconds)]
+def _reading(port: int, plan: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "builds.bench.page_readers", str(port)]
     with subprocess.Popen(command, cwd=BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reading:
         assert reading.stdin is not None  # noqa: S101 - asked for above
-        json.dump({"live": plan["live"], "stored": plan["stored"]}, reading.stdin)
-        reading.stdin.close()
-        reading.stdin = None
+        print(json.dumps({"live": plan["live"], "stored": plan["stored"]}), file=reading.stdin, flush=True)
         try:
             yield reading
         finally:

@@ -15,7 +15,7 @@ CELLS = 12
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     rows = release_list.latest(LATEST)
-    projects = {row.view.release.project_id for row in rows}
+    projects = {row.release.project_id for row in rows}
     context = {
         "rows": rows,
         "strips": strip.strips_of(projects, CELLS).values(),

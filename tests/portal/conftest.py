@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import caches
 
 from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher
@@ -94,6 +95,12 @@ def make_release(project: Project) -> Callable[..., Release]:
         return release
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    """Tests write rows themselves, without telling that evidence changed."""
+    caches["verdicts"].clear()
 
 
 @pytest.fixture

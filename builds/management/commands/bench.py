@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
@@ -66,6 +67,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: object, **options: Any) -> None:
+        # A terminated run stops the servers that it started.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         page = BASE_DIR / "docs" / "benchmarks.md"
         kept = page.read_text(encoding="utf-8").partition(ATTESTATIONS)
         rest = kept[2].partition(REBUILDERS)

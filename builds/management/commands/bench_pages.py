@@ -7,8 +7,8 @@ import json
 import time
 from argparse import ArgumentParser
 from dataclasses import asdict
-from itertools import cycle, islice
-from typing import Any
+from itertools import count, cycle, islice
+from typing import Any, Never
 
 from django.conf import settings
 from django.core.management import call_command
@@ -58,12 +58,9 @@ class Command(BaseCommand):
             "pages": pages,
         }
 
-    def _grow(self, seconds: int) -> int:
-        """Lines for every running rebuild, every second."""
-        until = time.monotonic() + seconds
-        rounds = 0
-        while time.monotonic() < until:
-            page_store.grow(rounds)
-            rounds += 1
+    def _grow(self) -> Never:
+        """Lines for every running rebuild, every second, until it is stopped."""
+        for turn in count():
+            page_store.grow(turn)
             time.sleep(1)
-        return rounds
+        raise AssertionError  # it counts for ever
