@@ -104,20 +104,14 @@ class ErrorSearch:
 
 
 def log_size(rebuild_id: uuid.UUID) -> LogSize:
-    """One query; 404 when there is no such rebuild."""
+    """One query, or two while the log is empty; 404 when there is no such rebuild."""
     newest = LogChunk.objects.filter(rebuild=rebuild_id).order_by("-sequence")
-    found = (
-        Rebuild.objects.filter(pk=rebuild_id)
-        .order_by()
-        .values_list(
-            "state",
-            Coalesce(Subquery(newest.values("last_line")[:1]), Value(0)),
-            Coalesce(Subquery(newest.values("end_byte")[:1]), Value(0)),
-        )
-        .first()
-    )
+    found = newest.values_list("rebuild__state", "last_line", "end_byte").first()
     if found is None:
-        raise NotHere(REBUILD, str(rebuild_id))
+        state = Rebuild.objects.filter(pk=rebuild_id).values_list("state", flat=True).first()
+        if state is None:
+            raise NotHere(REBUILD, str(rebuild_id))
+        found = (state, 0, 0)
     return LogSize(RunState(found[0]), found[1], found[2])
 
 
