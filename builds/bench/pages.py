@@ -44,13 +44,6 @@ no script that does.
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How often each page is asked for before the readers come and while they read."""
-
-    probes: int = 60
-
-
-@dataclass(frozen=True, slots=True)
 class Bench:
     """One run in ``work``; ``server`` is a PostgreSQL server where a database can be made."""
 
@@ -58,8 +51,9 @@ class Bench:
     server: str
     say: Callable[[str], None]
     scale: Scale = field(default_factory=Scale)
-    load: Load = field(default_factory=Load)
     requests: int = 100
+    probes: int = 60
+    """How often each page is asked for before the readers come, and again while they read."""
 
     def measure(self) -> str:
         """The pages' part of docs/benchmarks.md."""
@@ -86,11 +80,11 @@ class Bench:
         with processes.running(web, BASE_DIR, store.data / "web.log", store.environment):
             _until_answered(port)
             _probe(port, plan["pages"], 3)
-            quiet = _probe(port, plan["pages"], self.load.probes)
+            quiet = _probe(port, plan["pages"], self.probes)
             with store.started("grow"), _reading(port, plan) as reading:
                 # Until all of them have come.
                 time.sleep(5)
-                busy = _probe(port, plan["pages"], self.load.probes)
+                busy = _probe(port, plan["pages"], self.probes)
                 # They end with their input, and tell what they got.
                 counted = json.loads(reading.communicate()[0])
         return {"quiet": quiet, "busy": busy, "counted": counted}
