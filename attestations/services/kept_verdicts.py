@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,12 @@ from builds.domain.verdict import ReleaseVerdict
 from builds.models import Release
 from builds.services.evidence import view_of
 
-KEPT_SECONDS = 10
+KEPT_SECONDS = 30
 """How far behind a kept verdict may be with what changes it and is no evidence of the release: the clock, a trust
 root, an expired key. New evidence is seen at once: it moves ``evidence_changed_at``, which is read each time."""
-_SPREAD_SECONDS = 5
+_RENEWED_SECONDS = 15
+"""What is as old as this is derived anew with another of its page that has ended: the statements are the same for one
+and for all, so that one reader in half a minute waits for a page's verdicts, not one for each of its releases."""
 _STORE = "verdicts"
 
 
@@ -48,18 +51,30 @@ def verdicts_of(releases: Sequence[Release]) -> dict[int, KeptVerdict]:
     be theirs.
     """
     store = caches[_STORE]
-    keys = {_key(release): release.pk for release in releases}
-    found: dict[int, KeptVerdict] = {keys[key]: kept for key, kept in store.get_many(keys).items()}
-    missing = [release.pk for release in releases if release.pk not in found]
-    if missing:
-        rows = list(Release.objects.with_evidence(attempts=False).filter(pk__in=missing))
+    by_key = store.get_many([_key(release) for release in releases])
+    known: dict[int, _Entry] = {release.pk: by_key[key] for release in releases if (key := _key(release)) in by_key}
+    found = {pk: entry.kept for pk, entry in known.items()}
+    if len(found) < len(releases):
+        now = time.monotonic()
+        wanted = [pk for pk in (release.pk for release in releases) if _is_due(known.get(pk), now)]
+        rows = list(Release.objects.with_evidence(attempts=False).filter(pk__in=wanted))
         publishers = publishers_of(rows)
         for row in rows:
             view = view_of(row, publishers[row.pk])
             found[row.pk] = KeptVerdict(view.verdict, view.measured, view.contradicts)
-            # Not all at once: those of one page end one after the other.
-            store.set(_key(row), found[row.pk], KEPT_SECONDS - row.pk % _SPREAD_SECONDS)
+            store.set(_key(row), _Entry(found[row.pk], now), KEPT_SECONDS)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kept: KeptVerdict
+    derived_at: float
+    """Seconds of this process's monotonic clock, as the store is this process's."""
+
+
+def _is_due(entry: _Entry | None, now: float) -> bool:
+    return entry is None or now - entry.derived_at >= _RENEWED_SECONDS
 
 
 def _key(release: Release) -> str:

@@ -19,6 +19,7 @@ _POLL_SECONDS = 2.0
 _STORED_PAUSE = 1.0
 # Where an answer says what to ask for next.
 _NEXT = re.compile(rb"after=([0-9]+)")
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)")
 
 
 @dataclass(slots=True)
@@ -31,31 +32,48 @@ class Count:
     read: int = 0
 
 
-async def _ask(port: int, path: str, count: Count) -> bytes | None:
-    """The body of one answer on a connection of its own; None when it is no success."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+@dataclass(slots=True)
+class _Connection:
+    """One reader's connection, kept from poll to poll as a browser keeps it, until the server ends it."""
+
+    port: int
+    _ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, path: str, count: Count) -> bytes | None:
+        """The body of one answer; None when it is no success."""
+        try:
+            if self._ends is None or self._ends[0].at_eof():
+                self._ends = await asyncio.open_connection("127.0.0.1", self.port)
+            status, body = await self._answer(path, *self._ends)
+        except (OSError, IndexError, ValueError, EOFError):
+            status, body, self._ends = 0, b"", None
+        count.read += len(body)
+        if status not in {200, 204}:
+            count.failed += 1
+            return None
+        return body
+
+    async def _answer(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, bytes]:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
         await writer.drain()
-        status = int((await reader.readline()).split()[1])
-        body = await reader.read(-1)
-        writer.close()
-    except (OSError, IndexError, ValueError):
-        status, body = 0, b""
-    count.read += len(body)
-    if status not in {200, 204}:
-        count.failed += 1
-        return None
-    return body
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = _LENGTH.search(head)
+        kept = (length is not None or head.split()[1] == b"204") and b"\r\nconnection: close" not in head
+        # A stream has no length: it ends with its connection.
+        body = await reader.readexactly(int(length[1]) if length is not None else 0) if kept else await reader.read(-1)
+        if not kept:
+            writer.close()
+            self._ends = None
+        return int(head.split()[1]), body
 
 
 async def _live(port: int, path: str, count: Count) -> None:
     """Asks for what came after the last answer, as the page does."""
     await asyncio.sleep(random.uniform(0, _POLL_SECONDS))  # noqa: S311 - readers do not come at once
-    after = 0
+    connection, after = _Connection(port), 0
     while True:
         began = time.monotonic()
-        body = await _ask(port, f"{path}?after={after}", count)
+        body = await connection.ask(f"{path}?after={after}", count)
         if body is not None:
             count.live += 1
             found = _NEXT.search(body)
@@ -65,8 +83,9 @@ async def _live(port: int, path: str, count: Count) -> None:
 
 async def _stored(port: int, path: str, count: Count) -> None:
     await asyncio.sleep(random.uniform(0, _STORED_PAUSE))  # noqa: S311
+    connection = _Connection(port)
     while True:
-        if await _ask(port, path, count) is not None:
+        if await connection.ask(path, count) is not None:
             count.stored += 1
         await asyncio.sleep(_STORED_PAUSE)
 

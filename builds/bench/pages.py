@@ -52,7 +52,7 @@ class Bench:
     say: Callable[[str], None]
     scale: Scale = field(default_factory=Scale)
     requests: int = 100
-    probes: int = 60
+    probes: int = 200
     """How often each page is asked for before the readers come, and again while they read."""
 
     def measure(self) -> str:

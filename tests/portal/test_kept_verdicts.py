@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher
-from attestations.services import trust_roots
+from attestations.services import kept_verdicts, trust_roots
 from attestations.services.kept_verdicts import KEPT_SECONDS, KeptVerdict, verdicts_of
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.roles import Role
@@ -91,3 +91,19 @@ def test_releases_are_kept_apart(allowed: Release, make_release: Callable[..., R
     other = make_release("v2")
     both = verdicts_of(list(Release.objects.filter(pk__in=[allowed.pk, other.pk])))
     assert [both[pk].verdict.decision for pk in (allowed.pk, other.pk)] == [Decision.ALLOW, Decision.DENY]
+
+
+def test_a_page_derives_its_old_verdicts_together_and_leaves_its_young_ones(
+    allowed: Release, make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, derived = time.monotonic(), []
+    monkeypatch.setattr(kept_verdicts.time, "monotonic", lambda: clock)
+    derive = kept_verdicts.view_of
+    monkeypatch.setattr(kept_verdicts, "view_of", lambda row, by: derived.append(row.tag) or derive(row, by))
+    kept(make_release("v2"))
+    clock += KEPT_SECONDS / 2
+    kept(make_release("v3"))
+    make_release("v4")
+    derived.clear()
+    verdicts_of(list(Release.objects.filter(tag__in=["v2", "v3", "v4"])))
+    assert sorted(derived) == ["v2", "v4"]
