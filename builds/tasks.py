@@ -12,9 +12,11 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from builds.models import Rebuild
-from builds.services import operators, queueing, reaping, rebuilding, recording, running
+from builds.services import measurement_index, operators, queueing, reaping, rebuilding, recording, running
 
 logger = logging.getLogger(__name__)
+_INDEXED_AT_ONCE = 20
+"""Releases of one sweep; each takes less than a second."""
 
 
 def hint(rebuild_id: uuid.UUID) -> bool:
@@ -56,7 +58,8 @@ def _hint_verdicts() -> None:
 @shared_task(expires=60)
 def sweep() -> None:
     """End lapsed rebuilds and open their places again, reap leftovers, drop old logs, tie publishers that rebuild to
-    their projects, open places that are missing, disputed or due, and hint at what the portal's own worker may take.
+    their projects, open places that are missing, disputed or due, index launch measurements that wait for it, and hint
+    at what the portal's own worker may take.
     """
     queueing.mark_lost()
     reaping.reap()
@@ -65,6 +68,7 @@ def sweep() -> None:
     queueing.open_missing_places()
     queueing.open_disputed_places()
     queueing.open_due_rechecks(timezone.now())
+    measurement_index.fill_due(_INDEXED_AT_ONCE)
     only_wanted = not settings.ENVIRONMENT.local_rebuilds
     for rebuild_id in queueing.waiting_ids(running.local_rebuilder(), only_wanted=only_wanted):
         hint(rebuild_id)

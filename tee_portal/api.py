@@ -11,6 +11,7 @@ from builds.account_api import router as account_router
 from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import LimitExceeded, PortalError
+from builds.measurement_api import router as measurements_router
 from builds.operator_api import router as operators_router
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.access import NotAuthenticated, ScopeMissing
@@ -65,6 +66,7 @@ api.add_router("", account_router)
 api.add_router("", agent_router)
 api.add_router("", operators_router)
 api.add_router("", router)
+api.add_router("", measurements_router)
 api.add_router("", attestations_router)
 
 

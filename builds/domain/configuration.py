@@ -166,6 +166,26 @@ def judge_configuration(
     )
 
 
+def differing_fields(
+    wanted: WantedConfiguration, published: PublishedConfiguration, vcpu_types: Collection[str]
+) -> tuple[str, ...]:
+    """The fields in which a configuration is another than a published one, whatever name its CPU signature goes by.
+
+    ``vcpu_types`` are the names that share the signature of ``wanted``.
+    """
+    asked, known = wanted.launch, published.launch
+    differing = {
+        "boot_mode": asked.boot_mode is not known.boot_mode,
+        "vcpus": asked.vcpus != known.vcpus,
+        "vcpu_type": known.vcpu_type not in vcpu_types,
+        "guest_features": asked.guest_features != known.guest_features,
+        "vmm": asked.vmm != known.vmm,
+        "command_line": asked.boot_mode is known.boot_mode is BootMode.DIRECT_KERNEL
+        and wanted.command_line != published.command_line,
+    }
+    return tuple(name for name, differs in differing.items() if differs)
+
+
 def _standing(
     wanted: WantedConfiguration | None,
     found: LaunchMeasurement | PortalError,

@@ -1,6 +1,7 @@
 """What the portal stores. Rules live in ``builds.domain``; constraints here hold what the code assumes."""
 
 from builds.models.access import ApiToken, RebuildRequest, SignInAttempt
+from builds.models.measurement_index import IndexedMeasurement, MeasurementSeries
 from builds.models.operator import Affiliation, Operator, OperatorDecision, Rebuilder, RebuilderKey
 from builds.models.rebuild import LogChunk, Rebuild, RebuildEvent, RebuildStage
 from builds.models.release import (
@@ -22,10 +23,12 @@ __all__ = [
     "ApiToken",
     "Component",
     "EmbeddedFile",
+    "IndexedMeasurement",
     "LaunchConfiguration",
     "LogChunk",
     "Material",
     "Measurement",
+    "MeasurementSeries",
     "Operator",
     "OperatorDecision",
     "Project",

@@ -138,6 +138,8 @@ class Release(models.Model):
     judged_at = models.DateTimeField(null=True, db_index=True)
     """When its verdict was last derived for the record; a later change of evidence asks for it again."""
     imported_at = models.DateTimeField(default=timezone.now)
+    measurements_indexed_at = models.DateTimeField(null=True, db_index=True)
+    """None while its launch measurements wait to be indexed, or to be indexed anew."""
     materials = models.ManyToManyField(Material, related_name="releases")
     materials_stored_at = models.DateTimeField(null=True)
 

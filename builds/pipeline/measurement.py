@@ -151,6 +151,16 @@ def vcpu_signature(vcpu_type: str) -> int:
     return int(CPU_SIGS[vcpu_type])
 
 
+def signature_of(vcpu_type: str) -> int | None:
+    """As ``vcpu_signature``, and None of a type whose signature is not known."""
+    return int(CPU_SIGS[vcpu_type]) if vcpu_type in CPU_SIGS else None
+
+
+def names_of_signature(vcpu_type: str) -> tuple[str, ...]:
+    """Every vCPU type that has the same signature; of an unknown one only itself."""
+    return next((names for names in vcpu_types_by_signature().values() if vcpu_type in names), (vcpu_type,))
+
+
 def measure(inputs: MeasurementInputs, configuration: LaunchConfiguration) -> LaunchMeasurement:
     """The launch measurement of one configuration; see ``MeasurementCalculator`` for the errors."""
     return MeasurementCalculator(inputs).measure(configuration)

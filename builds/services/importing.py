@@ -20,6 +20,7 @@ from builds.models import Component, EmbeddedFile, Measurement, Project, Release
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
 from builds.pipeline.release_directory import read_release_directory
+from builds.services import measurement_index
 from builds.services.kept_firmware import keep_firmware
 from builds.services.material_records import record_materials
 from builds.services.measuring import Measured, MeasurementUnplaced, measure_published
@@ -79,6 +80,7 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
         facts, problem = source_facts(project, published.commit, published.tag)
         measured = measure_published(published, facts)
     release = _store(project, directory.name, published, facts, measured)
+    measurement_index.fill_soon(release)
     record_materials(release, facts, problem, published.packages)
     return release
 
@@ -141,6 +143,8 @@ def _seen_before(known: Release, published: PublishedRelease) -> Release:
     if seen == now and not changed and not said:
         keep_firmware(published)
         _place_measurement(known, published)
+        # Its firmware may be kept only now, or its launch configuration known.
+        measurement_index.fill_soon(known)
         _name_base(known)
         if known.materials_stored_at is None and known.commit_time is None:
             store_materials(known)

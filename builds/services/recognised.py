@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Prefetch
-
 from builds.domain.configuration import WantedConfiguration
-from builds.domain.errors import PortalError
-from builds.models import LaunchConfiguration, Release
-from builds.services.configurations import configuration_giving
+from builds.models import Release
+from builds.services import measurement_index
+from builds.services.measurement_index import IndexSize
 from builds.services.selecting import address_of
 
-SEARCHED_RELEASES = 4
+MOST_CONFIGURATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +26,22 @@ class Recognised:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What was found, and in how many configurations of which releases it was looked for."""
+    """What was found, and how much it was looked for in when that is nothing."""
 
     found: tuple[Recognised, ...]
-    tried: int
-    releases: tuple[Release, ...]
-    """Those that something could be computed for, the newest first."""
+    size: IndexSize | None
 
 
 def recognition_of(value: str) -> Recognition:
-    """Compute what the newest releases give, and hold it against ``value``, 96 hex characters.
+    """What the index knows of ``value``, 96 hex characters: the newest releases first. Two statements."""
+    hits = measurement_index.hits(value)[:MOST_CONFIGURATIONS]
+    if not hits:
+        return Recognition((), measurement_index.size())
+    rows = Release.objects.select_related("project").only("tag", "project__name")
+    releases = rows.in_bulk({hit.release_id for hit in hits})
+    found = tuple(_recognised(releases[hit.release_id], hit) for hit in hits)
+    return Recognition(found, None)
 
-    Three statements, and one more for each release that is looked at: what was rebuilt of it is not read.
-    """
-    found, tried, looked_at = [], 0, []
-    launches = Prefetch("launch_configurations", LaunchConfiguration.objects.select_related("measurement"))
-    newest = Release.objects.select_related("project").prefetch_related("components", launches).in_order()
-    for release in newest[:SEARCHED_RELEASES]:
-        try:
-            search = configuration_giving(release, value)
-        except PortalError:
-            # Its firmware was not kept, or a file of it is not known: nothing can be said of this one.
-            continue
-        tried += search.tried
-        looked_at.append(release)
-        if search.found is not None:
-            address = address_of(release, search.found)
-            found.append(Recognised(release, search.found, search.vcpu_types, address))
-    return Recognition(tuple(found), tried, tuple(looked_at))
+
+def _recognised(release: Release, hit: measurement_index.IndexHit) -> Recognised:
+    return Recognised(release, hit.wanted, hit.vcpu_types, address_of(release, hit.wanted))

@@ -73,6 +73,8 @@ class ConfigurationSelector:
     """Why the named published configuration is not the one that is shown; None when it is, or none was named."""
     fields: tuple[Field, ...]
     command_line: Field
+    wanted: WantedConfiguration | UnusableValue
+    """What the form asks for, or the first thing that is wrong with it."""
     judgement: ConfigurationJudgement
     coverage: tuple[tuple[str, Marked], ...]
     """Every part with whether the value binds it; empty when there is no value."""
@@ -110,6 +112,7 @@ def selector_of(view: ReleaseView, given: Mapping[str, str]) -> ConfigurationSel
         problem=problem,
         fields=_fields(asked, base),
         command_line=_field(asked, "command_line", "Kernel command line"),
+        wanted=wanted,
         judgement=judgement,
         coverage=_coverage(view, judgement),
         not_covered=_not_covered(release, base),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,17 @@ from django.conf import settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
-from pytest_django import DjangoAssertNumQueries
 from sevsnpmeasure.guest import snp_calc_launch_digest
 from sevsnpmeasure.vcpu_types import CPU_SIGS
 from sevsnpmeasure.vmm_types import VMMType
 
 from builds.domain.configuration import Standing, WantedConfiguration
-from builds.domain.errors import MalformedInput
 from builds.domain.launch import LaunchConfiguration, Vmm
 from builds.domain.roles import BootMode
-from builds.models import Component, Measurement, Release
-from builds.services import configurations
-from builds.services.configurations import ComponentNotKnown, configuration_giving, judged, measurement_of
+from builds.models import Release
+from builds.services.configurations import ComponentNotKnown, judged, measurement_of
 from builds.services.kept_firmware import FirmwareNotKept
+from tests.support.firmware import forget_firmware
 from tests.support.vm_release import COMMAND_LINE, INITRD, KERNEL
 from tests.support.vm_world import World, expected
 
@@ -105,6 +102,7 @@ def test_the_publishers_files_may_be_gone_and_a_warm_answer_takes_milliseconds(w
 def test_a_release_whose_firmware_is_not_kept_says_so_and_its_own_configuration_stands(world: World) -> None:
     view = world.view()
     shutil.rmtree(settings.FIRMWARE_STORE)
+    forget_firmware()
     found = judged(view, wanted(command_line="not asked before", vcpus=2))
     assert found.standing is Standing.UNKNOWN
     assert "The firmware of this release is not kept here" in found.sentence
@@ -117,6 +115,7 @@ def test_another_firmware_in_the_store_is_not_taken_for_the_published_one(world:
     (path,) = [path for path in settings.FIRMWARE_STORE.rglob("*") if path.is_file()]
     path.chmod(0o644)
     path.write_bytes(bytes(4096))
+    forget_firmware()
     with pytest.raises(FirmwareNotKept, match="damaged"):
         measurement_of(release, wanted(command_line="tampered"))
 
@@ -144,77 +143,3 @@ def test_another_published_value_is_not_outvoted_by_what_was_computed(world: Wor
     assert judged(view, wanted()).standing is Standing.DIFFERS
     # What was published for one processor is the value for two.
     assert judged(view, wanted(vcpus=2)).standing is Standing.PUBLISHED
-
-
-def test_the_published_value_is_found_as_published(world: World) -> None:
-    release = loaded(world.imported())
-    found = configuration_giving(release, f" {world.release.measurement.upper()}\n")
-    assert (found.found, found.sentence) == (wanted(), "Published for sealed.")
-    assert "EPYC-v4" in found.vcpu_types
-    assert "EPYC" in found.vcpu_types
-
-
-@pytest.mark.parametrize(
-    ("vcpus", "vcpu_type", "named"),
-    [(64, "EPYC-Milan-v2", "EPYC-Milan"), (7, "EPYC-IBPB", "EPYC-v4"), (1, "EPYC-Turin", "EPYC-Turin")],
-)
-def test_a_value_for_other_processors_is_found_with_all_names_of_their_kind(
-    world: World, vcpus: int, vcpu_type: str, named: str
-) -> None:
-    release = loaded(world.imported())
-    asked = wanted(vcpus, vcpu_type)
-    found = configuration_giving(release, measurement_of(release, asked).hex)
-    assert found.found == wanted(vcpus, named)
-    assert vcpu_type in found.vcpu_types
-    assert found.sentence == "Not published; it follows from the same files."
-
-
-def test_firmware_alone_and_what_other_releases_of_the_project_boot_with_is_searched(
-    world: World, make_release: Callable[..., Release]
-) -> None:
-    other = make_release("v9")
-    other.launch_configurations.update(command_line="quiet", guest_features=0x21)
-    Release.objects.filter(pk=other.pk).update(project=world.project)
-    release = loaded(world.imported())
-    alone = wanted(9, command_line="", boot_mode=BootMode.UEFI_DISK)
-    assert configuration_giving(release, measurement_of(release, alone).hex).found == alone
-    borrowed = wanted(9, command_line="quiet", guest_features=0x21)
-    assert configuration_giving(release, measurement_of(release, borrowed).hex).found == borrowed
-
-
-def test_a_value_that_nothing_gives_is_not_found_and_says_what_was_tried(
-    world: World, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    release = loaded(world.imported())
-    with django_assert_num_queries(1):
-        found = configuration_giving(release, "0" * 96)
-    assert (found.found, found.vcpu_types, found.tried) == (None, (), 640)
-    assert found.sentence == (
-        f"None of 640 configurations of {release.tag} gives it: 1 to 64 vCPUs of 5 CPU signatures, with the command"
-        " lines, guest features and VMMs that its project published."
-    )
-
-
-def test_a_search_is_bounded_however_much_a_project_published(
-    world: World, make_release: Callable[..., Release]
-) -> None:
-    for number in range(30):
-        other = make_release(f"v{number}")
-        other.launch_configurations.update(command_line=f"line {number}", guest_features=number, vmm="gce")
-    Release.objects.exclude(project=world.project).update(project=world.project)
-    release = loaded(world.imported())
-    tried = configuration_giving(release, "0" * 96).tried
-    assert tried == configurations.MOST_COMBINATIONS * 5 * configurations.MOST_VCPUS_SEARCHED
-
-
-def test_a_search_for_what_is_no_measurement_is_refused(world: World) -> None:
-    with pytest.raises(MalformedInput, match="is not a sha384 digest"):
-        configuration_giving(loaded(world.imported()), "g" * 96)
-
-
-def test_a_search_in_a_release_without_its_firmware_says_so(make_release: Callable[..., Release]) -> None:
-    release = loaded(make_release())
-    Component.objects.filter(release=release).update(sha256="1" * 64)
-    Measurement.objects.update(recomputed="")
-    with pytest.raises(FirmwareNotKept):
-        configuration_giving(loaded(release), "0" * 96)

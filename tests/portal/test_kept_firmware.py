@@ -14,6 +14,7 @@ from builds.models import Component, Release
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.measurement import MAX_FIRMWARE_BYTES, MalformedFirmware
 from builds.services.kept_firmware import FirmwareNotKept, kept_firmware
+from tests.support.firmware import forget_firmware
 from tests.support.vm_world import World
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +42,7 @@ def test_an_import_keeps_the_firmware_under_its_digest_and_apart_from_all_materi
 def test_importing_again_keeps_the_firmware_of_a_release_that_was_imported_without(world: World) -> None:
     release = world.imported()
     kept_path(release).unlink()
+    forget_firmware()
     with pytest.raises(FirmwareNotKept, match="Import the release again"):
         kept_firmware(digest_of(release))
     world.imported()
@@ -53,6 +55,7 @@ def test_a_damaged_copy_is_named_and_set_aside_and_replaced_by_the_next_import(w
     honest = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(honest[:-1] + b"\xff")
+    forget_firmware()
     with pytest.raises(FirmwareNotKept, match="was damaged and is set aside"):
         kept_firmware(digest_of(release))
     assert not path.exists()

@@ -1,0 +1,76 @@
+"""API operations on launch measurements: which release one is of, and what any configuration gives."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+
+from attestations.services import standing
+from builds.domain.configuration import UnusableValue
+from builds.domain.errors import MalformedInput
+from builds.domain.search import Kind, recognise
+from builds.measurement_schemas import (
+    LookupOut,
+    NotIndexedOut,
+    RecomputedOut,
+    RecomputeIn,
+    lookup_out,
+    not_indexed_out,
+    recomputed_out,
+)
+from builds.models import Release
+from builds.public_address import public_base
+from builds.services import selecting
+from builds.services.absent import the_release
+from builds.services.measurement_lookup import look_up
+from builds.services.search import near_digests
+
+router = Router()
+
+
+class MalformedMeasurement(MalformedInput):
+    """What was asked for is no launch measurement."""
+
+    code: ClassVar[str] = "malformed-measurement"
+    default_todo: ClassVar[str] = "Send the 96 hexadecimal characters (48 bytes) of the attestation report."
+
+
+@router.post("/measurements/recompute", response=RecomputedOut)
+def recompute(request: HttpRequest, wanted: RecomputeIn) -> RecomputedOut:
+    """The measurement of any configuration of a release, its coverage, and the decision about exactly that one.
+
+    Computed from the kept firmware and the digests of the published files: nothing is uploaded. 400 names the field
+    that cannot be used.
+    """
+    release = the_release(Release.objects.with_evidence(), wanted.project, wanted.tag)
+    view, _ = standing.judged_view(release)
+    selector = selecting.selector_of(view, wanted.form)
+    asked = selector.wanted
+    if isinstance(asked, UnusableValue):
+        raise asked
+    page = public_base(request) + selecting.address_of(release, asked)
+    return recomputed_out(view, selector, asked, page)
+
+
+# After its longer sibling, whose name is a value to this one.
+@router.get("/measurements/{value}", response={200: LookupOut, 404: NotIndexedOut})
+def measurement(request: HttpRequest, value: str) -> HttpResponse:
+    """Releases and launch configurations that give a measurement, each with its decision.
+
+    ``0x``, spaces and upper case are accepted. 404 says that it is not among the configurations indexed, which is no
+    mismatch, with the nearest known values.
+    """
+    known = recognise(value).value(Kind.SHA384)
+    if not known:
+        raise MalformedMeasurement("this is no launch measurement", where=value[:100])
+    base = public_base(request)
+    found = look_up(known, publishers_of=standing.publishers_of)
+    if found.givers:
+        return _json(lookup_out(found, base).model_dump_json(), 200)
+    return _json(not_indexed_out(known, near_digests(known), base).model_dump_json(), 404)
+
+
+def _json(content: str, status: int) -> HttpResponse:
+    return HttpResponse(content, content_type="application/json; charset=utf-8", status=status)

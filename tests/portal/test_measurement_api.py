@@ -1,0 +1,215 @@
+"""The API's answers about launch measurements: never allowed by less than the release and the value itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as example_settings
+from hypothesis import strategies as st
+
+from attestations.local_sigstore import TrustDomain
+from builds.domain.roles import BootMode, Role
+from builds.models import Component, Measurement, Rebuild, Release
+from builds.pipeline.measurement import Firmware
+from builds.services import configurations, measurement_index
+from tests.portal.attested import attest_all
+from tests.portal.test_measurement_index import value_of, wanted
+from tests.support.firmware import forget_firmware
+from tests.support.operators import MEASUREMENT
+from tests.support.vm_world import World
+
+pytestmark = pytest.mark.django_db
+LINE = "console=ttyS0"
+
+
+def asked(client: Client, value: str) -> Any:
+    return client.get(f"/api/v1/measurements/{value}")
+
+
+def recomputed(client: Client, release: Release, **given: object) -> Any:
+    body = {"project": release.project.name, "tag": release.tag, **given}
+    return client.post("/api/v1/measurements/recompute", body, content_type="application/json")
+
+
+@pytest.fixture
+def allowed(
+    release: Release,
+    make_rebuild: Callable[..., Rebuild],
+    domain: TrustDomain,
+    firmware: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Release:
+    """An allowed release that further values can be computed for."""
+    attest_all(release, domain)
+    make_rebuild(release, by="alder")
+    make_rebuild(release, by="birch")
+    kept = Firmware(firmware)
+    monkeypatch.setattr(configurations, "kept_firmware", lambda digest: kept)
+    forget_firmware()
+    measurement_index.fill(release.pk)
+    return release
+
+
+def test_a_published_value_of_an_allowed_release_is_allowed(client: Client, allowed: Release) -> None:
+    answer = asked(client, MEASUREMENT)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["decision"], found["measurement"]) == ("allow", MEASUREMENT)
+    # The other release has the same published value, and nobody rebuilt it.
+    newest, older = found["given_by"]
+    assert (newest["tag"], newest["configuration_name"], newest["is_default"]) == ("v1.0.0", "default", True)
+    assert (newest["decision"], newest["unmet"], newest["differs_in"]) == ("allow", [], [])
+    assert newest["configuration"]["vcpu_types"] == ["EPYC", "EPYC-v1", "EPYC-v2", "EPYC-IBPB", "EPYC-v3", "EPYC-v4"]
+    assert newest["configuration"]["cpu_signature"] == "0x00800f12"
+    assert (older["tag"], older["decision"]) == ("v0", "deny")
+    assert "reproduced" in " ".join(entry["key"] for entry in older["unmet"])
+
+
+def test_another_vcpu_count_of_an_allowed_release_is_a_hit_and_labelled(client: Client, allowed: Release) -> None:
+    found = asked(client, value_of(allowed, wanted(2, command_line=LINE))).json()
+    (giver,) = found["given_by"]
+    assert (found["decision"], giver["decision"], giver["is_default"]) == ("allow", "allow", False)
+    assert (giver["differs_in"], giver["configuration_name"]) == (["vcpus"], None)
+    assert giver["configuration"]["vcpus"] == 2
+    assert giver["coverage"] == ["cmdline", "initrd", "kernel", "ovmf"]
+    assert giver["not_covered"] == [{"what": "data disk", "check": "look at the host"}]
+
+
+def test_firmware_alone_is_denied_however_good_the_release_is(client: Client, allowed: Release) -> None:
+    found = asked(client, value_of(allowed, wanted(4, boot_mode=BootMode.UEFI_DISK, command_line=""))).json()
+    (giver,) = found["given_by"]
+    assert (found["decision"], giver["decision"]) == ("deny", "deny")
+    assert [entry["key"] for entry in giver["unmet"]] == ["configuration-covers-what-boots"]
+
+
+def test_a_contradiction_denies_every_configuration_at_once(
+    client: Client, allowed: Release, make_rebuild: Callable[..., Rebuild]
+) -> None:
+    value = value_of(allowed, wanted(2, command_line=LINE))
+    assert asked(client, value).json()["decision"] == "allow"
+    make_rebuild(allowed, by="cedar", changed=(Role.INITRD,))
+    assert asked(client, value).json()["decision"] == "deny"
+
+
+def test_a_value_that_the_index_and_the_publisher_tell_apart_is_denied(client: Client, allowed: Release) -> None:
+    """For four processors something else was published than these files give."""
+    found = asked(client, value_of(allowed, wanted(4, command_line=LINE))).json()
+    (giver,) = found["given_by"]
+    assert giver["decision"] == "deny"
+    assert [entry["key"] for entry in giver["unmet"]] == ["value-given-by-published-files"]
+
+
+@pytest.mark.parametrize("written", ["0x{}", " {} ", "{}\n"])
+def test_a_value_is_taken_however_it_is_written(client: Client, allowed: Release, written: str) -> None:
+    address = written.format(MEASUREMENT.upper()).replace(" ", "%20").replace("\n", "%0A")
+    assert asked(client, address).json()["measurement"] == MEASUREMENT
+
+
+def test_an_unknown_value_is_denied_and_no_mismatch(client: Client, allowed: Release) -> None:
+    known = value_of(allowed, wanted(2, command_line=LINE))
+    answer = asked(client, MEASUREMENT[:-1] + ("0" if MEASUREMENT[-1] != "0" else "1"))
+    assert answer.status_code == 404
+    told = answer.json()
+    assert told["decision"] == "deny"
+    assert "not among the configurations indexed; this is not a mismatch" in str(told)
+    assert [entry["value"] for entry in told["nearest"]] == [MEASUREMENT]
+    assert told["recompute"]["address"].endswith("/api/v1/measurements/recompute")
+    assert known not in str(told)
+
+
+@example_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(text=st.text(min_size=1, max_size=200).filter(lambda text: "\0" not in text and text.strip("./") == text))
+def test_no_text_is_ever_allowed_or_breaks_it(client: Client, db: None, text: str) -> None:
+    answer = asked(client, quote(text, safe=""))
+    assert answer.status_code in {400, 404, 422}
+    assert '"allow"' not in answer.content.decode()
+
+
+def test_a_lookup_costs_the_same_however_many_releases_give_the_value(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    make_release("v1")
+    make_release("v2")
+    with CaptureQueriesContext(connection) as two:
+        asked(client, MEASUREMENT)
+    for number in range(3, 12):
+        make_release(f"v{number}")
+    with CaptureQueriesContext(connection) as eleven:
+        assert len(asked(client, MEASUREMENT).json()["given_by"]) == 11
+    assert len(eleven) == len(two) <= 18
+
+
+def test_recompute_of_nothing_but_the_release_is_its_published_configuration(client: Client, allowed: Release) -> None:
+    found = recomputed(client, allowed).json()
+    assert (found["decision"], found["measurement"], found["standing"]) == ("allow", MEASUREMENT, "published")
+    assert found["inputs"]["kernel"].startswith("sha256:")
+
+
+def test_recompute_with_an_own_command_line_says_who_vouches_for_it(client: Client, allowed: Release) -> None:
+    line = f"{LINE} luks=6f6b5a5e-0d8f-4a55-9d0e-3a1b8f7f9c11"
+    found = recomputed(client, allowed, command_line=line, vcpus=8, vcpu_type="EPYC-Milan").json()
+    assert found["measurement"] == value_of(allowed, wanted(8, "EPYC-Milan", line))
+    assert (found["decision"], found["standing"]) == ("allow", "follows from the same files")
+    assert "Nobody but you vouches for this command line." in found["sentence"]
+    assert found["configuration"]["command_line"] == line
+
+
+def test_recompute_names_what_is_unmet_for_exactly_that_configuration(
+    client: Client, allowed: Release, make_rebuild: Callable[..., Rebuild]
+) -> None:
+    found = recomputed(client, allowed, boot_mode="uefi_disk").json()
+    assert (found["decision"], found["coverage"]) == ("deny", ["ovmf"])
+    assert [entry["key"] for entry in found["unmet"]] == ["configuration-covers-what-boots"]
+    assert found["inputs"]["kernel"] is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"vcpus": 0},
+        {"vcpus": 513},
+        {"vcpu_type": "Pentium"},
+        {"guest_features": "0x2"},
+        {"guest_features": "0x1" + "0" * 17},
+        {"command_line": "a\nb"},
+        {"command_line": "a\0b"},
+        {"command_line": "x" * 5000},
+        {"configuration": "none such"},
+        {"vmm": "bhyve"},
+        {"surprise": 1},
+        {"vcpus": True},
+        {"vcpus": "4"},
+    ],
+)
+def test_recompute_refuses_what_it_cannot_use_by_name(client: Client, release: Release, given: dict[str, Any]) -> None:
+    answer = recomputed(client, release, **given)
+    assert answer.status_code in {400, 422}
+    assert set(answer.json()) >= {"code", "what", "where", "todo"}
+    assert "allow" not in answer.json()
+
+
+def test_recompute_without_the_firmware_is_denied_and_unknown(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    release = make_release()
+    Component.objects.filter(release=release).update(sha256="1" * 64)
+    Measurement.objects.update(recomputed="")
+    found = recomputed(client, release).json()
+    assert (found["decision"], found["measurement"], found["standing"]) == ("deny", None, "not computed")
+    assert {"key": "configuration-recomputes", "state": "unknown"}.items() <= found["unmet"][-1].items()
+
+
+def test_a_real_release_answers_for_what_its_files_give(client: Client, world: World) -> None:
+    release = world.imported()
+    found = asked(client, value_of(release, wanted(5, "EPYC-Genoa"))).json()
+    (giver,) = found["given_by"]
+    assert (giver["tag"], giver["configuration"]["vcpus"]) == (release.tag, 5)
+    assert (found["decision"], giver["differs_in"]) == ("deny", ["vcpus", "vcpu_type"])
