@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import ClassVar
 
+from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from attestations.services import standing
+from builds.conditional import conditional
 from builds.domain.configuration import UnusableValue
 from builds.domain.errors import MalformedInput
 from builds.domain.search import Kind, recognise
@@ -22,12 +25,15 @@ from builds.measurement_schemas import (
 )
 from builds.models import Release
 from builds.public_address import public_base
-from builds.services import selecting
+from builds.services import measurement_index, selecting
 from builds.services.absent import the_release
 from builds.services.measurement_lookup import look_up
 from builds.services.search import near_digests
 
 router = Router()
+
+KEPT_SECONDS = 5
+"""How long an encoded answer is kept, and may be kept by a cache, while no evidence of it changes."""
 
 
 class MalformedMeasurement(MalformedInput):
@@ -66,11 +72,30 @@ def measurement(request: HttpRequest, value: str) -> HttpResponse:
     if not known:
         raise MalformedMeasurement("this is no launch measurement", where=value[:100])
     base = public_base(request)
-    found = look_up(known, publishers_of=standing.publishers_of)
-    if found.givers:
-        return _json(lookup_out(found, base).model_dump_json(), 200)
-    return _json(not_indexed_out(known, near_digests(known), base).model_dump_json(), 404)
+    kept = _kept(known, base)
+    if kept is None:
+        return _json(not_indexed_out(known, near_digests(known), base).model_dump_json().encode(), 404)
+    return conditional(request, _json(kept, 200), seconds=KEPT_SECONDS)
 
 
-def _json(content: str, status: int) -> HttpResponse:
+def _kept(value: str, base: str) -> bytes | None:
+    """The encoded answer, kept while no evidence of the releases in it changes; None when nothing gives the value.
+
+    The state is read before the evidence, so that what changes between the two makes another key. What the state does
+    not hold (the clock, a trust root, another release that gives the value) is seen when the seconds are over.
+    """
+    state = measurement_index.state_of(value)
+    store, key = caches["verdicts"], f"measurement:{value}:{hashlib.sha256(f'{state} {base}'.encode()).hexdigest()}"
+    kept: bytes | None = store.get(key) if state else None
+    if kept is None:
+        found = look_up(value, publishers_of=standing.publishers_of)
+        if not found.givers:
+            return None
+        kept = lookup_out(found, base).model_dump_json().encode()
+        if state:
+            store.set(key, kept, KEPT_SECONDS)
+    return kept
+
+
+def _json(content: bytes, status: int) -> HttpResponse:
     return HttpResponse(content, content_type="application/json; charset=utf-8", status=status)

@@ -112,6 +112,16 @@ def hits(value: str) -> tuple[IndexHit, ...]:
     return tuple(_hit(row.series, row.vcpus) for row in rows if _digest_at(row.series, row.vcpus) == raw)
 
 
+def state_of(value: str) -> str:
+    """What an answer about ``value`` follows from, to tell whether one that was kept still holds; "" without hits.
+
+    One statement. New evidence of any release that gives the value makes it another text.
+    """
+    rows = IndexedMeasurement.objects.filter(key=_key(bytes.fromhex(value))).order_by("pk")
+    found = rows.values_list("pk", "series__release__evidence_changed_at")
+    return ",".join(f"{pk}:{changed_at.timestamp()}" for pk, changed_at in found)
+
+
 def size() -> IndexSize:
     """One statement."""
     counted = MeasurementSeries.objects.aggregate(series=Count("pk"), releases=Count("release", distinct=True))

@@ -99,6 +99,15 @@ def test_a_contradiction_denies_every_configuration_at_once(
     assert asked(client, value).json()["decision"] == "deny"
 
 
+def test_a_warm_answer_is_one_statement_and_304_while_it_is_the_same(client: Client, allowed: Release) -> None:
+    value = value_of(allowed, wanted(2, command_line=LINE))
+    first = asked(client, value)
+    with CaptureQueriesContext(connection) as captured:
+        again = client.get(f"/api/v1/measurements/{value}", headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, len(captured)) == (304, 1)
+    assert first["Cache-Control"] == "public, max-age=5"
+
+
 def test_a_value_that_the_index_and_the_publisher_tell_apart_is_denied(client: Client, allowed: Release) -> None:
     """For four processors something else was published than these files give."""
     found = asked(client, value_of(allowed, wanted(4, command_line=LINE))).json()
