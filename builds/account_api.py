@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from ninja import Router, Schema, Status
+from ninja import Router, Schema
 from pydantic import ConfigDict, Field
 
 from builds import tasks
 from builds.domain.access import Scope
+from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
 from builds.public_address import public_base
 from builds.services import requesting
 from builds.services.absent import the_rebuild, the_release
-from builds.token_auth import ScopedToken, token_use
+from builds.token_auth import IdempotencyKey, ScopedToken, once, token_use
 
 router = Router()
 _MAY_TRIGGER = ScopedToken(Scope.TRIGGER_REBUILD)
+
+
+class RebuildNotEnded(PortalError):
+    """Somebody wants to retry what has not ended yet."""
+
+    code: ClassVar[str] = "rebuild-not-ended"
+    default_todo: ClassVar[str] = "Wait for its end, or cancel it."
 
 
 class RebuildWish(Schema):
@@ -53,27 +63,50 @@ class CancelledOut(Schema):
 
 
 @router.post("/rebuilds", response={200: RequestedOut, 201: RequestedOut}, auth=_MAY_TRIGGER)
-def request_rebuild(request: HttpRequest, response: HttpResponse, wish: RebuildWish) -> Status[RequestedOut]:
+def request_rebuild(request: HttpRequest, wish: RebuildWish, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Ask for a rebuild: 201 for a new one, 200 when it joins one that runs or waits.
 
     409 when nobody can rebuild the release, 429 with ``Retry-After`` when the account asked too often.
     """
     release = the_release(Release.objects.select_related("project"), wish.project, wish.tag)
-    use = token_use(request)
-    asked = requesting.ask(release, use.account, use.token)
-    if not asked.joined:
-        tasks.hint_requested(asked.rebuild)
-    told = _requested_out(request, release, asked)
-    response["Location"] = told.api
-    return Status(200 if asked.joined else 201, told)
+
+    def ask() -> tuple[int, RequestedOut]:
+        use = token_use(request)
+        asked = requesting.ask(release, use.account, use.token)
+        if not asked.joined:
+            transaction.on_commit(lambda: tasks.hint_requested(asked.rebuild))
+        return 200 if asked.joined else 201, _requested_out(request, release, asked)
+
+    return _located(once(request, idempotency_key, ask))
+
+
+@router.post("/rebuilds/{uuid:rebuild_id}/retry", response={200: RequestedOut, 201: RequestedOut}, auth=_MAY_TRIGGER)
+def retry(request: HttpRequest, rebuild_id: uuid.UUID, idempotency_key: IdempotencyKey = None) -> HttpResponse:
+    """Ask for another rebuild of the same release, as ``POST /rebuilds`` does; 409 while this one has not ended."""
+    rebuild = the_rebuild(Rebuild.objects.select_related("release__project"), rebuild_id)
+    if rebuild.run_state.is_live:
+        raise RebuildNotEnded(f"the rebuild is {rebuild.state}", where=f"rebuild {rebuild.pk}")
+    wish = RebuildWish(project=rebuild.release.project.name, tag=rebuild.release.tag)
+    return request_rebuild(request, wish, idempotency_key)
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/cancel", response={200: CancelledOut}, auth=_MAY_TRIGGER)
-def cancel(request: HttpRequest, rebuild_id: uuid.UUID) -> CancelledOut:
+def cancel(request: HttpRequest, rebuild_id: uuid.UUID, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Cancel a rebuild that this account asked for, or any of them for staff; 409 when it has ended."""
     rebuild = the_rebuild(Rebuild.objects.all(), rebuild_id)
-    state = requesting.cancel(rebuild, token_use(request).account)
-    return CancelledOut(id=rebuild.pk, state=state.value, cancel_requested=rebuild.cancel_requested_at is not None)
+
+    def end() -> tuple[int, CancelledOut]:
+        state = requesting.cancel(rebuild, token_use(request).account)
+        asked = rebuild.cancel_requested_at is not None
+        return 200, CancelledOut(id=rebuild.pk, state=state.value, cancel_requested=asked)
+
+    return once(request, idempotency_key, end)
+
+
+def _located(response: HttpResponse) -> HttpResponse:
+    """With the address of what was made, as the body names it."""
+    response["Location"] = json.loads(response.content)["api"]
+    return response
 
 
 def _requested_out(request: HttpRequest, release: Release, asked: requesting.Asked) -> RequestedOut:

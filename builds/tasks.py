@@ -12,7 +12,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from builds.models import Rebuild
-from builds.services import measurement_index, operators, queueing, reaping, rebuilding, recording, running
+from builds.services import idempotency, measurement_index, operators, queueing, reaping, rebuilding, recording, running
 
 logger = logging.getLogger(__name__)
 _INDEXED_AT_ONCE = 20
@@ -57,9 +57,9 @@ def _hint_verdicts() -> None:
 
 @shared_task(expires=60)
 def sweep() -> None:
-    """End lapsed rebuilds and open their places again, reap leftovers, drop old logs, tie publishers that rebuild to
-    their projects, open places that are missing, disputed or due, index launch measurements that wait for it, and hint
-    at what the portal's own worker may take.
+    """End lapsed rebuilds and open their places again, reap leftovers, drop old logs and answers, tie publishers that
+    rebuild to their projects, open places that are missing, disputed or due, index launch measurements that wait for
+    it, and hint at what the portal's own worker may take.
     """
     queueing.mark_lost()
     reaping.reap()
@@ -68,6 +68,7 @@ def sweep() -> None:
     queueing.open_missing_places()
     queueing.open_disputed_places()
     queueing.open_due_rechecks(timezone.now())
+    idempotency.forget_old()
     measurement_index.fill_due(_INDEXED_AT_ONCE)
     only_wanted = not settings.ENVIRONMENT.local_rebuilds
     for rebuild_id in queueing.waiting_ids(running.local_rebuilder(), only_wanted=only_wanted):

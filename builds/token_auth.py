@@ -1,14 +1,27 @@
-"""How API operations ask for a token: ``auth=ScopedToken(Scope...)``; the operation finds ``request.auth``."""
+"""How API operations ask for a token: ``auth=ScopedToken(Scope...)``; the operation finds ``request.auth``.
+
+With ``once`` such an operation heeds an ``Idempotency-Key``.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+import json
+from collections.abc import Callable
+from typing import Annotated, cast
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from ninja import Header, Schema
+from ninja.responses import NinjaJSONEncoder
 from ninja.security.http import HttpAuthBase
 
 from builds.domain.access import Scope
+from builds.services import idempotency
 from builds.services.access import TokenUse, authenticate
+
+# No alias of its own kind (PEP 695): the framework would not look into it.
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")
+]
 
 
 class ScopedToken(HttpAuthBase):
@@ -27,3 +40,25 @@ class ScopedToken(HttpAuthBase):
 def token_use(request: HttpRequest) -> TokenUse:
     """What ``ScopedToken`` found, in an operation that it stands before."""
     return cast("TokenUse", request.auth)  # type: ignore[attr-defined] # set by ninja
+
+
+def once[Out: Schema](
+    request: HttpRequest, key: str | None, act: Callable[[], tuple[int, Out]], *, secrets: tuple[str, ...] = ()
+) -> HttpResponse:
+    """What ``act`` answers, its status and body; the same again for a request that comes again with its key.
+
+    ``secrets`` are members that are null in an answer that is given again.
+    """
+
+    def made() -> idempotency.Answer:
+        status, told = act()
+        # Written as every other answer is, moments to the millisecond.
+        return idempotency.Answer(status, json.loads(json.dumps(told.model_dump(), cls=NinjaJSONEncoder)))
+
+    asked = idempotency.Request(token_use(request).account, key, str(request.method), request.path, request.body)
+    answer = idempotency.answered(asked, made, secrets=secrets)
+    response = JsonResponse(dict(answer.members), status=answer.status)
+    response["Cache-Control"] = "no-store"
+    if answer.replayed:
+        response["Idempotency-Replayed"] = "true"
+    return response

@@ -7,6 +7,8 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
+from attestations.webhook_api import router as webhooks_router
+from builds.account_api import RebuildNotEnded
 from builds.account_api import router as account_router
 from builds.agent_api import router as agent_router
 from builds.api import router
@@ -16,6 +18,7 @@ from builds.operator_api import router as operators_router
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.access import NotAuthenticated, ScopeMissing
 from builds.services.enrolling import EnrolmentsFull, KeyTaken, OperatorTaken
+from builds.services.idempotency import KeyReused
 from builds.services.jobs import ReleaseNotAskable
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
 from builds.services.operators import OperatorRejected
@@ -33,6 +36,8 @@ _STATUSES: dict[type[PortalError], int] = {
     NothingToRebuild: 409,
     RebuildAlreadyLive: 409,
     RebuildEnded: 409,
+    RebuildNotEnded: 409,
+    KeyReused: 422,
     RebuildsExhausted: 429,
     ClaimGone: 410,
     LimitExceeded: 413,
@@ -68,6 +73,7 @@ api.add_router("", operators_router)
 api.add_router("", router)
 api.add_router("", measurements_router)
 api.add_router("", attestations_router)
+api.add_router("", webhooks_router)
 
 
 @api.exception_handler(PortalError)

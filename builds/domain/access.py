@@ -42,7 +42,7 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-OFFERED_SCOPES = (Scope.TRIGGER_REBUILD,)
+OFFERED_SCOPES = (Scope.TRIGGER_REBUILD, Scope.MANAGE_WEBHOOKS)
 """Those that some operation asks for: nobody is to hold a right that opens nothing yet."""
 
 

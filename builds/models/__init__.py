@@ -1,6 +1,6 @@
 """What the portal stores. Rules live in ``builds.domain``; constraints here hold what the code assumes."""
 
-from builds.models.access import ApiToken, RebuildRequest, SignInAttempt
+from builds.models.access import AnsweredRequest, ApiToken, RebuildRequest, SignInAttempt
 from builds.models.measurement_index import IndexedMeasurement, MeasurementSeries
 from builds.models.operator import Affiliation, Operator, OperatorDecision, Rebuilder, RebuilderKey
 from builds.models.rebuild import LogChunk, Rebuild, RebuildEvent, RebuildStage
@@ -20,6 +20,7 @@ from builds.models.results import RebuiltComponent, RebuiltFile, RebuiltMeasurem
 __all__ = [
     "AcceptedOpaqueInput",
     "Affiliation",
+    "AnsweredRequest",
     "ApiToken",
     "Component",
     "EmbeddedFile",

@@ -62,6 +62,28 @@ class RebuildRequest(AppendOnly):
         return f"{self.account_id} {self.rebuild_id}"
 
 
+class AnsweredRequest(models.Model):
+    """What an operation answered to a request with an ``Idempotency-Key``: the same one again changes nothing more."""
+
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="answered_requests")
+    key = models.CharField(max_length=255)
+    request_sha256 = models.CharField(max_length=64)
+    """Over method, path and body: a key is good for one request only."""
+    status = models.PositiveSmallIntegerField(null=True)
+    """None only within the transaction that answers it."""
+    answer = models.JSONField(null=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "key"], name="answered_request_once"),
+            models.CheckConstraint(condition=Q(request_sha256__regex=SHA256_HEX), name="answered_request_sha256"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class SignInAttempt(models.Model):
     """A sign-in that failed or is being looked at, kept while it is counted; nothing of it can be read back."""
 
