@@ -6,6 +6,7 @@ Requests that reserve or enrol are DSSE envelopes; those about a claimed rebuild
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,10 +20,12 @@ from builds.domain.answers import Enrolled, ListedReleases, Submitted, Told
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.job import ClaimedJob, RebuildJob, parse_as
+from builds.domain.json_depth import refuse_deep
 from builds.domain.lifecycle import RunState
 from builds.domain.progress import Answer, FailureReport, Progress
 from builds.domain.requests import MAX_REQUEST_BYTES
 from builds.models import Release
+from builds.operation_rules import NOT_KEPT, OperationRules, rules
 from builds.services import claiming, enrolling, rebuilding, submitting
 from builds.services.absent import the_release
 from builds.services.jobs import job_of, jobs_after
@@ -33,9 +36,11 @@ from builds.services.release_events import evidence_changed
 router = Router(by_alias=True)
 MAX_PROGRESS_BYTES = 16 * 1024 * 1024
 _BEARER = "Bearer "
+_FOR_AGENTS = OperationRules(kept=NOT_KEPT)
 
 
 @router.get("/jobs", response=ListedReleases)
+@rules(_FOR_AGENTS)
 def jobs(
     request: HttpRequest,
     project: Annotated[str | None, Query(max_length=80)] = None,
@@ -47,6 +52,7 @@ def jobs(
 
 
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)
+@rules(_FOR_AGENTS)
 def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
     """What rebuilding a release takes, for somebody who rebuilds without claiming anything."""
     found = the_release(Release.objects.select_related("project"), project, tag)
@@ -54,6 +60,7 @@ def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
 
 
 @router.post("/claims", response={200: ClaimedJob, 204: None})
+@rules(_FOR_AGENTS)
 def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | None]:
     """Reserve one job; 204 when there is none for this rebuilder now. The body is a signed claim request."""
     claimed = claiming.claim_signed(_body(request, 2 * MAX_REQUEST_BYTES), audience(request))
@@ -64,6 +71,7 @@ def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | N
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/progress", response=Told)
+@rules(replace(_FOR_AGENTS, max_body=MAX_PROGRESS_BYTES))
 def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
     """Stages and log since the last time, or nothing but a sign of life; renews the lease."""
     told = parse_as(Progress, _body(request, MAX_PROGRESS_BYTES), where="progress", max_bytes=MAX_PROGRESS_BYTES)
@@ -74,6 +82,7 @@ def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
+@rules(_FOR_AGENTS)
 def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The build ended with a named error: no evidence either way."""
     report = parse_as(FailureReport, _body(request, MAX_REQUEST_BYTES), where="failure")
@@ -86,6 +95,7 @@ def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/give-back", response={204: None})
+@rules(_FOR_AGENTS)
 def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The rebuilder stops: the place is open to others at once."""
     rebuilding.give_back(_claim(request, rebuild_id))
@@ -93,6 +103,7 @@ def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
 
 
 @router.post("/statements", response={200: Submitted, 201: Submitted})
+@rules(replace(_FOR_AGENTS, max_body=MAX_ENVELOPE_BYTES))
 def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> Status[Submitted]:
     """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
 
@@ -107,6 +118,7 @@ def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] =
 
 
 @router.post("/enrolments", response={201: Enrolled})
+@rules(_FOR_AGENTS)
 def enrol(request: HttpRequest) -> Status[Enrolled]:
     """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
     key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))
@@ -127,10 +139,11 @@ def _claim(request: HttpRequest, rebuild_id: uuid.UUID) -> Claim:
 
 
 def _body(request: HttpRequest, most: int) -> bytes:
-    """The body, read no further than ``most`` bytes; ``LimitExceeded`` for a longer one."""
+    """The body, read no further than ``most`` bytes; ``LimitExceeded`` for a longer one, ``NestedTooDeep``."""
     data = request.read(most + 1)
     if len(data) > most:
         raise LimitExceeded(f"the request is larger than {most} bytes", where=request.path)
+    refuse_deep(data, where="the body")
     return data
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.utils.cache import get_conditional_response
 from ninja import Query, Router
 
 from attestations.services import standing
 from builds import log_gate
 from builds.models import Release
+from builds.operation_rules import FOR_A_MOMENT
+from builds.raw_files import FOREVER
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
 from builds.services import build_logs, pages
 from builds.services.absent import the_release
@@ -44,6 +47,10 @@ def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> RebuildOut:
 
 @router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None})
 def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
-    """The log so far, as plain text; 503 while many read whole logs."""
+    """The log so far, as plain text; of a run that has ended, the same for ever. 503 while many read whole logs."""
     size = build_logs.log_size(rebuild_id)
-    return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), {})
+    # A log only grows.
+    headers = {"ETag": f'"{rebuild_id}-{size.bytes}"', "Cache-Control": FOREVER if size.is_final else FOR_A_MOMENT}
+    if isinstance(get_conditional_response(request, etag=headers["ETag"]), HttpResponseNotModified):
+        return HttpResponseNotModified(headers=headers)
+    return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), headers)

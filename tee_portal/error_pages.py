@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.services.absent import NotHere
+from tee_portal.problems import problem
 
 _API = "/api/"
 _LONGEST_ADDRESS = 200
@@ -59,7 +60,7 @@ def absence(exception: Exception, path: str) -> NoSuchThing:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The API's addresses answer as the API does, others with the page that says what was looked for."""
     if request.path.startswith(_API):
-        return _json(absence(exception, request.path[:_LONGEST_ADDRESS]), 404)
+        return problem(request, absence(exception, request.path[:_LONGEST_ADDRESS]), 404)
     told = exception if isinstance(exception, NotHere) else None
     context = {"sought": told.sought if told else None, "asked": told.asked if told else request.path}
     return HttpResponse(render_to_string("404.html", context, request), status=404)
@@ -68,7 +69,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 @requires_csrf_token
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith(_API):
-        return _json(Refused("you may not do this", where=request.path[:_LONGEST_ADDRESS]), 403)
+        return problem(request, Refused("you may not do this", where=request.path[:_LONGEST_ADDRESS]), 403)
     return HttpResponse(render_to_string("403.html", {}, request), status=403)
 
 
@@ -82,14 +83,10 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 def _plain(request: HttpRequest, error: PortalError, status: int) -> HttpResponse:
     if request.path.startswith(_API):
-        return _json(error, status)
+        return problem(request, error, status)
     return plain_page(error, status)
 
 
 def plain_page(error: PortalError, status: int) -> HttpResponse:
     """A page that needs nothing but its template, for when the rest of the portal may be what is broken."""
     return HttpResponse(render_to_string(f"{status}.html", {"error": error}), status=status)
-
-
-def _json(error: PortalError, status: int) -> HttpResponse:
-    return JsonResponse(error.as_dict(), status=status)

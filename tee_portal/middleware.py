@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.cache import has_vary_header, patch_cache_control
 
 from builds.domain.errors import MalformedInput, PortalError
 from tee_portal.error_pages import plain_page
+from tee_portal.problems import problem
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def refuse_nul(get_response: View) -> View:
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             where = request.path.replace("\x00", "%00")[:200]
             error = MalformedAddress("the address holds a NUL character", where=where)
-            return JsonResponse(error.as_dict(), status=400) if _is_api(request) else plain_page(error, 400)
+            return problem(request, error, 400) if _is_api(request) else plain_page(error, 400)
         return get_response(request)
 
     return middleware
@@ -76,9 +77,6 @@ class NameDatabaseFailures:
             return None
         logger.error("the database does not answer: %s", exception)
         error = DatabaseUnreachable("the database does not answer", where=request.path[:200])
-        if _is_api(request):
-            response: HttpResponse = JsonResponse(error.as_dict(), status=503)
-        else:
-            response = plain_page(error, 503)
+        response = problem(request, error, 503) if _is_api(request) else plain_page(error, 503)
         response["Retry-After"] = "5"
         return response

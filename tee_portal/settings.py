@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "django.middleware.gzip.GZipMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "tee_portal.api_answers.api_answers",
     "tee_portal.middleware.refuse_nul",
     "tee_portal.middleware.NameDatabaseFailures",
     "tee_portal.middleware.keep_private",

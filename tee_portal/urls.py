@@ -26,6 +26,7 @@ from builds.views import (
     search,
     webhooks,
 )
+from tee_portal import problem_pages
 from tee_portal.api import api
 
 
@@ -71,6 +72,8 @@ urlpatterns = [
     path("admin/password_change/", RedirectView.as_view(pattern_name="password-change")),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
+    path("problems/", problem_pages.problems, name="problems"),
+    path("problems/<slug:code>/", problem_pages.problem, name="problem"),
     path("attestations/<str:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
     path("trust-roots/<str:sha256>.json", attestation_views.raw_trust_root, name="raw-trust-root"),
     path("portal.pub", attestation_views.portal_key_file, name="portal-key"),

@@ -49,31 +49,45 @@ class StatementRefused(PortalError):
 
 
 class UnknownRelease(StatementRefused):
+    """A signed statement that names a release which is not here."""
+
     code: ClassVar[str] = "unknown-release"
 
 
 class OtherCommit(StatementRefused):
+    """A signed statement that names another commit than the release has here."""
+
     code: ClassVar[str] = "other-commit"
 
 
 class OtherEpoch(StatementRefused):
+    """A signed statement of a rebuild with another SOURCE_DATE_EPOCH than the release has."""
+
     code: ClassVar[str] = "other-source-date-epoch"
 
 
 class OtherRecipe(StatementRefused):
+    """A signed statement of a rebuild by another recipe than the release has here."""
+
     code: ClassVar[str] = "other-recipe"
 
 
 class OtherComponents(StatementRefused):
+    """A signed statement about other components than the release has."""
+
     code: ClassVar[str] = "other-components"
 
 
 class InFuture(StatementRefused):
+    """A signed statement of a rebuild that ends later than now."""
+
     code: ClassVar[str] = "finished-in-future"
     default_todo: ClassVar[str] = "Set the machine's clock; the rebuild must be made anew, because its time is signed."
 
 
 class InvocationReused(StatementRefused):
+    """A signed statement whose invocation another statement already has."""
+
     code: ClassVar[str] = "invocation-reused"
     default_todo: ClassVar[str] = "Each rebuild is a run of its own; do not sign what another run or operator said."
 
@@ -86,6 +100,8 @@ class TrialsFull(StatementRefused):
 
 
 class ClaimOfAnother(StatementRefused):
+    """A signed statement that is handed in under the claim of another rebuilder or release."""
+
     code: ClassVar[str] = "claim-of-another"
     default_todo: ClassVar[str] = "Hand it in under your own claim, or without one."
 

@@ -310,7 +310,7 @@ def test_a_claim_by_nobody_or_under_another_name_or_type_reserves_nothing(releas
         (statement.as_bytes(), (400, "malformed-request")),
         (ben.sign(CLAIM_PAYLOAD, statement.payload).as_bytes(), (400, "malformed-request")),
         (ben.sign(IN_TOTO_PAYLOAD, claim_payload(good)).as_bytes(), (400, "malformed-request")),
-        (b"[" * 60_000, (400, "malformed-envelope")),
+        (b"[" * 60_000, (422, "nested-too-deep")),
         (b" " * 70_000, (413, "limit-exceeded")),
     ):
         assert refusal(post("/api/v1/claims", body))[:2] == expected

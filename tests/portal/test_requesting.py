@@ -326,7 +326,7 @@ def test_a_wish_for_what_is_not_there_is_refused_by_name(release: Release, body:
     assert not Rebuild.objects.exists()
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"{", b"[" * 100_000, b"1" * 5_000])
+@pytest.mark.parametrize("body", [b"\xff", b"{", b"[" * 30, b"1" * 5_000])
 def test_a_body_that_is_no_json_is_refused_by_name(release: Release, body: bytes) -> None:
     header = {"Authorization": f"Bearer {token_of('ada').secret}"}
     answer = Client().post("/api/v1/rebuilds", body, content_type="application/json", headers=header)

@@ -1,0 +1,36 @@
+"""What an API operation says of itself beside its shape: how long its answer is kept, and how much it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MIB = 1024 * 1024
+NOT_KEPT = "no-store"
+FOR_A_MOMENT = "public, max-age=5"
+"""Of what may change at any time: a deployer's script is never told more than this many seconds late by a cache."""
+_NAME = "operation_rules"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRules:
+    """``kept`` is the ``Cache-Control`` of an answer 200 to GET; ``max_body`` is in bytes."""
+
+    kept: str = FOR_A_MOMENT
+    max_body: int = MIB
+
+
+def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have an operation go by other rules than the usual ones; stands below the route."""
+
+    def state(view: Callable[P, R]) -> Callable[P, R]:
+        setattr(view, _NAME, stated)
+        return view
+
+    return state
+
+
+def rules_of(view: Callable[..., Any]) -> OperationRules:
+    stated: OperationRules = getattr(view, _NAME, OperationRules())
+    return stated

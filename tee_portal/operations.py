@@ -1,0 +1,53 @@
+"""What stands before every operation of the API, and what every answer of one carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from ninja.operation import Operation
+
+from builds.domain.errors import PortalError
+from builds.domain.json_depth import refuse_deep
+from builds.operation_rules import NOT_KEPT, OperationRules, rules_of
+from tee_portal.request_rules import Parameters, refuse_large_body
+
+type Run = Callable[..., HttpResponseBase]
+_OK = 200
+
+
+def conventions(run: Run) -> Run:
+    """Hold an operation to the API's conventions; ``run`` is the method of a ninja ``Operation``."""
+    operation: Any = getattr(run, "__self__", None)
+    if not isinstance(operation, Operation):
+        raise TypeError("the conventions stand before an operation itself, and before every other decorator")
+    stated, parameters = rules_of(operation.view_func), Parameters.of(operation)
+    takes_json = any(model.__ninja_param_source__ == "body" for model in operation.models)
+
+    @wraps(run)
+    def held(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
+        try:
+            parameters.refuse_others(request)
+            refuse_large_body(request, stated.max_body)
+            if takes_json:
+                refuse_deep(request.body, where="the body")
+        except PortalError as error:
+            return operation.api.on_exception(request, error)
+        response = run(request, **arguments)
+        _say_how_long(request, response, operation, stated)
+        return response
+
+    return held
+
+
+def _say_how_long(
+    request: HttpRequest, response: HttpResponseBase, operation: Operation, stated: OperationRules
+) -> None:
+    """Nothing is kept that was made for a token, changed anything or went wrong."""
+    if "Cache-Control" in response:
+        return
+    is_read = request.method == "GET" and response.status_code == _OK and not operation.auth_callbacks
+    response["Cache-Control"] = stated.kept if is_read else NOT_KEPT

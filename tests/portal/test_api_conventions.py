@@ -1,0 +1,234 @@
+"""What holds for every operation of the API, the ones to come included: each test walks all that there are."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import uuid
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from ninja.operation import Operation
+
+from builds.domain.errors import PortalError
+from builds.models import Rebuild, Release
+from tee_portal.api import api
+from tee_portal.problem_kinds import STATUSES, known_problems
+
+pytestmark = pytest.mark.django_db
+
+FILLED = {"project": "enclave", "tag": "v1.0.0", "sha256": "0" * 64, "slug": "ada", "digest": f"sha256:{'0' * 64}"}
+FILLED["rebuild_id"] = str(uuid.UUID(int=0))
+
+
+def operations() -> list[tuple[str, str, Operation]]:
+    """Method, address and operation of everything that the API has."""
+    return [
+        (method, f"/api/v1{_filled(path)}", operation)
+        for bound in api._get_bound_routers()
+        for path, view in bound.path_operations.items()
+        for operation in view.operations
+        for method in operation.methods
+    ]
+
+
+def _filled(path: str) -> str:
+    """A path with a value for each of its places; ``KeyError`` for a place that has none in this file."""
+    return re.sub(r"\{(?:\w+:)?(\w+)\}", lambda place: FILLED[place[1]], path)
+
+
+OPERATIONS = operations()
+NAMES = [f"{method} {path}" for method, path, _ in OPERATIONS]
+READS = [path for method, path, _ in OPERATIONS if method == "GET"]
+WRITES = [path for method, path, _ in OPERATIONS if method != "GET"]
+
+
+def test_the_walk_sees_every_address() -> None:
+    assert len(OPERATIONS) > 15
+    assert not [name for name in NAMES if "{" in name]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=NAMES)
+def test_a_parameter_that_an_operation_does_not_have_is_refused_by_name(
+    client: Client, method: str, path: str, operation: Operation
+) -> None:
+    answer = client.generic(method, f"{path}?polcy=k:9")
+    assert answer.status_code == 422
+    assert answer["Content-Type"] == "application/problem+json"
+    told = answer.json()
+    assert told["code"] == "unknown-parameter"
+    assert told["detail"].startswith("there is no parameter polcy here; it takes ")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "detail"),
+    [
+        ("limit=1&limit=2", "repeated-parameter", "limit is given more than once"),
+        ("Limit=1", "unknown-parameter", "there is no parameter Limit here; it takes before, limit"),
+        ("a%E2%80%AEb=1", "unknown-parameter", "there is no parameter a"),
+    ],
+)
+def test_a_question_with_two_readings_is_refused(client: Client, query: str, code: str, detail: str) -> None:
+    answer = client.get(f"/api/v1/releases?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == code
+    assert answer.json()["detail"].startswith(detail)
+    assert "\u202e" not in answer.text
+
+
+def test_parameters_of_a_filter_are_known(client: Client) -> None:
+    assert client.get("/api/v1/attestations?commit=abc&log_index=1&limit=2").json() == []
+
+
+def test_a_refusal_is_a_problem_document_that_leads_to_a_page_about_it(client: Client) -> None:
+    answer = client.get("/api/v1/releases/enclave/v9")
+    told = answer.json()
+    assert answer["Content-Type"] == "application/problem+json"
+    assert (told["status"], told["title"]) == (404, "Not found")
+    assert (told["instance"], told["detail"]) == ("/api/v1/releases/enclave/v9", told["what"])
+    assert told["type"] == "http://testserver/problems/not-found/"
+    page = client.get(told["type"].removeprefix("http://testserver"))
+    assert page.status_code == 200
+    assert "404" in page.text
+    assert "leads nowhere" in page.text
+
+
+def test_every_code_that_the_api_may_give_has_a_page_with_its_status_and_meaning(client: Client) -> None:
+    listed = client.get("/problems/").text
+    for kind in _all_below(PortalError):
+        if "code" not in vars(kind):
+            continue
+        known = known_problems()[kind.code]
+        assert known.means, kind
+        assert f"/problems/{kind.code}/" in listed
+    for stated, status in STATUSES.items():
+        assert known_problems()[stated.code].status == status
+        assert client.get(f"/problems/{stated.code}/").status_code == 200
+
+
+def _all_below(kind: type[PortalError]) -> list[type[PortalError]]:
+    """Of the portal's own; tests make some too."""
+    below = [found for narrower in kind.__subclasses__() for found in _all_below(narrower)]
+    return [found for found in [kind, *below] if not found.__module__.startswith("tests.")]
+
+
+def test_a_code_that_nobody_gives_has_no_page(client: Client) -> None:
+    assert client.get("/problems/no-such-code/").status_code == 404
+
+
+@pytest.mark.parametrize("path", READS)
+def test_a_method_that_an_address_does_not_take_is_a_problem(client: Client, path: str) -> None:
+    answer = client.put(path)
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method-not-allowed"
+    assert {"GET", "HEAD"} <= set(answer["Allow"].split(", "))
+
+
+def test_a_problem_of_a_foreign_host_name_does_not_repeat_it(client: Client) -> None:
+    answer = client.get("/api/v1/releases", HTTP_HOST="evil.example")
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "/problems/bad-request/"
+    assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize("path", READS)
+def test_every_answer_to_get_says_how_long_it_is_good_and_whom_it_is_open_to(
+    client: Client, make_release: Callable[..., Release], path: str
+) -> None:
+    make_release()
+    answer, head = client.get(path), client.head(path)
+    assert head.status_code == answer.status_code
+    assert head["Cache-Control"] == answer["Cache-Control"]
+    assert head.get("ETag") == answer.get("ETag")
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in answer
+    assert {"ETag", "Link", "RateLimit", "Retry-After"} <= set(answer["Access-Control-Expose-Headers"].split(", "))
+    assert "Accept-Encoding" in answer["Vary"]
+    if answer.status_code != 200:
+        assert answer["Cache-Control"] == "no-store"
+        assert "ETag" not in answer
+        return
+    again = client.get(path, HTTP_IF_NONE_MATCH=answer["ETag"])
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again["ETag"] == answer["ETag"]
+    assert again["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_compressed_answer_is_known_again_by_its_weak_tag(
+    client: Client, make_release: Callable[..., Release]
+) -> None:
+    make_release()
+    path = "/api/v1/releases/enclave/v1.0.0"
+    plain, packed = client.get(path), client.get(path, HTTP_ACCEPT_ENCODING="gzip")
+    assert packed["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.content) == plain.content
+    assert packed["ETag"] == f"W/{plain['ETag']}"
+    known = client.get(path, HTTP_ACCEPT_ENCODING="gzip", HTTP_IF_NONE_MATCH=packed["ETag"])
+    assert known.status_code == 304
+    assert client.get(path, HTTP_IF_NONE_MATCH='"another"').status_code == 200
+
+
+def test_another_answer_has_another_tag(client: Client, make_release: Callable[..., Release]) -> None:
+    before = client.get("/api/v1/releases")["ETag"]
+    make_release()
+    assert client.get("/api/v1/releases", HTTP_IF_NONE_MATCH=before).status_code == 200
+
+
+def test_a_log_is_known_again_without_being_read(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    rebuild = make_rebuild(make_release())
+    path = f"/api/v1/rebuilds/{rebuild.pk}/log"
+    first = client.get(path)
+    assert first.status_code == 200
+    first.getvalue()
+    again = client.get(path, HTTP_IF_NONE_MATCH=first["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_other_origins_may_read_and_nothing_else(client: Client) -> None:
+    asked = {"HTTP_ORIGIN": "https://other.example"}
+    read = client.options("/api/v1/releases", HTTP_ACCESS_CONTROL_REQUEST_METHOD="GET", **asked)
+    assert (read.status_code, read["Access-Control-Allow-Origin"]) == (204, "*")
+    assert read["Access-Control-Allow-Methods"] == "GET, HEAD"
+    write = client.options("/api/v1/rebuilds", HTTP_ACCESS_CONTROL_REQUEST_METHOD="POST", **asked)
+    posted = client.post("/api/v1/rebuilds", {}, content_type="application/json", **asked)
+    assert posted.status_code == 401
+    for answer in (write, posted, client.get("/releases/", **asked)):
+        assert "Access-Control-Allow-Origin" not in answer
+    assert "authorization" not in read["Access-Control-Allow-Headers"].lower()
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_no_answer_to_a_write_is_kept(client: Client, path: str) -> None:
+    assert client.post(path, b"{}", content_type="application/json")["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: Client, path: str) -> None:
+    answer = client.post(path, b"{}", content_type="application/json", CONTENT_LENGTH=str(64 * 1024 * 1024))
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "limit-exceeded"
+
+
+@pytest.mark.parametrize("path", [path for path in WRITES if not path.endswith(("/cancel", "/give-back"))])
+def test_a_body_that_is_nested_too_deep_is_refused_by_name(client: Client, path: str) -> None:
+    """Those that are left out read no body."""
+    answer = client.post(path, b'{"a":' * 40 + b"1" + b"}" * 40, content_type="application/json")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "nested-too-deep"
+
+
+def test_a_broken_operation_is_a_problem_without_details(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builds.services.pages.release_page", _break)
+    client.raise_request_exception = False
+    answer = client.get("/api/v1/releases")
+    assert (answer.status_code, answer["Content-Type"]) == (500, "application/problem+json")
+    assert answer.json()["type"].endswith("/problems/internal-fault/")
+    assert "boom" not in answer.text
+
+
+def _break(**_: object) -> None:
+    raise RuntimeError("boom")
