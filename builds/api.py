@@ -19,6 +19,7 @@ from builds.services import build_logs, pages
 from builds.services.absent import the_release
 
 router = Router()
+_PLAIN_TEXT = {"responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}}
 
 
 @router.get("/releases", response=ReleaseListOut)
@@ -45,7 +46,7 @@ def rebuild(request: HttpRequest, rebuild_id: uuid.UUID) -> RebuildOut:
     return rebuild_out(pages.rebuild_with_evidence(rebuild_id))
 
 
-@router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None})
+@router.get("/rebuilds/{uuid:rebuild_id}/log", response={200: None}, openapi_extra=_PLAIN_TEXT)
 def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
     """The log so far, as plain text; of a run that has ended, the same for ever. 503 while many read whole logs."""
     size = build_logs.log_size(rebuild_id)
