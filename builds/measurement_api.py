@@ -10,13 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from attestations.services import standing
-from builds.conditional import conditional
 from builds.domain.configuration import UnusableValue
-from builds.domain.errors import MalformedInput
+from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.search import Kind, recognise
 from builds.measurement_schemas import (
     LookupOut,
-    NotIndexedOut,
     RecomputedOut,
     RecomputeIn,
     lookup_out,
@@ -27,13 +25,13 @@ from builds.models import Release
 from builds.public_address import public_base
 from builds.services import measurement_index, selecting
 from builds.services.absent import the_release
-from builds.services.measurement_lookup import look_up
+from builds.services.measurement_lookup import NOT_INDEXED, look_up
 from builds.services.search import near_digests
 
 router = Router()
 
 KEPT_SECONDS = 5
-"""How long an encoded answer is kept, and may be kept by a cache, while no evidence of it changes."""
+"""How long an encoded answer is kept while no evidence of it changes."""
 
 
 class MalformedMeasurement(MalformedInput):
@@ -41,6 +39,20 @@ class MalformedMeasurement(MalformedInput):
 
     code: ClassVar[str] = "malformed-measurement"
     default_todo: ClassVar[str] = "Send the 96 hexadecimal characters (48 bytes) of the attestation report."
+
+
+class MeasurementNotIndexed(PortalError):
+    """A launch measurement of which nothing is known here: that denies, and is no mismatch."""
+
+    code: ClassVar[str] = "measurement-not-indexed"
+    default_todo: ClassVar[str] = (
+        "Compute it for your own command line, vCPUs and CPU type, or ask the machine's operator what was started."
+    )
+
+    def __init__(self, value: str, members: dict[str, object]) -> None:
+        super().__init__(NOT_INDEXED, where=value)
+        self.members = members
+        """What the problem document has besides."""
 
 
 @router.post("/measurements/recompute", response=RecomputedOut)
@@ -61,7 +73,7 @@ def recompute(request: HttpRequest, wanted: RecomputeIn) -> RecomputedOut:
 
 
 # After its longer sibling, whose name is a value to this one.
-@router.get("/measurements/{value}", response={200: LookupOut, 404: NotIndexedOut})
+@router.get("/measurements/{value}", response=LookupOut)
 def measurement(request: HttpRequest, value: str) -> HttpResponse:
     """Releases and launch configurations that give a measurement, each with its decision.
 
@@ -74,8 +86,8 @@ def measurement(request: HttpRequest, value: str) -> HttpResponse:
     base = public_base(request)
     kept = _kept(known, base)
     if kept is None:
-        return _json(not_indexed_out(known, near_digests(known), base).model_dump_json().encode(), 404)
-    return conditional(request, _json(kept, 200), seconds=KEPT_SECONDS)
+        raise MeasurementNotIndexed(known, not_indexed_out(near_digests(known), base).model_dump())
+    return HttpResponse(kept, content_type="application/json; charset=utf-8")
 
 
 def _kept(value: str, base: str) -> bytes | None:
@@ -95,7 +107,3 @@ def _kept(value: str, base: str) -> bytes | None:
         if state:
             store.set(key, kept, KEPT_SECONDS)
     return kept
-
-
-def _json(content: bytes, status: int) -> HttpResponse:
-    return HttpResponse(content, content_type="application/json; charset=utf-8", status=status)

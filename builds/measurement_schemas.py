@@ -17,7 +17,7 @@ from builds.models import Release
 from builds.pipeline.measurement import names_of_signature, signature_of
 from builds.schemas import ConditionOut, NotCoveredOut
 from builds.services.evidence import ReleaseView
-from builds.services.measurement_lookup import NOT_INDEXED, Giver, Lookup
+from builds.services.measurement_lookup import Giver, Lookup
 from builds.services.search import Hit
 from builds.services.selecting import ConfigurationSelector
 
@@ -92,13 +92,8 @@ class RecomputeHintOut(Schema):
 
 
 class NotIndexedOut(Schema):
-    """404: nothing is known of the measurement, which denies and is no mismatch."""
+    """What a 404 holds beside the members of every problem: the nearest known values, and where to compute others."""
 
-    code: str
-    what: str
-    where: str
-    todo: str
-    decision: Literal["deny"]
     nearest: list[NearMissOut]
     recompute: RecomputeHintOut
 
@@ -161,13 +156,8 @@ def lookup_out(found: Lookup, base: str) -> LookupOut:
     )
 
 
-def not_indexed_out(value: str, near: list[Hit], base: str) -> NotIndexedOut:
+def not_indexed_out(near: list[Hit], base: str) -> NotIndexedOut:
     return NotIndexedOut(
-        code="measurement-not-indexed",
-        what=NOT_INDEXED,
-        where=value,
-        todo="Compute it for your own command line, vCPUs and CPU type, or ask its machine's operator what it started.",
-        decision="deny",
         nearest=[NearMissOut(kind=hit.kind, value=hit.title, why=hit.why, page=base + hit.address) for hit in near],
         recompute=RecomputeHintOut(method="POST", address=base + reverse("api-1:recompute")),
     )

@@ -10,11 +10,15 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
+from attestations.verdict_api import release_verdict
+from attestations.verdict_api import router as verdict_router
 from attestations.webhook_api import router as webhooks_router
 from builds.account_api import router as account_router
 from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import PortalError
+from builds.domain.verdict import Decision
+from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
 from builds.measurement_api import router as measurements_router
 from builds.operator_api import router as operators_router
 from builds.services.access import NotAuthenticated, ScopeMissing
@@ -40,16 +44,37 @@ api.add_decorator(conventions, mode="view")
 api.add_router("", account_router)
 api.add_router("", agent_router)
 api.add_router("", operators_router)
+# Before the releases, whose tags may hold slashes and would take its last word for a part of one.
+api.add_router("", verdict_router)
 api.add_router("", router)
 api.add_router("", measurements_router)
 api.add_router("", attestations_router)
 api.add_router("", webhooks_router)
 
 
+_DECIDING = frozenset(view.__name__ for view in (release_verdict, measurement, recompute))
+"""Operations whose answer is a decision."""
+
+
+def _refusal(
+    request: HttpRequest, error: PortalError, status: int, members: dict[str, object] | None = None
+) -> HttpResponse:
+    """A named error. Who asked for a decision and reads only that finds deny in every refusal."""
+    asked = request.resolver_match
+    if asked is not None and asked.url_name in _DECIDING:
+        members = {**(members or {}), "decision": Decision.DENY.value}
+    return problem(request, error, status, members)
+
+
+@api.exception_handler(MeasurementNotIndexed)
+def not_indexed(request: HttpRequest, error: MeasurementNotIndexed) -> HttpResponse:
+    return _refusal(request, error, status_of(type(error)), error.members)
+
+
 @api.exception_handler(PortalError)
 def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
     status = status_of(type(error))
-    response = problem(request, error, status)
+    response = _refusal(request, error, status)
     if isinstance(error, NotAuthenticated | ScopeMissing):
         # RFC 6750: which of them it is, in the words of its section 3.1; nothing more for who sent no token.
         said = {401: "invalid_token", 403: "insufficient_scope"}[status]
@@ -63,19 +88,19 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    return problem(request, absence(error, request.path), 404)
+    return _refusal(request, absence(error, request.path), 404)
 
 
 @api.exception_handler(HttpError)
 def unreadable_body(request: HttpRequest, error: HttpError) -> HttpResponse:
     """What the framework itself refuses, which is a body that is no JSON."""
     named = UnusableRequest("the body is not JSON", where=request.path[:200], todo="Send one JSON object in UTF-8.")
-    return problem(request, named, error.status_code)
+    return _refusal(request, named, error.status_code)
 
 
 @api.exception_handler(ValidationError)
 def unreadable_question(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    return problem(request, refusal_of(error.errors), 422)
+    return _refusal(request, refusal_of(error.errors), 422)
 
 
 @api.get("/openapi.json", include_in_schema=False, url_name="openapi-json")

@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from attestations.domain.caller_policy import UnusablePolicy
+from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.json_depth import NestedTooDeep
 from builds.domain.requests import RequestNotForThisPortal, RequestNotFresh
+from builds.measurement_api import MeasurementNotIndexed
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.access import NotAuthenticated, ScopeMissing
 from builds.services.enrolling import EnrolmentsFull, KeyNotShown, KeyTaken, OperatorTaken
@@ -40,6 +43,11 @@ STATUSES: dict[type[PortalError], int] = {
     RebuildsExhausted: 429,
     ClaimGone: 410,
     LimitExceeded: 413,
+    BeforeImport: 404,
+    MeasurementNotIndexed: 404,
+    UnusableMoment: 422,
+    UnusablePolicy: 422,
+    TwoQuestions: 422,
     UnknownRelease: 404,
     UnknownKey: 403,
     SignatureMismatch: 403,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -94,11 +94,13 @@ def deciding(state: AttestationState, bundles: Iterable[JudgedBundle]) -> Judged
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStanding:
-    """All components of a release, in the order of roles, bundles that are about none of them, and who watches it."""
+    """All components of a release, in the order of roles, bundles that are about none of them, who watches it, and
+    whom the project expects to publish (None: nobody said)."""
 
     components: tuple[ComponentStanding, ...]
     stray: tuple[JudgedBundle, ...]
     watch: Watch | None = None
+    publisher: ExpectedPublisher | None = None
 
     @property
     def by_role(self) -> dict[Role, AttestedComponent]:
@@ -122,6 +124,7 @@ def standings_of(
     rows, asked, watched, publishers = _loaded(releases)
     judges = judges_of({release.project_id for release in releases}, roots, publishers) if rows else {}
     known = {release.pk: release for release in releases}
+    expected = {publisher.project_id: publisher for publisher in publishers}
     sightings = defaultdict(list)
     for sighting in rows:
         release = known[sighting.release_id]
@@ -130,7 +133,11 @@ def standings_of(
     for inquiry in asked:
         inquiries[inquiry.release_id].append(inquiry)
     return {
-        release.pk: _standing(release, sightings[release.pk], inquiries[release.pk], watched.get(release.pk))
+        release.pk: replace(
+            _standing(release, sightings[release.pk], inquiries[release.pk]),
+            watch=watched.get(release.pk),
+            publisher=expected.get(release.project_id),
+        )
         for release in releases
     }
 
@@ -194,9 +201,7 @@ def judged_view(
     return view_of(release, standing.evidence, parted.get(release.pk, ""), expected), standing
 
 
-def _standing(
-    release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry], watch: Watch | None
-) -> ReleaseStanding:
+def _standing(release: Release, judged: list[JudgedBundle], inquiries: list[Inquiry]) -> ReleaseStanding:
     roles = {component.role for component in release.components.all()}
     components = tuple(
         _component(
@@ -208,7 +213,7 @@ def _standing(
         if role in roles
     )
     strays = tuple(entry for entry in judged if entry.sighting.role not in roles)
-    return ReleaseStanding(components, strays, watch)
+    return ReleaseStanding(components, strays)
 
 
 def _judged(sighting: Sighting, release: Release, judge: Judge | PortalError) -> JudgedBundle:

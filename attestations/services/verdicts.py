@@ -140,8 +140,8 @@ def bundle_of(record: VerdictRecord) -> bytes:
 
 def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> VerdictRecord | None:
     verdict, release = view.verdict, view.release
-    policy = _policy(view)
-    basis = _basis(view, standing, policy)
+    policy = policy_statement_of(view, standing)
+    basis = basis_of(view, standing, policy)
     newest = _newest(release)
     if newest is not None and newest.basis == basis:
         return None
@@ -168,7 +168,7 @@ def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> Verd
     return record
 
 
-def _basis(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStatement) -> str:
+def basis_of(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStatement) -> str:
     """What makes a verdict another one: decision, states, counts, policy, the attestations it was derived from and
     the bytes it is about; not its words.
     """
@@ -180,9 +180,9 @@ def _basis(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStatement
     return hashlib.sha256(repr((*derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
 
 
-def _policy(view: ReleaseView) -> PolicyStatement:
-    publisher = ExpectedPublisher.objects.filter(project=view.release.project).first()
-    identities = [_identity(publisher)] if publisher is not None else []
+def policy_statement_of(view: ReleaseView, standing: ReleaseStanding) -> PolicyStatement:
+    """The policy that a release is held against now, as the document that its summary would name."""
+    identities = [_identity(standing.publisher)] if standing.publisher is not None else []
     return PolicyStatement.of(view.release.project.name, release_policy(view.release), identities)
 
 

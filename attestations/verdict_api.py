@@ -1,0 +1,126 @@
+"""The verdict of a release for a script that bets an enclave on it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from django.core.cache import caches
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Query, Router
+from pydantic import BeforeValidator
+
+from attestations.domain.caller_policy import parse_caller_policy
+from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
+from attestations.services.history import verdict_at
+from attestations.services.standing import judged_view
+from attestations.verdict_schemas import DeployersVerdictOut, deployers_verdict_out
+from builds.conditional import conditional
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.frozen import Utc
+from builds.models import Release
+from builds.public_address import public_base
+from builds.services.absent import the_release
+
+router = Router()
+
+KEPT_SECONDS = 5
+"""How long the encoded answer of a release is kept, and may be kept by a cache, while no evidence of it changes."""
+_STORE = "verdicts"
+_JSON = "application/json; charset=utf-8"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class BeforeImport(PortalError):
+    """A moment at which the release was not known here."""
+
+    code: ClassVar[str] = "before-import"
+    default_todo: ClassVar[str] = "Ask for a later moment; imported_at of the release says since when it is known here."
+
+
+class UnusableMoment(MalformedInput):
+    """A moment that no record can be asked for."""
+
+    code: ClassVar[str] = "unusable-moment"
+    default_todo: ClassVar[str] = "Ask for a moment that has passed, or leave out `at`."
+
+
+class TwoQuestions(MalformedInput):
+    """A recorded verdict was derived under the policy of its time, and cannot be derived anew under another."""
+
+    code: ClassVar[str] = "two-questions"
+    default_todo: ClassVar[str] = "Leave out `at` or `policy`."
+
+
+def _rfc_3339(value: object) -> object:
+    """A validator: pydantic alone would also take a number of seconds."""
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("no date and time of RFC 3339 with its offset")
+    return value
+
+
+type Moment = Annotated[Utc, BeforeValidator(_rfc_3339)]
+
+
+@router.get("/releases/{project}/{path:tag}/verdict", response=DeployersVerdictOut)
+def release_verdict(
+    request: HttpRequest,
+    project: str,
+    tag: str,
+    at: Annotated[Moment | None, Query()] = None,
+    policy: Annotated[str | None, Query()] = None,
+) -> HttpResponse:
+    """Whether to allow a release, why, by whose word, and the signed summary that says the same.
+
+    ``at`` asks for what was recorded at a moment that has passed, ``policy`` for the decision under the caller's own
+    policy, which nobody signs. An unknown release is 404, and denies.
+    """
+    base = public_base(request)
+    if at is not None and policy is not None:
+        raise TwoQuestions("a recorded verdict cannot be held against another policy", where="the query")
+    if at is not None:
+        return _answer(request, _encoded(_then(project, tag, at), base))
+    if policy is not None:
+        asked = parse_caller_policy(policy)
+        view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
+        return _answer(request, _encoded(verdict_for(view, standing, asked), base))
+    return _answer(request, _kept(project, tag, base))
+
+
+def _then(project: str, tag: str, moment: datetime) -> AskedVerdict:
+    if moment > timezone.now():
+        raise UnusableMoment("at lies in the future", where="the query")
+    release = the_release(Release.objects.select_related("project"), project, tag)
+    if moment < release.imported_at:
+        imported = f"{release.imported_at:%Y-%m-%dT%H:%M:%SZ}"
+        raise BeforeImport(f"the release was imported at {imported}, after the moment asked for", where="the query")
+    return verdict_then(release, verdict_at(release, moment), moment)
+
+
+def _kept(project: str, tag: str, base: str) -> bytes:
+    """The encoded answer while nothing that it says has changed: one statement, and no serialisation.
+
+    New evidence moves ``evidence_changed_at`` and a new record ``judged_at``; the clock, a trust root or a policy are
+    seen when the seconds are over. The row is read before the evidence, so that what changes between the two makes
+    another key.
+    """
+    rows = Release.objects.only("evidence_changed_at", "judged_at")
+    row = the_release(rows, project, tag)
+    key = f"answer:{row.pk}:{row.evidence_changed_at.timestamp()}:{row.judged_at and row.judged_at.timestamp()}:{base}"
+    store = caches[_STORE]
+    kept: bytes | None = store.get(key)
+    if kept is None:
+        release = Release.objects.with_evidence().get(pk=row.pk)
+        kept = _encoded(verdict_now(*judged_view(release)), base)
+        store.set(key, kept, KEPT_SECONDS)
+    return kept
+
+
+def _encoded(asked: AskedVerdict, base: str) -> bytes:
+    return deployers_verdict_out(asked, base).model_dump_json().encode()
+
+
+def _answer(request: HttpRequest, body: bytes) -> HttpResponse:
+    return conditional(request, HttpResponse(body, content_type=_JSON), seconds=KEPT_SECONDS)

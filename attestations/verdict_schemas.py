@@ -1,0 +1,241 @@
+"""The shape of a verdict as a deployer's script reads it, with every address absolute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from django.urls import reverse
+from ninja import Schema
+
+from attestations.domain.policy_statement import ExpectedIdentity
+from attestations.models import VerdictRecord
+from attestations.services.asked_verdict import AppliedPolicy, AskedVerdict
+from attestations.services.verdict_axes import Axis, EvidenceLink, TrustAnchor, release_path
+from builds.services.evidence import MeasurementRow
+
+
+class UnmetOut(Schema):
+    condition: str
+    state: Literal["met", "unmet", "unknown"]
+    reason: str
+
+
+class EvidenceOut(Schema):
+    """``sha256`` names what lies there: a bundle's bytes, a statement's payload, a published manifest; else null."""
+
+    kind: str
+    address: str
+    sha256: str | None
+
+
+class TrustAnchorOut(Schema):
+    """By whose word an axis holds: ``kind`` is rebuilder, sigstore, publisher-key or portal.
+
+    ``key`` is a fingerprint (SHA-256, hex): of a rebuilder's, a publisher's or the portal's public key, or of the bytes
+    of a trust root. ``identity`` and ``issuer`` are those of the certificate that signed.
+    """
+
+    kind: str
+    name: str
+    key: str | None
+    identity: str | None
+    issuer: str | None
+
+
+class AxisOut(Schema):
+    """One condition. ``found`` is the axis' own word (reproduced, verified, matches ...); null where it has none."""
+
+    condition: str
+    state: Literal["met", "unmet", "unknown"]
+    found: str | None
+    reason: str
+    evidence: list[EvidenceOut]
+    trust_anchor: list[TrustAnchorOut]
+
+
+class OperatorsOut(Schema):
+    """Distinct operators: needed, with the published bytes, with other bytes, and without any."""
+
+    needed: int
+    reproduced: int
+    contradicting: int
+    failed: int
+
+
+class NamedRootOut(Schema):
+    name: str
+    sha256: str
+
+
+class PublisherOut(Schema):
+    """An expected publisher, clause by clause; what is empty is not asked for."""
+
+    issuer: str
+    repository: str
+    repository_id: str
+    owner_id: str
+    workflow: str
+    ref: str
+    build_signer: str
+    runner_environment: str
+    san: str
+    predicate_types: list[str]
+    public_keys: list[str]
+    trust_roots: list[NamedRootOut]
+
+
+class AcceptedOpaqueOut(Schema):
+    """``reason`` and ``accepted_at`` are null where only the digest was recorded, or where a caller gave it."""
+
+    digest: str
+    reason: str | None
+    accepted_at: datetime | None
+
+
+class AppliedPolicyOut(Schema):
+    """``source`` is project or caller. ``sha256`` and ``address`` are of the stored document; null where none is."""
+
+    source: Literal["project", "caller"]
+    needed_operators: int
+    identity: str | None
+    issuer: str | None
+    expected_publishers: list[PublisherOut]
+    accepted_opaque_inputs: list[AcceptedOpaqueOut]
+    sha256: str | None
+    address: str | None
+
+
+class SignedOut(Schema):
+    """The signed summary that says the same: ``at`` is when it was recorded, ``key`` the fingerprint of its key."""
+
+    at: datetime
+    bundle: str
+    envelope: str
+    sha256: str
+    key: str
+    public_key: str
+
+
+class PublishedMeasurementOut(Schema):
+    """A launch configuration's published measurement, 96 hex characters or null, and whether it holds."""
+
+    configuration: str
+    published: str | None
+    state: str
+    coverage: list[str]
+
+
+class DeployersVerdictOut(Schema):
+    """``decision`` is allow only when every condition is met; whatever is unknown denies.
+
+    ``derived`` is now (from evidence, at this moment) or recorded (as it was signed for ``as_of``). ``signed`` is null
+    for ``unsigned_reason``; ``operators``, ``policy`` and ``measurements`` are null where nothing recorded them.
+    """
+
+    decision: Literal["allow", "deny"]
+    project: str
+    tag: str
+    commit: str
+    release: str
+    derived: Literal["now", "recorded"]
+    as_of: datetime | None
+    sentence: str
+    unmet: list[UnmetOut]
+    axes: list[AxisOut]
+    operators: OperatorsOut | None
+    measurements: list[PublishedMeasurementOut] | None
+    policy: AppliedPolicyOut | None
+    signed: SignedOut | None
+    unsigned_reason: str | None
+
+
+def deployers_verdict_out(asked: AskedVerdict, base: str) -> DeployersVerdictOut:
+    """``base`` is the portal's public address, without a slash at its end."""
+    release = asked.release
+    return DeployersVerdictOut(
+        decision=asked.decision.value,
+        project=release.project.name,
+        tag=release.tag,
+        commit=release.commit,
+        release=f"{base}{release_path(release)}",
+        derived=asked.derivation.value,
+        as_of=asked.as_of,
+        sentence=asked.sentence,
+        unmet=[UnmetOut(condition=entry.key, state=entry.state.value, reason=entry.sentence) for entry in asked.unmet],
+        axes=[_axis_out(axis, base) for axis in asked.axes],
+        operators=OperatorsOut.from_orm(asked.tally) if asked.tally is not None else None,
+        measurements=[_measurement_out(row) for row in asked.view.measurements] if asked.view is not None else None,
+        policy=_policy_out(asked.policy, base) if asked.policy is not None else None,
+        signed=signed_out(asked.signed, base) if asked.signed is not None else None,
+        unsigned_reason=asked.unsigned_reason,
+    )
+
+
+def signed_out(record: VerdictRecord, base: str) -> SignedOut | None:
+    """Where a record's signed summary is; None for a record without one."""
+    if record.payload_sha256 is None or record.key is None:
+        return None
+    name, fingerprint = record.payload_sha256, record.key.fingerprint
+    return SignedOut(
+        at=record.at,
+        bundle=f"{base}{reverse('vsa-bundle', args=[name])}",
+        envelope=f"{base}{reverse('vsa-envelope', args=[name])}",
+        sha256=name,
+        key=fingerprint,
+        public_key=f"{base}{reverse('portal-key-by-fingerprint', args=[fingerprint])}",
+    )
+
+
+def _axis_out(axis: Axis, base: str) -> AxisOut:
+    return AxisOut(
+        condition=axis.condition.key,
+        state=axis.condition.state.value,
+        found=axis.found or None,
+        reason=axis.condition.sentence,
+        evidence=[_evidence_out(link, base) for link in axis.evidence],
+        trust_anchor=[_anchor_out(anchor) for anchor in axis.anchors],
+    )
+
+
+def _evidence_out(link: EvidenceLink, base: str) -> EvidenceOut:
+    """A signed summary names its inputs by whole addresses, or by digest; those stay as they were signed."""
+    address = f"{base}{link.address}" if link.address.startswith("/") else link.address
+    return EvidenceOut(kind=link.kind.value, address=address, sha256=link.sha256)
+
+
+def _anchor_out(anchor: TrustAnchor) -> TrustAnchorOut:
+    return TrustAnchorOut(
+        kind=anchor.kind.value,
+        name=anchor.name,
+        key=anchor.key or None,
+        identity=anchor.identity or None,
+        issuer=anchor.issuer or None,
+    )
+
+
+def _policy_out(policy: AppliedPolicy, base: str) -> AppliedPolicyOut:
+    return AppliedPolicyOut(
+        source=policy.source.value,
+        needed_operators=policy.needed_operators,
+        identity=policy.identity,
+        issuer=policy.issuer,
+        expected_publishers=[_publisher_out(entry) for entry in policy.publishers],
+        accepted_opaque_inputs=[AcceptedOpaqueOut.from_orm(entry) for entry in policy.accepted],
+        sha256=policy.sha256,
+        address=f"{base}{reverse('policy', args=[policy.sha256])}" if policy.sha256 is not None else None,
+    )
+
+
+def _publisher_out(identity: ExpectedIdentity) -> PublisherOut:
+    return PublisherOut.model_validate(identity.model_dump(mode="json"))
+
+
+def _measurement_out(row: MeasurementRow) -> PublishedMeasurementOut:
+    known = row.evidence
+    return PublishedMeasurementOut(
+        configuration=known.configuration,
+        published=known.published,
+        state=known.state.value,
+        coverage=sorted(known.coverage),
+    )
