@@ -13,10 +13,12 @@ from ninja import Query, Router
 from pydantic import BeforeValidator
 
 from attestations.domain.caller_policy import parse_caller_policy
+from attestations.domain.change_cursor import START, ChangeCursor
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
+from attestations.services.changes import changes_after
 from attestations.services.history import verdict_at
 from attestations.services.standing import judged_view
-from attestations.verdict_schemas import DeployersVerdictOut, deployers_verdict_out
+from attestations.verdict_schemas import ChangesOut, DeployersVerdictOut, change_out, deployers_verdict_out
 from builds.conditional import conditional
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import Utc
@@ -87,6 +89,27 @@ def release_verdict(
         view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
         return _answer(request, _encoded(verdict_for(view, standing, asked), base))
     return _answer(request, _kept(project, tag, base))
+
+
+@router.get("/changes", response=ChangesOut)
+def changes(
+    request: HttpRequest,
+    since: Annotated[str, Query()] = START,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> HttpResponse:
+    """Every verdict that was recorded after ``since``, oldest first, in the order of recording, as webhooks tell.
+
+    ``next`` is where to go on, at once while ``more``, else after a while. None is ever passed over.
+    """
+    base = public_base(request)
+    page = changes_after(ChangeCursor.parse(since), limit)
+    following = str(page.following)
+    body = ChangesOut(
+        changes=[change_out(change, base) for change in page.changes], next=following, more=page.more
+    ).model_dump_json()
+    answer = _answer(request, body.encode())
+    answer["Link"] = f'<{base}/api/v1/changes?since={following}&limit={limit}>; rel="next"'
+    return answer
 
 
 def _then(project: str, tag: str, moment: datetime) -> AskedVerdict:

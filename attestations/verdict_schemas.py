@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlencode
+from uuid import UUID
 
 from django.urls import reverse
 from ninja import Schema
@@ -11,7 +13,9 @@ from ninja import Schema
 from attestations.domain.policy_statement import ExpectedIdentity
 from attestations.models import VerdictRecord
 from attestations.services.asked_verdict import AppliedPolicy, AskedVerdict
+from attestations.services.changes import Change
 from attestations.services.verdict_axes import Axis, EvidenceLink, TrustAnchor, release_path
+from builds.domain.verdict import Decision
 from builds.services.evidence import MeasurementRow
 
 
@@ -148,6 +152,50 @@ class DeployersVerdictOut(Schema):
     policy: AppliedPolicyOut | None
     signed: SignedOut | None
     unsigned_reason: str | None
+
+
+class ChangeOut(Schema):
+    """A recorded verdict and the decision of the one before it; ``before`` is null for a release's first.
+
+    ``id`` is the same in the feeds and in webhooks' messages. ``verdict`` is the address of the verdict as it was from
+    then on, ``signed`` null for a release of which no byte is known.
+    """
+
+    id: UUID
+    project: str
+    tag: str
+    before: Literal["allow", "deny"] | None
+    after: Literal["allow", "deny"]
+    at: datetime
+    sentence: str
+    changed: list[str]
+    verdict: str
+    signed: SignedOut | None
+
+
+class ChangesOut(Schema):
+    """``next`` is the value of ``since`` that goes on from here, also where nothing came; ``more`` is whether there is
+    something after these already."""
+
+    changes: list[ChangeOut]
+    next: str
+    more: bool
+
+
+def change_out(change: Change, base: str) -> ChangeOut:
+    release, moment = change.release, change.at.astimezone(UTC).isoformat(timespec="microseconds")
+    return ChangeOut(
+        id=change.uuid,
+        project=release.project.name,
+        tag=release.tag,
+        before=Decision(change.before.decision).value if change.before is not None else None,
+        after=Decision(change.after.decision).value,
+        at=change.at,
+        sentence=change.after.sentence,
+        changed=list(change.lines),
+        verdict=f"{base}{release_path(release)}/verdict?{urlencode({'at': moment})}",
+        signed=signed_out(change.record, base),
+    )
 
 
 def deployers_verdict_out(asked: AskedVerdict, base: str) -> DeployersVerdictOut:

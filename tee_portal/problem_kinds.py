@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from attestations.domain.caller_policy import UnusablePolicy
+from attestations.domain.change_cursor import UnknownCursor
 from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
@@ -46,6 +47,7 @@ STATUSES: dict[type[PortalError], int] = {
     BeforeImport: 404,
     MeasurementNotIndexed: 404,
     UnusableMoment: 422,
+    UnknownCursor: 422,
     UnusablePolicy: 422,
     TwoQuestions: 422,
     UnknownRelease: 404,

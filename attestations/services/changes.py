@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
+from attestations.domain.change_cursor import ChangeCursor, UnknownCursor
 from attestations.domain.changes import RecordedVerdict, title, verdict_uuid, what_changed
 from attestations.models import PortalKey, VerdictRecord
 from builds.models import Release
@@ -49,6 +50,34 @@ def newest_changes(most: int, **of: object) -> list[Change]:
     """The newest changes, newest first, of what ``of`` names in the terms of ``VerdictRecord``; two queries."""
     found = VerdictRecord.objects.filter(**of).select_related("release__project").order_by("-at", "-pk")
     return changes(found.defer(*_NOT_TOLD, "release__manifest")[:most])
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes in the order in which they were recorded, where the next ones begin, and whether there are any now."""
+
+    changes: tuple[Change, ...]
+    following: ChangeCursor
+    more: bool
+
+
+def changes_after(cursor: ChangeCursor, most: int) -> ChangePage:
+    """Up to ``most`` changes after the cursor's, oldest first; at most three queries.
+
+    Whatever is recorded later has a higher number than all that can be read now (``verdicts.in_order``), so nothing
+    is ever passed over. Raises ``UnknownCursor`` when the record that the cursor names is not here.
+    """
+    records = VerdictRecord.objects.filter(pk__gte=cursor.number).select_related("release__project", "key")
+    found = changes(records.defer(*_NOT_TOLD, "release__manifest").order_by("pk")[: most + 2])
+    if not cursor.is_start:
+        seen = found[0].record if found else None
+        if seen is None or ChangeCursor.after(seen.pk, seen.basis) != cursor:
+            raise UnknownCursor("since names a verdict that is not recorded here", where="the query")
+        found = found[1:]
+    page = tuple(found[:most])
+    last = page[-1].record if page else None
+    following = ChangeCursor.after(last.pk, last.basis) if last is not None else cursor
+    return ChangePage(page, following, more=len(found) > most)
 
 
 def change_of(record_id: int) -> Change:

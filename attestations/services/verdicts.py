@@ -34,6 +34,8 @@ from builds.services.evidence import policy_of as release_policy
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 100
+_RECORDING = 0x7665726469637473
+"""Names the advisory lock of PostgreSQL that whoever makes a record holds; it means nothing else."""
 UNSTATED = "verdict-can-be-stated"
 """The condition that a release fails whose verdict no summary can state."""
 _OF_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
@@ -95,8 +97,27 @@ def _deny_unstated(release_id: int, error: MalformedInput) -> None:
             policy=b"",
             policy_sha256=hashlib.sha256(b"").hexdigest(),
         )
-        record.save()
-        telling.enqueue(record)
+        _append(record)
+
+
+def _append(record: VerdictRecord) -> None:
+    """The one place where records are made."""
+    in_order()
+    record.save()
+    telling.enqueue(record)
+
+
+def in_order() -> None:
+    """Until this transaction ends, nobody else makes a record: numbers become visible in the order they are given.
+
+    PostgreSQL gives a row its number when it is made, and shows it when its transaction commits. Of two at once the
+    higher number might be seen first, and a poller that goes on from there would never see the lower one. Everything
+    slow (deriving, signing) is over before the lock is asked for. SQLite has one writer at a time anyway.
+    """
+    connection = transaction.get_connection()
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_RECORDING])
 
 
 def _newest(release: Release) -> VerdictRecord | None:
@@ -163,8 +184,7 @@ def _record(view: ReleaseView, standing: ReleaseStanding, now: datetime) -> Verd
         policy_sha256=policy.sha256,
     )
     _sign(record, view, standing)
-    record.save()
-    telling.enqueue(record)
+    _append(record)
     return record
 
 
@@ -221,10 +241,7 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
 
 
 def _known_key(public: VerifyingKey) -> PortalKey:
-    known = PortalKey.objects.filter(fingerprint=public.fingerprint).first()
-    if known is None:
-        known = PortalKey(fingerprint=public.fingerprint, pem=public.pem)
-        known.save()
+    known, _ = PortalKey.objects.get_or_create(fingerprint=public.fingerprint, defaults={"pem": public.pem})
     return known
 
 
