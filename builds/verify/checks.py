@@ -1,0 +1,153 @@
+"""A release held against its evidence: every axis by itself, and nothing rounded up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from attestations.domain.policy_statement import parse_policy
+from attestations.domain.summary import VerdictSummary
+from builds.domain.errors import PortalError
+from builds.domain.requests import ReleaseName
+from builds.pipeline.published_release import PublishedRelease
+from builds.pipeline.signing import VerifyingKey
+from builds.verify import votes as counting
+from builds.verify.evidence import Evidence, Kind, MalformedEvidence
+from builds.verify.findings import Finding, State
+from builds.verify.local_files import contents, documents, held_against, local_release
+from builds.verify.measuring import WantedLaunch, check_measurements
+from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
+
+CLOCKS_APART = timedelta(minutes=5)
+_PUBLISHER = "attested-by-expected-publisher"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the user believes and asks for. ``max_age`` None asks for no freshness, ``min_operators`` None for the
+    number that the signed verdict's policy needs.
+    """
+
+    portal_key: VerifyingKey | None = None
+    pinned: tuple[PinnedKey, ...] = ()
+    min_operators: int | None = None
+    max_age: timedelta | None = None
+    launch: WantedLaunch = field(default_factory=WantedLaunch)
+
+
+def check_release(name: ReleaseName, directory: Path, evidence: Evidence, trust: Trust, now: datetime) -> list[Finding]:
+    """Every finding about the files in a directory. Raises named errors for what cannot be read at all."""
+    check_meant(name, evidence)
+    signed = read_verdict(evidence, trust.portal_key)
+    findings = [signed.signature, *judge_verdict(signed, name, trust.max_age, now), *_policy(evidence, signed)]
+    votes, problems = read_votes(evidence, trust.pinned)
+    commit = signed.summary.release.commit if signed.summary is not None else None
+    with local_release(directory, name, commit) as release:
+        findings += _files(release, signed)
+        findings += documents(release, evidence)
+        files = contents(release)
+        expected = counting.Expected(
+            name, commit or release.commit, files, counting.unreadable_roles(release.assets, files)
+        )
+        counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
+        findings += [*counted.findings, *problems]
+        findings += check_measurements(release, counted.votes, trust.launch)
+    return findings
+
+
+def check_meant(name: ReleaseName, evidence: Evidence) -> None:
+    """Return for evidence of this release; ``MalformedEvidence`` for that of another."""
+    if evidence.release != name:
+        said = f"{evidence.project}/{evidence.tag}"
+        raise MalformedEvidence(f"it is of {said}, not of {name.project}/{name.tag}", where="evidence")
+
+
+def judge_verdict(signed: SignedVerdict, name: ReleaseName, max_age: timedelta | None, now: datetime) -> list[Finding]:
+    """What the signed verdict decides, for which release, and how old it is."""
+    summary = signed.summary
+    if summary is None:
+        return [Finding("verdict", State.UNCHECKED, "There is none that could be read.", "nobody")]
+    said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
+    about = summary.release
+    if (about.project, about.tag) != (name.project, name.tag):
+        reason = f"It is about {about.project}/{about.tag}."
+        return [Finding("verdict", State.FAILED, reason, said_by)]
+    return [
+        _decision(summary, said_by, trusted=signed.trusted is not None),
+        _freshness(summary, said_by, max_age, now, trusted=signed.trusted is not None),
+        _publisher(summary, said_by, trusted=signed.trusted is not None),
+    ]
+
+
+def _decision(summary: VerdictSummary, said_by: str, *, trusted: bool) -> Finding:
+    tally = summary.tally
+    counts = f"{tally.reproduced} reproduced of {tally.needed} needed, {tally.contradicting} contradict"
+    if not summary.passed:
+        return Finding("verdict", State.FAILED, f"Deny: {', '.join(summary.unmet)}. {counts}.", said_by)
+    if not trusted:
+        return Finding("verdict", State.UNCHECKED, "It says allow; who says it was not checked.", said_by)
+    return Finding("verdict", State.OK, f"Allow: commit {summary.release.commit}, {counts}.", said_by)
+
+
+def _freshness(
+    summary: VerdictSummary, said_by: str, max_age: timedelta | None, now: datetime, *, trusted: bool
+) -> Finding:
+    axis, age = "freshness", now - summary.time
+    when = f"The verdict is of {summary.time:%Y-%m-%d %H:%M} UTC"
+    if age < -CLOCKS_APART:
+        return Finding(axis, State.FAILED, f"{when}, which is in the future: set the clock.", said_by)
+    if max_age is None:
+        return Finding(axis, State.NOTED, f"{when}. With --max-age an older one would be denied.", said_by)
+    if age > max_age:
+        return Finding(axis, State.FAILED, f"{when}, older than {_words(max_age)}.", said_by)
+    state = State.OK if trusted else State.UNCHECKED
+    return Finding(axis, state, f"{when}, not older than {_words(max_age)}.", said_by)
+
+
+def _words(age: timedelta) -> str:
+    hours, rest = divmod(int(age.total_seconds()), 3600)
+    return f"{hours} hours" if not rest else f"{int(age.total_seconds())} seconds"
+
+
+def _publisher(summary: VerdictSummary, said_by: str, *, trusted: bool) -> Finding:
+    if _PUBLISHER in summary.unmet:
+        return Finding("publisher", State.FAILED, "The expected publisher did not attest every file.", said_by)
+    if not trusted:
+        return Finding("publisher", State.UNCHECKED, "Nothing that was checked says who published the files.", said_by)
+    return Finding("publisher", State.OK, "The expected publisher attested every file.", said_by)
+
+
+def _policy(evidence: Evidence, signed: SignedVerdict) -> list[Finding]:
+    """Whether the policy that is here is the one that the verdict was held against."""
+    if signed.summary is None:
+        return []
+    file, named = evidence.only(Kind.POLICY), signed.summary.policy.sha256
+    if file is None:
+        return [Finding("policy", State.UNCHECKED, f"The evidence lacks the policy sha256:{named}.", "nobody")]
+    if file.sha256 != named:
+        reason = f"The evidence's policy is sha256:{file.sha256}, the verdict's is sha256:{named}."
+        return [Finding("policy", State.FAILED, reason, "the portal")]
+    try:
+        policy = parse_policy(file.data, where=file.address)
+    except PortalError as error:
+        return [Finding("policy", State.UNCHECKED, str(error), "nobody")]
+    publishers = ", ".join(entry.repository for entry in policy.expected_publishers) or "nobody"
+    reason = f"{policy.needed_operators} operators; {len(policy.accepted_opaque_inputs)} opaque inputs accepted"
+    state = State.OK if signed.trusted is not None else State.UNCHECKED
+    return [Finding("policy", state, f"{reason}; publisher {publishers}.", "the portal")]
+
+
+def _files(release: PublishedRelease, signed: SignedVerdict) -> Sequence[Finding]:
+    """Against what the portal signed; without its signature an equal digest shows nothing, an unequal one does."""
+    if signed.summary is None:
+        return [Finding("files", State.UNCHECKED, "There is no verdict to hold them against.", "nobody")]
+    said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
+    found = held_against(release, signed.summary.subjects, said_by)
+    if signed.trusted is not None:
+        return found
+    return [
+        Finding(entry.axis, State.UNCHECKED if entry.state is State.OK else entry.state, entry.reason, entry.said_by)
+        for entry in found
+    ]

@@ -1,0 +1,160 @@
+"""``tee-portal-verify``: decide about a release by signatures and by your own files, not by a server's answer.
+
+Exit codes: 0 allow, 1 deny, 2 it could not be checked.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, Final
+
+from pydantic import ValidationError
+
+from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.frozen import first_problem
+from builds.domain.launch import FEATURES_END, MAX_VCPUS
+from builds.domain.requests import ReleaseName
+from builds.pipeline.unforeseen import named
+from builds.verify.checks import Trust, check_release
+from builds.verify.evidence import Evidence, read_evidence
+from builds.verify.findings import COULD_NOT_CHECK
+from builds.verify.measuring import WantedLaunch
+from builds.verify.printing import report, write_line
+from builds.verify.signatures import PinnedKey, key_from
+
+_DURATION = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_PINNED = re.compile("([a-z0-9][a-z0-9-]{0,62})=(.+)", re.DOTALL)
+
+
+class MalformedRelease(MalformedInput):
+    """A release that is not named as PROJECT/TAG."""
+
+    code: ClassVar[str] = "malformed-release"
+    default_todo: ClassVar[str] = "Name it as the portal's addresses do: PROJECT/TAG."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; a named error becomes one line on standard error, and never an exit code of 0."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except PortalError as error:
+        return _complain(error.code, str(error))
+    except OSError as error:
+        failure = named(error, where="this machine")
+        return _complain(failure.code, str(failure))
+    return code
+
+
+def _complain(code: str, sentence: str) -> int:
+    write_line(sys.stderr, f"{code}: {sentence}")
+    return COULD_NOT_CHECK
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="tee-portal-verify", description=__doc__)
+    actions = parser.add_subparsers(title="what to do", metavar="", required=True)
+    _add_release(actions.add_parser("release", help="decide about the files of a release"))
+    return parser
+
+
+def _add_release(parser: ArgumentParser) -> None:
+    parser.add_argument("release", metavar="PROJECT/TAG")
+    parser.add_argument("--files", type=Path, metavar="DIR", required=True, help="the release as it was downloaded")
+    _add_source(parser)
+    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, got another way")
+    parser.add_argument(
+        "--rebuilder-key",
+        action="append",
+        default=[],
+        metavar="[OPERATOR=]FILE",
+        help="a rebuilder's public key that you trust; may be repeated, and then only those count",
+    )
+    parser.add_argument("--min-operators", type=_positive, metavar="K", help="how many distinct operators you want")
+    parser.add_argument("--max-age", type=_duration, metavar="DURATION", help="deny an older verdict; such as 7d")
+    _add_launch(parser)
+    parser.set_defaults(run=_release)
+
+
+def _add_source(parser: ArgumentParser) -> None:
+    parser.add_argument("--evidence", type=Path, metavar="FILE", required=True, help="what bundle saved")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_launch(parser: ArgumentParser) -> None:
+    parser.add_argument("--command-line", metavar="TEXT", help="your kernel command line")
+    parser.add_argument("--vcpus", type=_vcpus, metavar="N", help="your number of vCPUs")
+    parser.add_argument("--vcpu-type", metavar="TYPE", help="your vCPU type, such as EPYC-v4")
+    parser.add_argument("--guest-features", type=_features, metavar="N", help="your SEV_FEATURES, such as 0x1")
+
+
+def _release(given: Namespace) -> int:
+    name = _name(given.release)
+    trust = Trust(
+        portal_key=key_from(given.portal_key) if given.portal_key is not None else None,
+        pinned=tuple(_pinned(text) for text in given.rebuilder_key),
+        min_operators=given.min_operators,
+        max_age=given.max_age,
+        launch=_launch(given),
+    )
+    evidence = _evidence(given)
+    findings = check_release(name, given.files, evidence, trust, datetime.now(UTC))
+    return report(findings, f"{name.project}/{name.tag}", as_json=given.json)
+
+
+def _evidence(given: Namespace) -> Evidence:
+    return read_evidence(given.evidence)
+
+
+def _launch(given: Namespace) -> WantedLaunch:
+    return WantedLaunch(given.command_line, given.vcpus, given.vcpu_type, given.guest_features)
+
+
+def _name(text: str) -> ReleaseName:
+    project, _, tag = text.partition("/")
+    try:
+        return ReleaseName(project=project, tag=tag)
+    except ValidationError as error:
+        raise MalformedRelease(first_problem(error)[:300], where=text[:200]) from error
+
+
+def _pinned(text: str) -> PinnedKey:
+    labelled = _PINNED.fullmatch(text)
+    if labelled is None:
+        return PinnedKey(key_from(Path(text)), "")
+    return PinnedKey(key_from(Path(labelled[2])), labelled[1])
+
+
+def _duration(text: str) -> timedelta:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text[:40]!r} is no duration such as 90s, 30m, 12h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _number(text: str, low: int, high: int) -> int:
+    try:
+        value = int(text[:30], 0)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text[:40]!r} is no number") from error
+    if not low <= value <= high:
+        raise ArgumentTypeError(f"{value} is not from {low} to {high}")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _number(text, 1, 10_000)
+
+
+def _vcpus(text: str) -> int:
+    return _number(text, 1, MAX_VCPUS)
+
+
+def _features(text: str) -> int:
+    return _number(text, 1, FEATURES_END - 1)

@@ -1,0 +1,99 @@
+"""The user's own files: read and hashed once, then held against what was signed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar, NoReturn
+
+from attestations.domain.summary import SummarySubject
+from builds.domain.digest import FileDigests
+from builds.domain.errors import PortalError
+from builds.domain.requests import ReleaseName
+from builds.domain.roles import Role
+from builds.pipeline.published_release import Outside, PublishedRelease
+from builds.pipeline.release_directory import read_release_directory
+from builds.verify.evidence import Evidence, Kind
+from builds.verify.findings import YOU, Finding, State
+
+MAX_ASSET_BYTES = 64 * 1024**3
+
+
+class CommitUnknown(PortalError):
+    """The files do not say which commit they were built from, and no verdict names one."""
+
+    code: ClassVar[str] = "commit-unknown"
+    default_todo: ClassVar[str] = "Save evidence that holds a signed verdict."
+
+
+@contextmanager
+def local_release(directory: Path, name: ReleaseName, commit: str | None) -> Iterator[PublishedRelease]:
+    """The release in a directory as it was downloaded; its paths hold while the context is open.
+
+    Raises ``MissingFile``, ``UnreadableFile`` and what the documents' readers raise.
+    """
+
+    def unknown(_: str) -> NoReturn:
+        raise CommitUnknown("nothing says which commit this release is of", where=str(directory))
+
+    outside = Outside(name.tag, commit, unknown)
+    with TemporaryDirectory(prefix="tee-portal-verify-") as work:
+        yield read_release_directory(directory, MAX_ASSET_BYTES, outside=outside, work=Path(work), check=lambda: None)
+
+
+def contents(release: PublishedRelease) -> Mapping[Role, FileDigests]:
+    """Each component whose bytes are here."""
+    return {
+        role: asset.published.content for role, asset in release.assets.items() if asset.published.content is not None
+    }
+
+
+def held_against(release: PublishedRelease, subjects: Iterable[SummarySubject], said_by: str) -> list[Finding]:
+    """A finding for each subject of the verdict, and one for each file here that it does not speak of."""
+    found: list[Finding] = []
+    named: set[Role] = set()
+    for subject in subjects:
+        role_name, _, container = subject.name.partition("/")
+        role = Role(role_name)
+        named.add(role)
+        found.append(_held(release, role, subject, said_by, of_container=bool(container)))
+    unnamed = "The verdict does not speak of this file."
+    found += [
+        Finding(f"file {role}", State.UNCHECKED, unnamed, said_by) for role in release.assets if role not in named
+    ]
+    return found
+
+
+def _held(
+    release: PublishedRelease, role: Role, subject: SummarySubject, said_by: str, *, of_container: bool
+) -> Finding:
+    axis = f"file {subject.name}"
+    asset = release.assets.get(role)
+    if asset is None or asset.problem is not None:
+        reason = str(asset.problem) if asset is not None else f"There is no file for {role} in the directory."
+        return Finding(axis, State.UNCHECKED, reason, YOU)
+    mine = asset.published.container if of_container else asset.published.content
+    if mine is None and of_container:
+        return Finding(axis, State.NOTED, "You hold what was published inside it, not the file itself.", YOU)
+    if mine is None:
+        return Finding(axis, State.UNCHECKED, f"There is no file for {role} in the directory.", YOU)
+    if (mine.sha256.hex, mine.sha384.hex) != (subject.sha256, subject.sha384):
+        reason = f"{asset.file_name} hashes to {mine.sha256}, the verdict is about sha256:{subject.sha256}."
+        return Finding(axis, State.FAILED, reason, said_by)
+    return Finding(axis, State.OK, f"{asset.file_name} is {mine.sha256}", said_by)
+
+
+def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
+    """Whether the release's documents agree with its files, and are those that the portal read."""
+    found = [Finding("documents", State.FAILED, sentence, YOU) for sentence in release.contradictions]
+    published = evidence.only(Kind.DOCUMENT)
+    mine = hashlib.sha256(release.document_bytes).hexdigest()
+    if published is not None and published.sha256 != mine:
+        reason = f"Your {release.document_name} is sha256:{mine}, the portal's is sha256:{published.sha256}."
+        found.append(Finding("documents", State.FAILED, reason, "the evidence, unsigned"))
+    if not found:
+        found.append(Finding("documents", State.OK, f"{release.document_name} agrees with the files.", YOU))
+    return found

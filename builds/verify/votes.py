@@ -1,0 +1,144 @@
+"""Who rebuilt these files: distinct operators, counted for the user's own keys or by the portal's signed word."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from attestations.domain.summary import VerdictSummary
+from builds.domain.digest import FileDigests
+from builds.domain.provenance import RebuildStatement
+from builds.domain.requests import ReleaseName
+from builds.domain.roles import Role
+from builds.verify.findings import YOU, Finding, State
+from builds.verify.signatures import PinnedKey, Vote
+
+_AXIS = "rebuilders"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a statement must be about to count: this release, this commit (None: not known), exactly these files."""
+
+    release: ReleaseName
+    commit: str | None
+    files: Mapping[Role, FileDigests]
+    unreadable: frozenset[Role]
+    """Components that are published and cannot be read here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The statements that count, newest of each key, and a finding for every statement and for their number."""
+
+    votes: tuple[Vote, ...]
+    findings: tuple[Finding, ...]
+
+
+def count(
+    votes: Sequence[Vote],
+    pinned: Sequence[PinnedKey],
+    verdict: VerdictSummary | None,
+    expected: Expected,
+    *,
+    needed: int | None,
+) -> Counted:
+    """Count distinct operators; ``verdict`` is one whose signature was checked, or None.
+
+    With keys of the user's only those count. Without, the statements that the portal signed as its verdict's inputs
+    do, and no more operators than it signed for: their keys and operators are the portal's word.
+    """
+    by_word = not pinned
+    inputs = {entry.sha256 for entry in verdict.inputs} if verdict is not None else set()
+    keys = {entry.key.fingerprint for entry in pinned}
+    counting = [vote for vote in votes if (vote.sha256 in inputs if by_word else vote.key.fingerprint in keys)]
+    others = [_not_counted(vote, by_word=by_word) for vote in votes if vote not in counting]
+    newest = _newest_of_each_key((vote, _judge(vote, expected, by_word=by_word)) for vote in counting)
+    agreeing = [vote for vote, finding in newest if finding.state is State.OK]
+    undecided = [vote for vote, finding in newest if finding.state is not State.FAILED]
+    most = verdict.tally.reproduced if by_word and verdict is not None else len(newest)
+    reproduced, possible = (min(distinct_operators(some, pinned), most) for some in (agreeing, undecided))
+    wanted = needed if needed is not None else max(1, verdict.tally.needed) if verdict is not None else None
+    if by_word and verdict is None:
+        wanted = None
+    total = _total(reproduced, possible, wanted, by_word=by_word)
+    return Counted(tuple(agreeing), (total, *(finding for _, finding in newest), *others))
+
+
+def distinct_operators(votes: Iterable[Vote], pinned: Iterable[PinnedKey]) -> int:
+    """How many operators the votes' keys belong to.
+
+    Two keys are one operator's when the user names them alike, or the evidence does: what nobody signed can make the
+    number smaller, never larger.
+    """
+    names = {entry.key.fingerprint: entry.operator for entry in pinned}
+    groups: list[set[str]] = []
+    for vote in votes:
+        fingerprint = vote.key.fingerprint
+        own = {f"key {fingerprint}"}
+        own |= {f"named {name}" for name in (names.get(fingerprint, ""),) if name}
+        own |= {f"said {name}" for name in (vote.operator,) if name}
+        joined = [group for group in groups if group & own]
+        groups = [group for group in groups if not group & own]
+        groups.append(own.union(*joined))
+    return len(groups)
+
+
+def _not_counted(vote: Vote, *, by_word: bool) -> Finding:
+    why = "No verdict that was checked names it." if by_word else "It was signed with none of the keys that you gave."
+    return Finding(_named(vote), State.NOTED, f"Not counted. {why}", f"key sha256:{vote.key.fingerprint}")
+
+
+def _named(vote: Vote) -> str:
+    return f"rebuilder {vote.operator or vote.key.fingerprint}"
+
+
+def _judge(vote: Vote, expected: Expected, *, by_word: bool) -> Finding:
+    axis, key = _named(vote), f"key sha256:{vote.key.fingerprint}"
+    said_by = f"{key}, counted by the portal's word" if by_word else f"{key}, which you gave"
+    other = _other_release(vote.statement, expected)
+    if other:
+        return Finding(axis, State.FAILED, other, said_by)
+    components = vote.statement.components
+    unlike = [role for role, digests in expected.files.items() if components.get(role) != digests]
+    unlike += [role for role in components if role not in expected.files and role not in expected.unreadable]
+    if unlike:
+        return Finding(axis, State.FAILED, f"Rebuilt with other bytes: {', '.join(sorted(unlike))}.", said_by)
+    if expected.unreadable:
+        return Finding(axis, State.UNCHECKED, f"You lack: {', '.join(sorted(expected.unreadable))}.", YOU)
+    when = f"{vote.statement.metadata.finished_on:%Y-%m-%d %H:%M} UTC"
+    return Finding(axis, State.OK, f"Rebuilt exactly these files, {when}.", said_by)
+
+
+def _other_release(statement: RebuildStatement, expected: Expected) -> str:
+    stated = statement.parameters
+    if (stated.project, stated.tag) != (expected.release.project, expected.release.tag):
+        return f"The statement is about {stated.project}/{stated.tag}."
+    if expected.commit is not None and stated.source.commit != expected.commit:
+        return f"The statement is about commit {stated.source.commit}, not {expected.commit}."
+    return ""
+
+
+def _newest_of_each_key(judged: Iterable[tuple[Vote, Finding]]) -> list[tuple[Vote, Finding]]:
+    """Of two statements of one moment the one that speaks against the files stands."""
+    ordered = sorted(
+        judged, key=lambda entry: (entry[0].statement.metadata.finished_on, entry[1].state is State.FAILED)
+    )
+    return list({vote.key.fingerprint: (vote, finding) for vote, finding in ordered}.values())
+
+
+def _total(reproduced: int, possible: int, wanted: int | None, *, by_word: bool) -> Finding:
+    """``possible`` counts those too whose files are not all here: then it is not known that there are too few."""
+    if wanted is None:
+        reason = "Nobody's key is known: give --rebuilder-key FILE and --min-operators K, or --portal-key FILE."
+        return Finding(_AXIS, State.UNCHECKED, reason, "nobody")
+    said_by = "the portal's word" if by_word else "keys that you gave"
+    too_few = State.UNCHECKED if possible >= wanted else State.FAILED
+    state = State.OK if reproduced >= wanted else too_few
+    operators = "operator" if reproduced == 1 else "distinct operators"
+    return Finding(_AXIS, state, f"{reproduced} {operators} rebuilt exactly these files; {wanted} needed.", said_by)
+
+
+def unreadable_roles(roles: Collection[Role], files: Mapping[Role, FileDigests]) -> frozenset[Role]:
+    """Components that a release has and whose bytes are not known here."""
+    return frozenset(role for role in roles if role not in files)

@@ -1,0 +1,275 @@
+"""Deciding about a release from evidence and files: what allows, what denies, and what was not checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builds.domain.roles import Role
+from builds.verify.evidence import EvidenceFile, Kind
+from tests.support.operators import new_signer
+from tests.verify.world import NAMES, World, rewrite
+
+type Findings = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    return lambda: capsys.readouterr().out
+
+
+def states(text: str) -> dict[str, str]:
+    return {entry["axis"]: entry["state"] for entry in json.loads(text)["findings"]}
+
+
+def reason(text: str, axis: str) -> str:
+    return next(entry["reason"] for entry in json.loads(text)["findings"] if entry["axis"] == axis)
+
+
+def test_signed_files_of_two_operators_that_the_portal_allows_are_allowed(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.save()
+    assert world.run("--max-age", "7d") == 0
+    text = printed()
+    assert text.splitlines()[-1] == "enclave/v1.0.0: allow"
+    assert world.value in text
+    assert "2 distinct operators rebuilt exactly these files; 2 needed.  [the portal's word]" in text
+
+
+def test_the_json_says_what_the_table_says(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--json") == 0
+    document = json.loads(printed())
+    assert (document["decision"], document["exitCode"]) == ("allow", 0)
+    world.run()
+    rows = printed().splitlines()[1:-1]
+    assert len(rows) == len(document["findings"])
+    for row, entry in zip(rows, document["findings"], strict=True):
+        assert row.startswith(entry["axis"])
+        assert entry["state"] in row
+
+
+def test_without_the_portals_key_nothing_that_it_says_is_checked(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--json", portal_key=False) == 2
+    found = states(printed())
+    said_by_the_portal = ("verdict signature", "verdict", "publisher", "policy", "rebuilders", "file kernel")
+    assert {found[axis] for axis in said_by_the_portal} == {"could not check"}
+    assert found["measurement"] == "ok"
+
+
+def test_pinned_keys_are_counted_without_the_portals_word(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--json", *world.pin("ada", "ben"), "--min-operators", "2", portal_key=False) == 2
+    assert states(printed())["rebuilders"] == "ok"
+
+
+def test_a_verdict_by_another_key_is_denied_whatever_key_the_evidence_brings(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.save(world.evidence(signer=new_signer()))
+    assert world.run("--json") == 1
+    assert states(printed())["verdict signature"] == "failed"
+
+
+def test_a_denying_verdict_denies_also_when_nobody_checked_who_signed_it(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.passed = False
+    world.save()
+    assert world.run("--json", portal_key=False) == 1
+    assert "reproduced-by-enough-operators" in reason(printed(), "verdict")
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_file_that_differs_is_denied_and_one_that_is_missing_is_not_checked(world: World, name: str) -> None:
+    world.save()
+    path = world.files / name
+    data = path.read_bytes()
+    path.write_bytes(data + b"\0" * 4096)
+    assert world.run() == 1
+    path.unlink()
+    assert world.run() == 2
+    path.write_bytes(data)
+    assert world.run() == 0
+
+
+def test_a_directory_that_is_not_there_or_a_release_without_documents_is_not_checked(world: World) -> None:
+    world.save()
+    (world.files / "manifest.json").unlink()
+    assert world.run() == 2
+    assert world.run("--files", str(world.root / "nowhere")) == 2
+
+
+def test_a_verdict_older_than_wanted_is_denied_and_one_of_the_future_too(world: World) -> None:
+    world.save()
+    assert [world.run("--max-age", age) for age in ("2h", "30m", "3000s", "1d")] == [0, 1, 1, 0]
+    world.time = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    world.save()
+    assert world.run() == 1
+
+
+def test_more_operators_than_rebuilt_it_are_too_few(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--min-operators", "3") == 1
+    printed()
+    assert world.run("--json", *world.pin("ada")) == 1
+    assert reason(printed(), "rebuilders") == "1 operator rebuilt exactly these files; 2 needed."
+    assert world.run(*world.pin("ada"), "--min-operators", "1") == 0
+
+
+def test_two_keys_of_one_operator_are_one_operator(world: World) -> None:
+    world.statements.clear()
+    world.rebuilt_by("ada")
+    world.rebuilt_by("ada-2", operator="ada")
+    world.save(world.evidence(world.verdict(tally=world.verdict().tally.__class__(1, 2, 0, 0))))
+    both = world.pin("ada", "ada-2")
+    assert world.run(*both, "--min-operators", "2") == 1
+    assert world.run("--min-operators", "2") == 1
+    assert world.run(*both, "--min-operators", "1") == 0
+
+
+def test_two_keys_that_the_user_names_alike_are_one_operator_whatever_the_evidence_says(world: World) -> None:
+    world.save()
+    named = [f"--rebuilder-key=one={world.key_file(world.signers[name])}" for name in ("ada", "ben")]
+    assert world.run(*named, "--min-operators", "2") == 1
+    apart = [f"--rebuilder-key={name}={world.key_file(world.signers[name])}" for name in ("ada", "ben")]
+    assert world.run(*apart, "--min-operators", "2") == 0
+
+
+def test_no_more_operators_are_counted_by_the_portals_word_than_it_signed_for(world: World) -> None:
+    tally = world.verdict().tally
+    world.save(world.evidence(world.verdict(tally=tally.__class__(1, 1, 0, 0))))
+    assert world.run("--min-operators", "2") == 1
+    assert world.run("--min-operators", "1") == 0
+
+
+def test_a_statement_about_other_bytes_denies_when_it_counts(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    before = world.verdict()
+    world.rebuilt_by("cy", subjects=world.other_subjects())
+    world.save(world.evidence(before))
+    assert world.run("--json") == 0
+    assert "Not counted" in reason(printed(), "rebuilder cy")
+    assert world.run("--json", *world.pin("ada", "ben", "cy")) == 1
+    assert states(printed())["rebuilder cy"] == "failed"
+
+
+@pytest.mark.parametrize("part", [{"tag": "v0.9.0"}, {"project": "other"}, {"commit": "d" * 40}])
+def test_a_statement_about_another_release_with_the_same_bytes_denies(world: World, part: dict[str, str]) -> None:
+    world.rebuilt_by("cy", **part)
+    world.save()
+    assert world.run() == 1
+
+
+def test_a_newer_statement_about_another_release_hides_no_contradiction(world: World) -> None:
+    world.rebuilt_by("cy", subjects=world.other_subjects())
+    verdict = world.verdict()
+    world.rebuilt_by("cy", finished=datetime.now(UTC), tag="v0.9.0")
+    world.save(world.evidence(verdict))
+    assert world.run() == 1
+
+
+def test_a_statement_that_lacks_a_component_or_has_one_too_many_is_not_about_these_files(world: World) -> None:
+    verdict = world.verdict()
+    short = json.loads(json.dumps(world.other_subjects()))[:1]
+    world.rebuilt_by("cy", subjects=short)
+    world.save(world.evidence(verdict))
+    assert world.run(*world.pin("ada", "ben", "cy")) == 1
+
+
+def test_a_changed_statement_denies(world: World, printed: Callable[[], str]) -> None:
+    name, data = world.statements[0]
+    envelope = json.loads(data)
+    envelope["payload"] = json.loads(world.rebuilt_by("ada", materials=[]))["payload"]
+    world.statements = [(name, json.dumps(envelope).encode()), world.statements[1]]
+    world.save()
+    assert world.run("--json") == 1
+    assert states(printed())["statement of ada"] == "failed"
+
+
+def test_a_statement_signed_with_another_key_than_it_names_denies(world: World) -> None:
+    world.signers["ada"] = new_signer()
+    world.statements = [world.statements[1]]
+    honest = json.loads(world.rebuilt_by("ada"))
+    stranger = json.loads(world.rebuilt_by("cy"))
+    honest["signatures"] = stranger["signatures"]
+    world.statements = [world.statements[0], ("ada", json.dumps(honest).encode())]
+    world.save()
+    assert world.run("--min-operators", "1") == 1
+
+
+def test_a_statement_whose_key_is_nowhere_is_not_checked(world: World) -> None:
+    del world.signers["ben"]
+    world.save()
+    assert world.run("--min-operators", "1") == 2
+
+
+@pytest.mark.parametrize("changed", [{"tag": "v0.9.0"}, {"project": "other"}])
+def test_a_verdict_of_another_release_denies(world: World, changed: dict[str, str]) -> None:
+    release = world.verdict().release
+    other = release.__class__(**{"project": release.project, "tag": release.tag, "commit": release.commit, **changed})
+    world.save(world.evidence(world.verdict(release=other)))
+    assert world.run() == 1
+
+
+def test_evidence_of_another_release_is_none_of_this_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.save()
+    rewrite(world.evidence_file, lambda held: held.update(tag="v0.9.0"))
+    assert world.run() == 2
+    assert "it is of enclave/v0.9.0" in capsys.readouterr().err
+
+
+def test_a_policy_that_is_not_the_verdicts_denies_and_none_is_not_checked(world: World) -> None:
+    evidence = world.evidence()
+    rest = [file for file in evidence.files if file.kind is not Kind.POLICY]
+    other = EvidenceFile.of(Kind.POLICY, "/policies/2", b"{}")
+    world.save(evidence.model_copy(update={"files": (*rest, other)}))
+    assert world.run() == 1
+    world.save(evidence.model_copy(update={"files": tuple(rest)}))
+    assert world.run() == 2
+
+
+def test_a_published_measurement_that_the_files_do_not_give_denies(world: World) -> None:
+    world.save()
+    for name in ("expected-measurement.json", "manifest.json"):
+        rewrite(world.files / name, lambda held: held.update(_put(held, "6" * 96)))
+    (world.files / "expected-measurement.txt").write_text("6" * 96 + "\n")
+    assert world.run() == 1
+
+
+def _put(held: dict[str, Any], value: str) -> dict[str, Any]:
+    if "components" in held and "git_commit" in held:
+        return {"measurement": {**held["measurement"], "sev_snp_hex": value}}
+    return {"measurement": value}
+
+
+def test_a_measurement_that_a_counted_rebuilder_signed_otherwise_denies(world: World) -> None:
+    document = {"name": "default", "bootMode": "direct_kernel", "vcpus": 4, "vcpuType": "EPYC-v4", "guestFeatures": 1}
+    wrong = {**document, "vmm": "qemu", "commandLine": "console=ttyS0", "value": "f" * 96}
+    world.rebuilt_by("cy", measurements=[wrong])
+    world.save()
+    assert world.run() == 1
+
+
+def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--json", "--vcpus", "2", "--command-line", "console=ttyS0 quiet") == 0
+    said = reason(printed(), "measurement")
+    assert world.value not in said
+    assert "Not published; it follows from the same files." in said
+    assert world.run("--json", "--vcpus", "4") == 0
+    assert reason(printed(), "measurement").startswith(world.value)
+    assert world.run("--vcpu-type", "Pentium") == 2
+
+
+def test_firmware_that_binds_no_kernel_is_not_allowed(world: World, tmp_path: Path) -> None:
+    world.save()
+    (world.files / NAMES[Role.OVMF]).write_bytes(bytes(4096))
+    assert world.run() == 1
