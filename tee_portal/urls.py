@@ -84,6 +84,7 @@ urlpatterns = [
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/materials", releases.materials, name="release-materials"),
+    path("documents/<str:sha256>", releases.document, name="document"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
     path("projects/<slug:project>/missing/", missing.what_is_missing, name="missing"),
     path("compare/rebuilds/", comparing.compare_rebuilds, name="compare-rebuilds"),

@@ -90,6 +90,12 @@ PORTAL_KEY = Sought(
     "releases",
     f"Look at {_API}/verdicts/PROJECT/TAG for the keys of a release's verdicts, and at /portal.pub for today's.",
 )
+DOCUMENT = Sought(
+    "document",
+    "A release's document is named by the SHA-256 of its bytes; each release's page names its own.",
+    "releases",
+    f"Look at {_API}/releases/PROJECT/TAG for the manifest_sha256 of a release.",
+)
 PAGE = Sought(
     "page of a list", "The number in the address is none.", "releases", f"Look at {_API}/releases for the first page."
 )

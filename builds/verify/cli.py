@@ -21,9 +21,10 @@ from builds.domain.launch import FEATURES_END, MAX_VCPUS
 from builds.domain.requests import ReleaseName
 from builds.pipeline.unforeseen import named
 from builds.verify.checks import Trust, check_release
-from builds.verify.evidence import Evidence, read_evidence
-from builds.verify.findings import COULD_NOT_CHECK
+from builds.verify.evidence import Evidence, Kind, read_evidence, write_evidence
+from builds.verify.findings import ALLOW, COULD_NOT_CHECK
 from builds.verify.measuring import WantedLaunch
+from builds.verify.portal import Portal
 from builds.verify.printing import report, write_line
 from builds.verify.signatures import PinnedKey, key_from
 
@@ -61,6 +62,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="tee-portal-verify", description=__doc__)
     actions = parser.add_subparsers(title="what to do", metavar="", required=True)
     _add_release(actions.add_parser("release", help="decide about the files of a release"))
+    _add_bundle(actions.add_parser("bundle", help="save all evidence of a release for a machine without network"))
     return parser
 
 
@@ -82,8 +84,17 @@ def _add_release(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_release)
 
 
+def _add_bundle(parser: ArgumentParser) -> None:
+    parser.add_argument("release", metavar="PROJECT/TAG")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="where the evidence goes")
+    parser.add_argument("--portal", metavar="URL", required=True, help="the portal's address")
+    parser.set_defaults(run=_bundle)
+
+
 def _add_source(parser: ArgumentParser) -> None:
-    parser.add_argument("--evidence", type=Path, metavar="FILE", required=True, help="what bundle saved")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--evidence", type=Path, metavar="FILE", help="what bundle saved")
+    source.add_argument("--portal", metavar="URL", help="a portal's address: the same, collected now")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
@@ -103,13 +114,28 @@ def _release(given: Namespace) -> int:
         max_age=given.max_age,
         launch=_launch(given),
     )
-    evidence = _evidence(given)
+    evidence = _evidence(given, name)
     findings = check_release(name, given.files, evidence, trust, datetime.now(UTC))
     return report(findings, f"{name.project}/{name.tag}", as_json=given.json)
 
 
-def _evidence(given: Namespace) -> Evidence:
-    return read_evidence(given.evidence)
+def _bundle(given: Namespace) -> int:
+    """Save what there is; without a signed verdict nothing can come of it but ``COULD_NOT_CHECK``."""
+    evidence = _collected(given.portal, _name(given.release))
+    write_evidence(evidence, given.output)
+    write_line(sys.stdout, f"{given.output}: {len(evidence.files)} files of {given.release} from {evidence.portal}")
+    if evidence.only(Kind.VERDICT) is None:
+        return _complain("no-verdict", "The portal has signed no verdict of this release yet. Ask again later.")
+    return ALLOW
+
+
+def _evidence(given: Namespace, name: ReleaseName) -> Evidence:
+    return read_evidence(given.evidence) if given.evidence is not None else _collected(given.portal, name)
+
+
+def _collected(address: str, name: ReleaseName) -> Evidence:
+    with Portal(address) as portal:
+        return portal.collect(name, datetime.now(UTC).replace(microsecond=0))
 
 
 def _launch(given: Namespace) -> WantedLaunch:

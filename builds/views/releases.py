@@ -11,8 +11,9 @@ from builds.domain.printable import one_line
 from builds.domain.release_filters import CHOICES, read_filters
 from builds.models import Project, Release
 from builds.public_address import public_base
+from builds.raw_files import raw_file
 from builds.services import release_report, reproducing, selecting
-from builds.services.absent import the_release
+from builds.services.absent import DOCUMENT, the_one, the_release
 from builds.services.material_pages import materials_page
 from builds.views.cursors import cursor
 
@@ -76,3 +77,11 @@ def materials(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     """Every material of the release with its digest and who vouches for it."""
     found = the_release(Release.objects.select_related("project"), project, tag)
     return render(request, "builds/materials.html", {"page": materials_page(found, cursor(request, "after") or 0)})
+
+
+@require_safe
+def document(_request: HttpRequest, sha256: str) -> HttpResponse:
+    """The bytes of a release's own document (manifest.json or build-info), by their digest."""
+    rows = Release.objects.filter(manifest_sha256=sha256).only("manifest")
+    found = the_one(rows, DOCUMENT, f"sha256:{sha256}")
+    return raw_file(bytes(found.manifest), f"{sha256}.document", "application/octet-stream")
