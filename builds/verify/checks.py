@@ -11,13 +11,14 @@ from attestations.domain.policy_statement import parse_policy
 from attestations.domain.summary import VerdictSummary
 from builds.domain.errors import PortalError
 from builds.domain.requests import ReleaseName
+from builds.domain.roles import Role
 from builds.pipeline.published_release import PublishedRelease
 from builds.pipeline.signing import VerifyingKey
 from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
 from builds.verify.local_files import contents, documents, held_against, local_release
-from builds.verify.measuring import WantedLaunch, check_measurements
+from builds.verify.measuring import WantedLaunch, check_measurements, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
 
 CLOCKS_APART = timedelta(minutes=5)
@@ -37,24 +38,56 @@ class Trust:
     launch: WantedLaunch = field(default_factory=WantedLaunch)
 
 
-def check_release(name: ReleaseName, directory: Path, evidence: Evidence, trust: Trust, now: datetime) -> list[Finding]:
-    """Every finding about the files in a directory. Raises named errors for what cannot be read at all."""
-    check_meant(name, evidence)
-    signed = read_verdict(evidence, trust.portal_key)
-    findings = [signed.signature, *judge_verdict(signed, name, trust.max_age, now), *_policy(evidence, signed)]
+def check_release(
+    name: ReleaseName, directory: Path, evidence: Evidence, trust: Trust, now: datetime, *, value: str | None = None
+) -> list[Finding]:
+    """Every finding about the files in a directory; with ``value`` also whether they give this measurement.
+
+    Raises named errors for what cannot be read at all.
+    """
+    signed, findings = _check_verdict(name, evidence, trust, now)
     votes, problems = read_votes(evidence, trust.pinned)
     commit = signed.summary.release.commit if signed.summary is not None else None
     with local_release(directory, name, commit) as release:
         findings += _files(release, signed)
         findings += documents(release, evidence)
-        files = contents(release)
-        expected = counting.Expected(
-            name, commit or release.commit, files, counting.unreadable_roles(release.assets, files)
-        )
+        files = {role: counting.both(digests) for role, digests in contents(release).items()}
+        unreadable = frozenset(release.assets) - frozenset(files)
+        expected = counting.Expected(name, commit or release.commit, files, unreadable)
         counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
         findings += [*counted.findings, *problems]
-        findings += check_measurements(release, counted.votes, trust.launch)
+        if value is None:
+            findings += check_measurements(release, counted.votes, trust.launch)
+        else:
+            findings.append(gives(release, counted.votes, trust.launch, value))
     return findings
+
+
+def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: Trust, now: datetime) -> list[Finding]:
+    """Every finding about a measurement when the files are not here: who signed it for which launch.
+
+    The statements are then held against the files that the signed verdict names.
+    """
+    signed, findings = _check_verdict(name, evidence, trust, now)
+    votes, problems = read_votes(evidence, trust.pinned)
+    summary = signed.summary
+    if summary is None:
+        return [*findings, Finding("measurement", State.UNCHECKED, "No verdict names the files it is of.", "nobody")]
+    files = {
+        Role(subject.name): (subject.sha256, subject.sha384) for subject in summary.subjects if "/" not in subject.name
+    }
+    expected = counting.Expected(name, summary.release.commit, files)
+    counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
+    return [*findings, *counted.findings, *problems, signed_for(counted.votes, value)]
+
+
+def _check_verdict(
+    name: ReleaseName, evidence: Evidence, trust: Trust, now: datetime
+) -> tuple[SignedVerdict, list[Finding]]:
+    check_meant(name, evidence)
+    signed = read_verdict(evidence, trust.portal_key)
+    judged = judge_verdict(signed, name, trust.max_age, now)
+    return signed, [signed.signature, *judged, *_policy(evidence, signed)]
 
 
 def check_meant(name: ReleaseName, evidence: Evidence) -> None:

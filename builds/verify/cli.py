@@ -20,10 +20,10 @@ from builds.domain.frozen import first_problem
 from builds.domain.launch import FEATURES_END, MAX_VCPUS
 from builds.domain.requests import ReleaseName
 from builds.pipeline.unforeseen import named
-from builds.verify.checks import Trust, check_release
+from builds.verify.checks import Trust, check_measurement, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, write_evidence
 from builds.verify.findings import ALLOW, COULD_NOT_CHECK
-from builds.verify.measuring import WantedLaunch
+from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
 from builds.verify.portal import Portal
 from builds.verify.printing import report, write_line
 from builds.verify.signatures import PinnedKey, key_from
@@ -62,6 +62,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="tee-portal-verify", description=__doc__)
     actions = parser.add_subparsers(title="what to do", metavar="", required=True)
     _add_release(actions.add_parser("release", help="decide about the files of a release"))
+    _add_measurement(actions.add_parser("measurement", help="decide about a launch measurement from a report"))
     _add_bundle(actions.add_parser("bundle", help="save all evidence of a release for a machine without network"))
     return parser
 
@@ -70,6 +71,22 @@ def _add_release(parser: ArgumentParser) -> None:
     parser.add_argument("release", metavar="PROJECT/TAG")
     parser.add_argument("--files", type=Path, metavar="DIR", required=True, help="the release as it was downloaded")
     _add_source(parser)
+    _add_trust(parser)
+    _add_launch(parser)
+    parser.set_defaults(run=_release)
+
+
+def _add_measurement(parser: ArgumentParser) -> None:
+    parser.add_argument("value", metavar="HEX", help="as a report has it; 0x, colons and spaces may stand in it")
+    parser.add_argument("--release", metavar="PROJECT/TAG", help="with --portal: of which release")
+    parser.add_argument("--files", type=Path, metavar="DIR", help="recompute it from the release as it was downloaded")
+    _add_source(parser)
+    _add_trust(parser)
+    _add_launch(parser)
+    parser.set_defaults(run=_measurement)
+
+
+def _add_trust(parser: ArgumentParser) -> None:
     parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, got another way")
     parser.add_argument(
         "--rebuilder-key",
@@ -80,8 +97,6 @@ def _add_release(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--min-operators", type=_positive, metavar="K", help="how many distinct operators you want")
     parser.add_argument("--max-age", type=_duration, metavar="DURATION", help="deny an older verdict; such as 7d")
-    _add_launch(parser)
-    parser.set_defaults(run=_release)
 
 
 def _add_bundle(parser: ArgumentParser) -> None:
@@ -106,17 +121,36 @@ def _add_launch(parser: ArgumentParser) -> None:
 
 
 def _release(given: Namespace) -> int:
-    name = _name(given.release)
-    trust = Trust(
+    name, trust = _name(given.release), _trust(given)
+    evidence = _evidence(given, name)
+    findings = check_release(name, given.files, evidence, trust, datetime.now(UTC))
+    return report(findings, f"{name.project}/{name.tag}", as_json=given.json)
+
+
+def _measurement(given: Namespace) -> int:
+    value, trust, now = parse_value(given.value), _trust(given), datetime.now(UTC)
+    if given.evidence is None and given.release is None:
+        raise MalformedRelease("with --portal it takes --release PROJECT/TAG", where="--release")
+    asked = _name(given.release) if given.release is not None else None
+    evidence = read_evidence(given.evidence) if asked is None else _evidence(given, asked)
+    name = asked or evidence.release
+    if given.files is not None:
+        findings = check_release(name, given.files, evidence, trust, now, value=value)
+    elif trust.launch.is_given:
+        raise LaunchUnknown("your own launch is computed from your own files", where="--files")
+    else:
+        findings = check_measurement(name, value, evidence, trust, now)
+    return report(findings, f"{value} of {name.project}/{name.tag}", as_json=given.json)
+
+
+def _trust(given: Namespace) -> Trust:
+    return Trust(
         portal_key=key_from(given.portal_key) if given.portal_key is not None else None,
         pinned=tuple(_pinned(text) for text in given.rebuilder_key),
         min_operators=given.min_operators,
         max_age=given.max_age,
         launch=_launch(given),
     )
-    evidence = _evidence(given, name)
-    findings = check_release(name, given.files, evidence, trust, datetime.now(UTC))
-    return report(findings, f"{name.project}/{name.tag}", as_json=given.json)
 
 
 def _bundle(given: Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
-from builds.domain.launch import LaunchConfiguration, LaunchMeasurement
+from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.published_release import MissingFile, PublishedRelease
@@ -26,6 +26,13 @@ class NoMeasurement(MalformedInput):
 
     code: ClassVar[str] = "no-measurement"
     default_todo: ClassVar[str] = "Give 48 bytes in hexadecimal, as a report or snpguest prints them."
+
+
+class LaunchUnknown(PortalError):
+    """Nobody says how the machine is launched."""
+
+    code: ClassVar[str] = "launch-unknown"
+    default_todo: ClassVar[str] = "Give --command-line, --vcpus and --vcpu-type as the machine is started."
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,25 +153,68 @@ def _check(release: PublishedRelease, launched: Launched) -> Finding:
     return _covering(mine, f"{mine.hex} for {launched.words}.", launched.said_by)
 
 
-def _asked(
-    release: PublishedRelease, named: Sequence[Launched], published: str | None, wanted: WantedLaunch
-) -> Finding:
-    """The user's own launch: what is not said of it stands as the first one named has it."""
+def gives(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch, value: str) -> Finding:
+    """Whether the user's files give this value, for the launch that was given or for any that was named."""
+    named = launches(release, votes)
+    own = _own_launch(named, wanted) if wanted.is_given or not named else None
+    tried = [own] if own is not None else _once(named)
+    problem: PortalError | None = None
+    for launched in tried:
+        try:
+            mine = recompute(release, launched)
+        except PortalError as error:
+            problem = error
+            continue
+        if mine.hex == value:
+            return _covering(mine, f"Your files give it for {launched.words}.", YOU)
+    if problem is not None:
+        return Finding(_AXIS, State.UNCHECKED, str(problem), YOU)
+    reason = f"Your files give {value} for none of: {'; '.join(launched.words for launched in tried)}."
+    return Finding(_AXIS, State.FAILED, reason, YOU)
+
+
+def signed_for(votes: Iterable[Vote], value: str) -> Finding:
+    """Which launch the counted rebuilders signed this value for."""
+    signed = _once(launched for vote in votes for launched in signed_launches(vote))
+    if not signed:
+        return Finding(_AXIS, State.UNCHECKED, "No rebuilder that counts signed a measurement.", "nobody")
+    for launched in signed:
+        if launched.value == value:
+            boots = launched.configuration.boot_mode
+            # A rebuilder measures a kernel only with firmware that binds it (docs/predicates/rebuild-v1.md).
+            covered = coverage_of(boots, kernel_hashes=boots is BootMode.DIRECT_KERNEL)
+            mine = LaunchMeasurement(value, boots, covered)
+            return _covering(mine, f"Signed for {launched.words}.", launched.said_by)
+    reason = f"No rebuilder that counts signed {value}; signed were: {'; '.join(entry.words for entry in signed)}."
+    return Finding(_AXIS, State.FAILED, reason, ", ".join(dict.fromkeys(entry.said_by for entry in signed)))
+
+
+def _own_launch(named: Sequence[Launched], wanted: WantedLaunch) -> Launched:
+    """The user's own launch: what is not said of it stands as the first one named has it.
+
+    Raises ``LaunchUnknown``, and ``MalformedInput`` for what cannot be launched.
+    """
     base = named[0] if named else None
     command_line = wanted.command_line if wanted.command_line is not None else base.command_line if base else None
     if command_line is None:
-        return Finding(_AXIS, State.UNCHECKED, "Nothing names the command line: give --command-line.", "nobody")
+        raise LaunchUnknown("nothing names the command line", where="--command-line")
     usual = base.configuration if base else LaunchConfiguration(BootMode.DIRECT_KERNEL, 1, "EPYC-v4", SNP_ONLY, "qemu")
     features = wanted.guest_features if wanted.guest_features is not None else usual.guest_features
+    vcpus, vcpu_type = wanted.vcpus or usual.vcpus, wanted.vcpu_type or usual.vcpu_type
+    made = LaunchConfiguration(usual.boot_mode, vcpus, vcpu_type, features, usual.vmm)
+    return Launched(made, command_line, None, YOU)
+
+
+def _asked(
+    release: PublishedRelease, named: Sequence[Launched], published: str | None, wanted: WantedLaunch
+) -> Finding:
     try:
-        made = LaunchConfiguration(
-            usual.boot_mode, wanted.vcpus or usual.vcpus, wanted.vcpu_type or usual.vcpu_type, features, usual.vmm
-        )
-        launched = Launched(made, command_line, None, YOU)
+        launched = _own_launch(named, wanted)
         mine = recompute(release, launched)
     except PortalError as error:
         return Finding(_AXIS, State.UNCHECKED, str(error), YOU)
-    same = [entry for entry in named if (entry.configuration, entry.command_line) == (made, command_line)]
+    made, line = launched.configuration, launched.command_line
+    same = [entry for entry in named if (entry.configuration, entry.command_line) == (made, line)]
     other = next((entry for entry in same if entry.value not in {None, mine.hex}), None)
     if other is not None:
         reason = f"Your files give {mine.hex}, not {other.value}, for {launched.words}."

@@ -94,6 +94,8 @@ class Portal:
         try:
             parts = urlsplit(address)
             host = parts.hostname or ""
+            if parts.port == 0:
+                raise ValueError("nothing listens on port 0")
             httpx.URL(address)
         except (ValueError, httpx.InvalidURL) as error:
             raise NotAPortal(f"{address[:200]!r} is no address", where="--portal") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attestations.domain.summary import VerdictSummary
@@ -16,14 +16,18 @@ from builds.verify.signatures import PinnedKey, Vote
 _AXIS = "rebuilders"
 
 
+type Digests = tuple[str, str]
+"""SHA-256 and SHA-384, in hex."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a statement must be about to count: this release, this commit (None: not known), exactly these files."""
+    """What a statement must be about to count: this release, its commit, exactly these files."""
 
     release: ReleaseName
-    commit: str | None
-    files: Mapping[Role, FileDigests]
-    unreadable: frozenset[Role]
+    commit: str
+    files: Mapping[Role, Digests]
+    unreadable: frozenset[Role] = frozenset()
     """Components that are published and cannot be read here."""
 
 
@@ -99,7 +103,7 @@ def _judge(vote: Vote, expected: Expected, *, by_word: bool) -> Finding:
     other = _other_release(vote.statement, expected)
     if other:
         return Finding(axis, State.FAILED, other, said_by)
-    components = vote.statement.components
+    components = {role: both(digests) for role, digests in vote.statement.components.items()}
     unlike = [role for role, digests in expected.files.items() if components.get(role) != digests]
     unlike += [role for role in components if role not in expected.files and role not in expected.unreadable]
     if unlike:
@@ -114,7 +118,7 @@ def _other_release(statement: RebuildStatement, expected: Expected) -> str:
     stated = statement.parameters
     if (stated.project, stated.tag) != (expected.release.project, expected.release.tag):
         return f"The statement is about {stated.project}/{stated.tag}."
-    if expected.commit is not None and stated.source.commit != expected.commit:
+    if stated.source.commit != expected.commit:
         return f"The statement is about commit {stated.source.commit}, not {expected.commit}."
     return ""
 
@@ -139,6 +143,5 @@ def _total(reproduced: int, possible: int, wanted: int | None, *, by_word: bool)
     return Finding(_AXIS, state, f"{reproduced} {operators} rebuilt exactly these files; {wanted} needed.", said_by)
 
 
-def unreadable_roles(roles: Collection[Role], files: Mapping[Role, FileDigests]) -> frozenset[Role]:
-    """Components that a release has and whose bytes are not known here."""
-    return frozenset(role for role in roles if role not in files)
+def both(digests: FileDigests) -> Digests:
+    return digests.sha256.hex, digests.sha384.hex
