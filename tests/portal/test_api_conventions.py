@@ -18,7 +18,14 @@ from tee_portal.problem_kinds import STATUSES, known_problems
 
 pytestmark = pytest.mark.django_db
 
-FILLED = {"project": "enclave", "tag": "v1.0.0", "sha256": "0" * 64, "slug": "ada", "digest": f"sha256:{'0' * 64}"}
+FILLED = {
+    "value": "0" * 96,
+    "project": "enclave",
+    "tag": "v1.0.0",
+    "sha256": "0" * 64,
+    "slug": "ada",
+    "digest": f"sha256:{'0' * 64}",
+}
 FILLED["rebuild_id"] = str(uuid.UUID(int=0))
 
 
