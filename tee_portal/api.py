@@ -10,6 +10,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
+from attestations.export_api import router as export_router
 from attestations.verdict_api import release_verdict
 from attestations.verdict_api import router as verdict_router
 from attestations.webhook_api import router as webhooks_router
@@ -46,6 +47,7 @@ api.add_router("", agent_router)
 api.add_router("", operators_router)
 # Before the releases, whose tags may hold slashes and would take its last word for a part of one.
 api.add_router("", verdict_router)
+api.add_router("", export_router)
 api.add_router("", router)
 api.add_router("", measurements_router)
 api.add_router("", attestations_router)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from attestations.domain.caller_policy import UnusablePolicy
 from attestations.domain.change_cursor import UnknownCursor
+from attestations.export_api import ExportTooLarge
 from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
@@ -43,6 +44,7 @@ STATUSES: dict[type[PortalError], int] = {
     KeyReused: 422,
     RebuildsExhausted: 429,
     ClaimGone: 410,
+    ExportTooLarge: 422,
     LimitExceeded: 413,
     BeforeImport: 404,
     MeasurementNotIndexed: 404,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builds.domain.launch import Launch
-from builds.domain.measure_command import measured_roles, measuring_line, path_of
+from builds.domain.measure_command import measured_roles, measuring_line, path_of, snpguest_line
 from builds.domain.quoting import quoted
 from builds.domain.roles import Role
 from builds.models import Component
@@ -53,3 +53,9 @@ def measuring_line_of(launch: Launch, command_line: str, files: Mapping[Role, Co
     """The call of sev-snp-measure for published files; None when one that is measured is not among them."""
     paths = {role: target_of(component).path for role, component in files.items()}
     return measuring_line(launch, paths, quoted(command_line))
+
+
+def snpguest_line_of(launch: Launch, command_line: str, files: Mapping[Role, Component]) -> str | None:
+    """As ``measuring_line_of``, for snpguest; None also for a VMM that it does not know."""
+    paths = {role: target_of(component).path for role, component in files.items()}
+    return snpguest_line(launch, paths, quoted(command_line))
