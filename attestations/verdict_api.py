@@ -14,6 +14,7 @@ from pydantic import BeforeValidator
 
 from attestations.domain.caller_policy import parse_caller_policy
 from attestations.domain.change_cursor import START, ChangeCursor
+from attestations.services.answer_version import answer_version
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
 from attestations.services.changes import changes_after
 from attestations.services.history import verdict_at
@@ -129,13 +130,12 @@ def _kept(project: str, tag: str, base: str) -> bytes:
     seen when the seconds are over. The row is read before the evidence, so that what changes between the two makes
     another key.
     """
-    rows = Release.objects.only("evidence_changed_at", "judged_at")
-    row = the_release(rows, project, tag)
-    key = f"answer:{row.pk}:{row.evidence_changed_at.timestamp()}:{row.judged_at and row.judged_at.timestamp()}:{base}"
+    row = answer_version(project, tag)
+    key = f"answer:{row.release_id}:{row.version}:{base}"
     store = caches[_STORE]
     kept: bytes | None = store.get(key)
     if kept is None:
-        release = Release.objects.with_evidence().get(pk=row.pk)
+        release = Release.objects.with_evidence().get(pk=row.release_id)
         kept = _encoded(verdict_now(*judged_view(release)), base)
         store.set(key, kept, KEPT_SECONDS)
     return kept
