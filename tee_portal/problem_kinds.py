@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from attestations.domain.caller_policy import UnusablePolicy
 from attestations.domain.change_cursor import UnknownCursor
-from attestations.export_api import ExportTooLarge
+from attestations.services.exporting import ExportTooLarge
 from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
