@@ -1,24 +1,29 @@
-"""API operations that act for an account, by a scoped token: what its pages do with a session."""
+"""API operations on the list of rebuilds: reading it, and acting for an account by a scoped token."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from ninja import Router, Schema
+from ninja import Query, Router, Schema
 from pydantic import ConfigDict, Field
 
 from builds import tasks
 from builds.domain.access import Scope
 from builds.domain.errors import PortalError
+from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
+from builds.paging import lead_on
 from builds.public_address import public_base
+from builds.schemas import RebuildSummaryOut, rebuild_summary_out
 from builds.services import requesting
 from builds.services.absent import the_rebuild, the_release
+from builds.services.rebuild_list import WantedRebuilds, rebuild_list
 from builds.token_auth import IdempotencyKey, ScopedToken, once, token_use
 
 router = Router()
@@ -41,6 +46,25 @@ class RebuildWish(Schema):
     tag: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 
 
+class RebuildFilter(Schema):
+    """Exact values; those not given are not asked."""
+
+    project: Annotated[str | None, Field(max_length=80)] = None
+    tag: Annotated[str | None, Field(max_length=200)] = None
+    state: RunState | None = None
+
+
+class ListedRebuildOut(RebuildSummaryOut):
+    project: str
+    tag: str
+    started_at: datetime | None
+
+
+class RebuildListOut(Schema):
+    rebuilds: list[ListedRebuildOut]
+    next: uuid.UUID | None
+
+
 class RequestedOut(Schema):
     """The rebuild, its state, whether it was there before, and where to watch it."""
 
@@ -60,6 +84,20 @@ class CancelledOut(Schema):
     id: uuid.UUID
     state: str
     cancel_requested: bool
+
+
+@router.get("/rebuilds", response=RebuildListOut)
+def rebuilds(
+    request: HttpRequest,
+    response: HttpResponse,
+    wanted: Query[RebuildFilter],
+    before: Annotated[uuid.UUID | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 25,
+) -> RebuildListOut:
+    """Rebuilds, the last queued first; ``next`` is the value of ``before`` for the next page, or null."""
+    page = rebuild_list(WantedRebuilds(wanted.project, wanted.tag, wanted.state), before=before, size=limit)
+    lead_on(request, response, "before", page.older)
+    return RebuildListOut(rebuilds=[_listed_out(row) for row in page.rebuilds], next=page.older)
 
 
 @router.post("/rebuilds", response={200: RequestedOut, 201: RequestedOut}, auth=_MAY_TRIGGER)
@@ -121,4 +159,14 @@ def _requested_out(request: HttpRequest, release: Release, asked: requesting.Ask
         api=here + reverse("api-1:rebuild", args=[rebuild.pk]),
         page=here + rebuild.get_absolute_url(),
         log=here + reverse("rebuild-log", args=[rebuild.pk]),
+    )
+
+
+def _listed_out(rebuild: Rebuild) -> ListedRebuildOut:
+    release = rebuild.release
+    return ListedRebuildOut(
+        **rebuild_summary_out(rebuild).model_dump(),
+        project=release.project.name,
+        tag=release.tag,
+        started_at=rebuild.started_at,
     )

@@ -26,6 +26,7 @@ from builds.domain.progress import Answer, FailureReport, Progress
 from builds.domain.requests import MAX_REQUEST_BYTES
 from builds.models import Release
 from builds.operation_rules import NOT_KEPT, OperationRules, rules
+from builds.paging import lead_on
 from builds.services import claiming, enrolling, rebuilding, submitting
 from builds.services.absent import the_release
 from builds.services.jobs import job_of, jobs_after
@@ -43,12 +44,15 @@ _FOR_AGENTS = OperationRules(kept=NOT_KEPT)
 @rules(_FOR_AGENTS)
 def jobs(
     request: HttpRequest,
+    response: HttpResponse,
     project: Annotated[str | None, Query(max_length=80)] = None,
     tag: Annotated[str | None, Query(max_length=200)] = None,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
 ) -> ListedReleases:
     """Releases that can be rebuilt, in the order of their import; ``next`` is ``after`` of the next page or null."""
-    return listed_releases(jobs_after(after, project=project, tag=tag))
+    listed = listed_releases(jobs_after(after, project=project, tag=tag))
+    lead_on(request, response, "after", listed.next)
+    return listed
 
 
 @router.get("/jobs/{project}/{path:tag}", response=RebuildJob)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.utils.cache import get_conditional_response
 from ninja import Query, Router
 
 from attestations.services import standing
 from builds import log_gate
+from builds.digest_schemas import DigestOut, digest_out
+from builds.domain.digest import Digest
 from builds.models import Release
 from builds.operation_rules import FOR_A_MOMENT
+from builds.paging import lead_on
 from builds.raw_files import FOREVER
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
 from builds.services import build_logs, pages
-from builds.services.absent import the_release
+from builds.services.absent import DIGEST, NotHere, the_release
+from builds.services.digest_page import digest_page
 
 router = Router()
 _PLAIN_TEXT = {"responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}}
@@ -25,11 +29,13 @@ _PLAIN_TEXT = {"responses": {200: {"content": {"text/plain": {"schema": {"type":
 @router.get("/releases", response=ReleaseListOut)
 def releases(
     request: HttpRequest,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    response: HttpResponse,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> ReleaseListOut:
     """Releases, newest first; ``next`` is the value of ``before`` for the next page, or null."""
     page = pages.release_page(publishers_of=standing.publishers_of, before=before, size=limit)
+    lead_on(request, response, "before", page.older)
     return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
 
 
@@ -55,3 +61,12 @@ def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase
     if isinstance(get_conditional_response(request, etag=headers["ETag"]), HttpResponseNotModified):
         return HttpResponseNotModified(headers=headers)
     return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), headers)
+
+
+@router.get("/components/{digest}", response=DigestOut)
+def component(request: HttpRequest, digest: str) -> DigestOut:
+    """Everywhere that bytes were seen, by ``sha256:HEX`` or ``sha384:HEX``; 404 when they never were."""
+    page = digest_page(Digest.parse(digest))
+    if not page.is_known:
+        raise NotHere(DIGEST, str(page.digest))
+    return digest_out(page)

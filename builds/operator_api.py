@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from builds.operator_schemas import (
@@ -17,6 +17,7 @@ from builds.operator_schemas import (
     queue_out,
     statement_out,
 )
+from builds.paging import lead_on
 from builds.services import operator_pages
 from builds.services.queue_page import queue_page
 
@@ -24,20 +25,35 @@ router = Router()
 
 
 @router.get("/rebuilders", response=OperatorListOut)
-def operators(request: HttpRequest) -> OperatorListOut:
-    """Every operator, whether its results count, and how many it signed."""
-    return OperatorListOut(operators=[operator_out(row) for row in operator_pages.operator_standings()])
+def operators(
+    request: HttpRequest,
+    response: HttpResponse,
+    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> OperatorListOut:
+    """Operators, accepted ones first: their keys, whether their results count, and what these say.
+
+    ``next`` is the value of ``after`` for the next page, or null.
+    """
+    shown, more = operator_pages.operators_after(after, limit)
+    lead_on(request, response, "after", more)
+    return OperatorListOut(operators=[operator_out(row) for row in shown], next=more)
 
 
 @router.get("/rebuilders/{slug}", response=OperatorDetailOut)
 def operator(
-    request: HttpRequest, slug: str, before: Annotated[int | None, Query(ge=1, lt=2**63)] = None
+    request: HttpRequest,
+    response: HttpResponse,
+    slug: str,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> OperatorDetailOut:
     """One operator: how it was identified, its ties, its rebuilders with their keys, and its newest results.
 
     ``next`` is the value of ``before`` for older results, or null.
     """
-    return operator_detail_out(operator_pages.operator_page(slug, before=before))
+    page = operator_pages.operator_page(slug, before=before)
+    lead_on(request, response, "before", page.older)
+    return operator_detail_out(page)
 
 
 @router.get("/queue", response=QueueOut)

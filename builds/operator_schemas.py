@@ -11,7 +11,14 @@ from builds.domain.comparison import ComponentComparison
 from builds.domain.consensus import Tally
 from builds.models import Rebuild
 from builds.services.consensus import Result, set_aside_of, statement_of
-from builds.services.operator_pages import KeyStanding, OperatorPage, OperatorStanding, ResultRow, StatementPage
+from builds.services.operator_pages import (
+    KeyStanding,
+    OperatorPage,
+    OperatorStanding,
+    ResultRow,
+    StatementPage,
+    key_standing,
+)
 from builds.services.queue_page import QueuePage
 
 
@@ -70,11 +77,22 @@ class TieOut(Schema):
     """None while the tie holds."""
 
 
+class KeyStandingOut(Schema):
+    """A key by its fingerprint: the SHA-256 of its SubjectPublicKeyInfo. ``not_after`` is null for one without end."""
+
+    fingerprint: str
+    algorithm: str
+    state: str
+    not_before: datetime
+    not_after: datetime | None
+    revoked_at: datetime | None
+
+
 class OperatorOut(Schema):
     """``counts`` speaks of new results in general; for the projects in ``ties`` that were not ended none counts.
 
     ``other`` are results that are no evidence whoever signs such: set aside, from other inputs, after a key's
-    revocation, or of a release without components. Failed rebuilds are nowhere in it.
+    revocation, or of a release without components. ``failed`` rebuilds are in none of them, and held against nobody.
     """
 
     slug: str
@@ -87,17 +105,13 @@ class OperatorOut(Schema):
     reproduced: int
     contradicting: int
     other: int
+    failed: int
     releases: int
     newest: datetime | None
+    keys: list[KeyStandingOut]
 
 
-class KeyOut(Schema):
-    fingerprint: str
-    algorithm: str
-    state: str
-    not_before: datetime
-    not_after: datetime | None
-    revoked_at: datetime | None
+class KeyOut(KeyStandingOut):
     revocation_reason: str
     endorsed_by: str | None
     pem: str
@@ -133,6 +147,7 @@ class OperatorDetailOut(OperatorOut):
 
 class OperatorListOut(Schema):
     operators: list[OperatorOut]
+    next: str | None
 
 
 class StatementOut(ResultOut):
@@ -244,8 +259,14 @@ def operator_out(standing: OperatorStanding) -> OperatorOut:
         reproduced=standing.reproduced,
         contradicting=standing.contradicting,
         other=standing.other,
+        failed=standing.failed,
         releases=standing.releases,
         newest=standing.newest,
+        keys=[
+            _key_standing_out(key_standing(key))
+            for rebuilder in operator.rebuilders.all()
+            for key in rebuilder.keys.all()
+        ],
     )
 
 
@@ -331,15 +352,22 @@ def _result_out(rebuild: Rebuild, project: str, tag: str, outcome: str | None, n
     )
 
 
-def _key_out(entry: KeyStanding) -> KeyOut:
+def _key_standing_out(entry: KeyStanding) -> KeyStandingOut:
     key = entry.key
-    return KeyOut(
+    return KeyStandingOut(
         fingerprint=key.fingerprint,
         algorithm=key.algorithm,
         state=entry.state,
         not_before=key.not_before,
         not_after=key.not_after,
         revoked_at=key.revoked_at,
+    )
+
+
+def _key_out(entry: KeyStanding) -> KeyOut:
+    key = entry.key
+    return KeyOut(
+        **_key_standing_out(entry).model_dump(),
         revocation_reason=key.revocation_reason,
         endorsed_by=key.endorsed_by.fingerprint if key.endorsed_by is not None else None,
         pem=key.pem,

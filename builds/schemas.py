@@ -278,7 +278,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         opaque_inputs=[
             OpaqueOut(place=entry.place, digest=str(entry.digest), reason=entry.reason) for entry in view.opaque
         ],
-        rebuilds=[_summary(rebuild) for rebuild in view.rebuilds],
+        rebuilds=[rebuild_summary_out(rebuild) for rebuild in view.rebuilds],
     )
 
 
@@ -302,7 +302,7 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
     outcome, statement, aside = outcome_of(rebuild), statement_of(rebuild), set_aside_of(rebuild)
     why_not = why_not_counted(rebuild)
     return RebuildOut(
-        **_summary(rebuild).model_dump(),
+        **rebuild_summary_out(rebuild).model_dump(),
         project=rebuild.release.project.name,
         tag=rebuild.release.tag,
         commit=rebuild.release.commit,
@@ -327,7 +327,7 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
     )
 
 
-def _summary(rebuild: Rebuild) -> RebuildSummaryOut:
+def rebuild_summary_out(rebuild: Rebuild) -> RebuildSummaryOut:
     return RebuildSummaryOut(
         id=rebuild.pk,
         operator=rebuild.operator_name,

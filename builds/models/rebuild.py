@@ -63,6 +63,7 @@ class Rebuild(models.Model):
             models.Index(fields=["state", "lease_expires_at"], name="rebuild_state_lease"),
             models.Index(fields=["priority", "turn", "queued_at"], condition=_QUEUED, name="rebuild_queue"),
             models.Index(fields=["finished_at"], name="rebuild_finished"),
+            models.Index(fields=["-queued_at", "-id"], name="rebuild_newest"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(

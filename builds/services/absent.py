@@ -66,6 +66,12 @@ BUNDLE = Sought(
     f"Look at {_API}/attestations for the bundles whose claims are verified, and at {_API}/releases/PROJECT/TAG"
     " for a release's.",
 )
+DIGEST = Sought(
+    "file of this digest",
+    "Nobody here published, rebuilt or consumed these bytes; that says nothing against them.",
+    "releases",
+    "Check the digest. That these bytes were never seen here says nothing for or against them.",
+)
 TRUST_ROOT = Sought(
     "trust root",
     "A trust root is named by the SHA-256 of its bytes; each finding on a release's page names the one it used.",

@@ -128,6 +128,20 @@ def operator_standings() -> list[OperatorStanding]:
     return [_standing(operator, counted) for operator in found]
 
 
+def operators_after(slug: str | None, size: int) -> tuple[list[OperatorStanding], str | None]:
+    """Those that come after ``slug`` in that list, and the last of them when there are more; 404 without such one.
+
+    All are read: there are as many as an administrator has looked at, and a few that wait.
+    """
+    rows = operator_standings()
+    names = [row.operator.slug for row in rows]
+    if slug is not None and slug not in names:
+        raise NotHere(OPERATOR, slug)
+    begin = names.index(slug) + 1 if slug is not None else 0
+    shown = rows[begin : begin + size]
+    return shown, shown[-1].operator.slug if begin + size < len(rows) else None
+
+
 def operator_page(slug: str, *, before: int | None = None) -> OperatorPage:
     """One operator with its rebuilders, keys and the results that came before number ``before``; 404 without one."""
     operator = _operators().filter(slug=slug).first()

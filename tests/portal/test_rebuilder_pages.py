@@ -260,5 +260,5 @@ def test_an_expired_key_reads_expired_and_one_that_nobody_vouched_for_pending(cl
 def test_without_any_operator_the_pages_say_so(client: Client) -> None:
     assert "Nobody has enrolled yet." in page(client, "/rebuilders/")
     assert "Nothing waits." in page(client, "/queue/")
-    assert api(client, "rebuilders") == {"operators": []}
+    assert api(client, "rebuilders") == {"operators": [], "next": None}
     assert Project.objects.count() == 0
