@@ -37,7 +37,7 @@ from builds.services.release_events import evidence_changed
 router = Router(by_alias=True)
 MAX_PROGRESS_BYTES = 16 * 1024 * 1024
 _BEARER = "Bearer "
-_FOR_AGENTS = OperationRules(kept=NOT_KEPT)
+_FOR_AGENTS = OperationRules(kept=NOT_KEPT, by_agents=True)
 
 
 @router.get("/jobs", response=ListedReleases)

@@ -1,4 +1,5 @@
-"""What an API operation says of itself beside its shape: how long its answer is kept, and how much it takes."""
+"""What an API operation says of itself beside its shape: how long its answer is kept, how much it takes, and
+who asks."""
 
 from __future__ import annotations
 
@@ -15,10 +16,14 @@ _NAME = "operation_rules"
 
 @dataclass(frozen=True, slots=True)
 class OperationRules:
-    """``kept`` is the ``Cache-Control`` of an answer 200 to GET; ``max_body`` is in bytes."""
+    """``kept`` is the ``Cache-Control`` of an answer 200 to GET; ``max_body`` is in bytes.
+
+    ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes.
+    """
 
     kept: str = FOR_A_MOMENT
     max_body: int = MIB
+    by_agents: bool = False
 
 
 def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:

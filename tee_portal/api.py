@@ -30,6 +30,7 @@ from tee_portal.operations import conventions
 from tee_portal.problem_kinds import status_of
 from tee_portal.problems import problem
 from tee_portal.refusals import refusal_of
+from tee_portal.throttle import TooManyRequests
 
 api = NinjaAPI(
     title="TEE Portal",
@@ -83,7 +84,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted):
+    if isinstance(error, RebuildsExhausted | TooManyRequests):
         response["Retry-After"] = str(error.retry_after)
     return response
 

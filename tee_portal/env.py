@@ -41,6 +41,11 @@ class Environment(BaseSettings):
     """How many proxies in front add to ``X-Forwarded-For``; sign-ins are counted by what the first of them saw."""
     rebuilds_per_hour: int = Field(default=6, ge=1)
     """How many rebuilds one account may ask for within an hour."""
+    reads_per_minute: int = Field(default=600, ge=1)
+    """Of the API, by one token or address; without ``REDIS_URL`` each process of the server counts by itself."""
+    writes_per_minute: int = Field(default=60, ge=1)
+    agent_requests_per_minute: int = Field(default=1200, ge=1)
+    """All rebuilders behind one address together; each at work asks about once a second."""
 
     debian_mirror: str | None = None
     """Base address of a Debian archive; by default the one this host's apt uses."""

@@ -14,6 +14,7 @@ from builds.domain.errors import PortalError
 from builds.domain.json_depth import refuse_deep
 from builds.operation_rules import NOT_KEPT, OperationRules, rules_of
 from tee_portal.request_rules import Parameters, refuse_large_body
+from tee_portal.throttle import charge, know_token
 
 type Run = Callable[..., HttpResponseBase]
 _OK = 200
@@ -29,14 +30,19 @@ def conventions(run: Run) -> Run:
 
     @wraps(run)
     def held(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
+        budget = charge(request, by_agents=stated.by_agents)
         try:
+            budget.refuse_spent(request.path[:200])
             parameters.refuse_others(request)
             refuse_large_body(request, stated.max_body)
             if takes_json:
                 refuse_deep(request.body, where="the body")
         except PortalError as error:
-            return operation.api.on_exception(request, error)
-        response = run(request, **arguments)
+            response: HttpResponseBase = operation.api.on_exception(request, error)
+        else:
+            response = run(request, **arguments)
+            know_token(request)
+        budget.tell(response)
         _say_how_long(request, response, operation, stated)
         return response
 

@@ -32,6 +32,7 @@ from tee_portal.middleware import DatabaseUnreachable
 from tee_portal.problems import title_of
 from tee_portal.refusals import MalformedQuestion
 from tee_portal.request_rules import MisaskedQuestion
+from tee_portal.throttle import TooManyRequests
 
 STATUSES: dict[type[PortalError], int] = {
     NotAuthenticated: 401,
@@ -77,6 +78,7 @@ STATUSES: dict[type[PortalError], int] = {
     NoSuchThing: 404,
     Refused: 403,
     MethodNotAllowed: 405,
+    TooManyRequests: 429,
     InternalFault: 500,
     DatabaseUnreachable: 503,
 }

@@ -23,6 +23,7 @@ from builds.pipeline.engine import DockerEngine
 from builds.pipeline.engine_types import Limits
 from builds.pipeline.material_store import MaterialStore
 from builds.pipeline.mirror import Mirror
+from tee_portal import throttle
 from tests.support.sources import RECIPE
 
 MIB = 1024 * 1024
@@ -45,6 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (item.get_closest_marker("slow") is not None, item.get_closest_marker("docker") is not None)
     )
+
+
+@pytest.fixture(autouse=True)
+def counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier tests asked for is not counted in this one."""
+    counter = throttle.LocalCounter()
+    monkeypatch.setattr(throttle, "counter", lambda: counter)
 
 
 def never() -> None:

@@ -17,12 +17,12 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from builds.domain.access import Scope, address_of
+from builds.domain.access import Scope
 from builds.domain.errors import PortalError
 from builds.domain.printable import one_line
 from builds.forms import PasswordForm, SignInForm, TokenForm
 from builds.models import ApiToken
-from builds.public_address import public_base
+from builds.public_address import asked_from, public_base
 from builds.services import access, signing_in
 from builds.services.account_page import account_page, token_row
 from builds.services.signing_in import Visitor
@@ -64,9 +64,7 @@ class SignIn(LoginView):
 
 def visitor(request: HttpRequest) -> Visitor:
     """Where a request comes from, as sign-ins are counted."""
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    address = address_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.ENVIRONMENT.trusted_proxies)
-    return Visitor(address, request.COOKIES.get(KNOWN_COOKIE, ""))
+    return Visitor(asked_from(request), request.COOKIES.get(KNOWN_COOKIE, ""))
 
 
 @require_safe

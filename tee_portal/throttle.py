@@ -1,0 +1,167 @@
+"""How often the API answers somebody within a minute, and the header fields that say so.
+
+Counted per token, else per address: in Redis for all processes together where there is one, else in each by itself.
+It keeps one reader from taking the others' time, and is no protection of anything: so while Redis is away a process
+counts alone and goes on answering. To refuse instead would make Redis, which knows nothing of any release, decide
+whether a deployer learns of a denied one.
+
+The header fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Protocol
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from builds.domain.access import is_token
+from builds.domain.errors import PortalError
+from builds.public_address import asked_from
+from builds.services.access import TokenUse
+from builds.services.rebuilding import token_sha256
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 60
+"""Seconds. Windows begin with each minute of the clock, the same for all processes."""
+_MOST_KEPT = 50_000
+"""Addresses, or tokens, that a process remembers at once; strangers can have any number of them."""
+_REDIS_SECONDS = 0.1
+_REDIS_AWAY_SECONDS = 5.0
+_BEARER = "bearer "
+
+
+class TooManyRequests(PortalError):
+    """As many requests were answered as are within a minute; those that are refused count too."""
+
+    code: ClassVar[str] = "too-many-requests"
+    default_todo: ClassVar[str] = "Wait for the seconds that Retry-After names; the field RateLimit says what is left."
+
+    def __init__(self, what: str, *, where: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(what, where=where)
+
+
+class Counter(Protocol):
+    def count(self, name: str, window: int) -> int:
+        """One more of this name in the window of this number; how many there are now."""
+
+
+class LocalCounter:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._window = 0
+        self._counted: dict[str, int] = {}
+
+    def count(self, name: str, window: int) -> int:
+        with self._lock:
+            if window != self._window or len(self._counted) >= _MOST_KEPT:
+                self._window, self._counted = window, {}
+            self._counted[name] = self._counted.get(name, 0) + 1
+            return self._counted[name]
+
+
+class RedisCounter:
+    """Of all processes; of this one alone for a few seconds whenever Redis does not answer at once."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._alone = LocalCounter()
+        self._away_until = 0.0
+
+    def count(self, name: str, window: int) -> int:
+        if time.monotonic() < self._away_until:
+            return self._alone.count(name, window)
+        key = f"tee-portal:requests:{name}:{window}"
+        try:
+            asked = self._redis.pipeline(transaction=False)
+            asked.incr(key)
+            asked.expire(key, 2 * WINDOW)
+            counted = asked.execute()[0]
+        except RedisError as error:
+            self._away_until = time.monotonic() + _REDIS_AWAY_SECONDS
+            logger.warning("Redis does not count requests, this process does so alone: %s", error)
+            return self._alone.count(name, window)
+        return int(counted)
+
+
+@cache
+def counter() -> Counter:
+    url = settings.ENVIRONMENT.redis_url
+    return RedisCounter(url) if url is not None else LocalCounter()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What somebody has of a policy in this window: ``limit`` requests, of which ``used`` were made."""
+
+    policy: str
+    limit: int
+    used: int
+    seconds_left: int
+
+    def refuse_spent(self, where: str) -> None:
+        if self.used > self.limit:
+            what = f"more than {self.limit} {self.policy} were asked for within {WINDOW} seconds"
+            raise TooManyRequests(what, where=where, retry_after=self.seconds_left)
+
+    def tell(self, response: HttpResponseBase) -> None:
+        response["RateLimit-Policy"] = f'"{self.policy}";q={self.limit};w={WINDOW}'
+        response["RateLimit"] = f'"{self.policy}";r={max(self.limit - self.used, 0)};t={self.seconds_left}'
+
+
+def charge(request: HttpRequest, *, by_agents: bool) -> Budget:
+    """Count a request; no query is made for it."""
+    environment = settings.ENVIRONMENT
+    if by_agents:
+        policy, limit = "agents", environment.agent_requests_per_minute
+    elif request.method == "GET":
+        policy, limit = "reads", environment.reads_per_minute
+    else:
+        policy, limit = "writes", environment.writes_per_minute
+    window, into = divmod(int(time.time()), WINDOW)
+    return Budget(policy, limit, counter().count(f"{policy}:{_who(request)}", window), WINDOW - into)
+
+
+_known_tokens: dict[str, float] = {}
+"""By their hash, until when: those that were good for what they were shown for, within the last minute."""
+
+
+def know_token(request: HttpRequest) -> None:
+    """Let the next requests count for the token that was good for this one. Until it was, they count for the address:
+    whoever makes tokens up, a new one each time, is still one reader.
+    """
+    use = getattr(request, "auth", None)
+    if not isinstance(use, TokenUse):
+        return
+    if len(_known_tokens) >= _MOST_KEPT:
+        _known_tokens.clear()
+    _known_tokens[use.token.sha256] = time.monotonic() + WINDOW
+
+
+def _who(request: HttpRequest) -> str:
+    header = request.headers.get("Authorization", "")
+    if header[: len(_BEARER)].lower() == _BEARER:
+        secret = header[len(_BEARER) :].strip()
+        if is_token(secret):
+            sha256 = token_sha256(secret)
+            if _known_tokens.get(sha256, 0.0) > time.monotonic():
+                return f"token-{sha256}"
+    return asked_from(request)
