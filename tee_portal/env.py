@@ -38,7 +38,9 @@ class Environment(BaseSettings):
     secure_cookies: bool | None = None
     """Whether cookies are sent over https only; by default when ``public_url`` is https."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
-    """How many proxies in front add to ``X-Forwarded-For``; sign-ins are counted by what the first of them saw."""
+    """How many proxies in front add to ``X-Forwarded-For``; sign-ins and requests to the API are counted by what the
+    first of them saw.
+    """
     rebuilds_per_hour: int = Field(default=6, ge=1)
     """How many rebuilds one account may ask for within an hour."""
     reads_per_minute: int = Field(default=600, ge=1)
