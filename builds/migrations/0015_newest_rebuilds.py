@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('builds', '0012_access'),
+        ("builds", "0014_answered_requests"),
     ]
 
     operations = [
