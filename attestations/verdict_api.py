@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Annotated, ClassVar
@@ -12,7 +13,7 @@ from django.utils import timezone
 from ninja import Query, Router
 from pydantic import BeforeValidator
 
-from attestations.domain.caller_policy import parse_caller_policy
+from attestations.domain.caller_policy import CallerPolicy, parse_caller_policy
 from attestations.domain.change_cursor import START, ChangeCursor
 from attestations.services.answer_version import answer_version
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
@@ -85,11 +86,8 @@ def release_verdict(
         raise TwoQuestions("a recorded verdict cannot be held against another policy", where="the query")
     if at is not None:
         return _answer(request, _encoded(_then(project, tag, at), base))
-    if policy is not None:
-        asked = parse_caller_policy(policy)
-        view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
-        return _answer(request, _encoded(verdict_for(view, standing, asked), base))
-    return _answer(request, _kept(project, tag, base))
+    asked = parse_caller_policy(policy) if policy is not None else None
+    return _answer(request, _kept(project, tag, base, asked))
 
 
 @router.get("/changes", response=ChangesOut)
@@ -123,20 +121,23 @@ def _then(project: str, tag: str, moment: datetime) -> AskedVerdict:
     return verdict_then(release, verdict_at(release, moment), moment)
 
 
-def _kept(project: str, tag: str, base: str) -> bytes:
-    """The encoded answer while nothing that it says has changed: one statement, and no serialisation.
+def _kept(project: str, tag: str, base: str, asked: CallerPolicy | None) -> bytes:
+    """The encoded answer, the project's own or one under a caller's policy, while nothing that it says has changed.
 
+    A kept one costs one statement and no serialisation.
     New evidence moves ``evidence_changed_at`` and a new record ``judged_at``; the clock, a trust root or a policy are
     seen when the seconds are over. The row is read before the evidence, so that what changes between the two makes
     another key.
     """
     row = answer_version(project, tag)
-    key = f"answer:{row.release_id}:{row.version}:{base}"
+    under = hashlib.sha256(repr(asked).encode()).hexdigest() if asked is not None else "project"
+    key = f"answer:{under}:{row.release_id}:{row.version}:{base}"
     store = caches[_STORE]
     kept: bytes | None = store.get(key)
     if kept is None:
-        release = Release.objects.with_evidence().get(pk=row.release_id)
-        kept = _encoded(verdict_now(*judged_view(release)), base)
+        view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
+        answer = verdict_now(view, standing) if asked is None else verdict_for(view, standing, asked)
+        kept = _encoded(answer, base)
         store.set(key, kept, KEPT_SECONDS)
     return kept
 

@@ -11,7 +11,7 @@ from builds.domain.access import address_of
 def public_base(request: HttpRequest) -> str:
     """The portal's address without a slash at its end: as configured, else as it was asked for."""
     public: str | None = settings.ENVIRONMENT.public_url
-    return public if public is not None else request.build_absolute_uri("/").rstrip("/")
+    return public if public is not None else f"{request.scheme}://{request.get_host()}"
 
 
 def asked_from(request: HttpRequest) -> str:

@@ -133,6 +133,14 @@ def test_an_answer_costs_few_statements_and_a_kept_one_costs_one(allowed: Releas
     assert len(again) == 1
 
 
+def test_answers_under_policies_are_kept_too_and_each_apart(allowed: Release) -> None:
+    answers = [{"policy": policy} for policy in ("k:2", "k:3", f"k:2,identity:{WORKFLOW.san}")]
+    first = [asked(allowed, **query)["decision"] for query in answers]
+    with CaptureQueriesContext(connection) as again:
+        assert [asked(allowed, **query)["decision"] for query in answers] == first == ["allow", "deny", "allow"]
+    assert len(again) == len(answers)
+
+
 def test_an_answer_is_kept_for_one_host_only(allowed: Release, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "other.example"]
     asked(allowed)
