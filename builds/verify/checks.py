@@ -168,8 +168,9 @@ def _policy(evidence: Evidence, signed: SignedVerdict) -> list[Finding]:
         return [Finding("policy", State.UNCHECKED, str(error), "nobody")]
     publishers = ", ".join(entry.repository for entry in policy.expected_publishers) or "nobody"
     reason = f"{policy.needed_operators} operators; {len(policy.accepted_opaque_inputs)} opaque inputs accepted"
+    said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
     state = State.OK if signed.trusted is not None else State.UNCHECKED
-    return [Finding("policy", state, f"{reason}; publisher {publishers}.", "the portal")]
+    return [Finding("policy", state, f"{reason}; publisher {publishers}.", said_by)]
 
 
 def _files(release: PublishedRelease, signed: SignedVerdict) -> Sequence[Finding]:
