@@ -52,7 +52,7 @@ def check_release(
         findings += _files(release, signed)
         findings += documents(release, evidence)
         files = {role: counting.both(digests) for role, digests in contents(release).items()}
-        unreadable = frozenset(release.assets) - frozenset(files)
+        unreadable = (frozenset(release.assets) | _named_roles(signed)) - frozenset(files)
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
         counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
         findings += [*counted.findings, *problems]
@@ -74,11 +74,19 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     if summary is None:
         return [*findings, Finding("measurement", State.UNCHECKED, "No verdict names the files it is of.", "nobody")]
     files = {
-        Role(subject.name): (subject.sha256, subject.sha384) for subject in summary.subjects if "/" not in subject.name
+        role: (subject.sha256, subject.sha384)
+        for subject in summary.subjects
+        for role in Role
+        if subject.name == role.value
     }
     expected = counting.Expected(name, summary.release.commit, files)
     counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
     return [*findings, *counted.findings, *problems, signed_for(counted.votes, value)]
+
+
+def _named_roles(signed: SignedVerdict) -> frozenset[Role]:
+    subjects = signed.summary.subjects if signed.summary is not None else ()
+    return frozenset(Role(subject.name.partition("/")[0]) for subject in subjects)
 
 
 def _check_verdict(

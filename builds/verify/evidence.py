@@ -153,5 +153,7 @@ def write_evidence(evidence: Evidence, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
         file.close()
+        # Nothing in it is secret, and who verifies is often somebody else than who saved it.
+        Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
         # The name is gone; leaving the context finds nothing to delete.

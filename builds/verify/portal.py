@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.frozen import Sha256Hex, first_problem
-from builds.domain.printable import one_line
+from builds.domain.printable import Slug, one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.strict_json import load_object
 from builds.verify.evidence import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Evidence, EvidenceFile, Kind, evidence_of
@@ -63,7 +63,7 @@ class _Verdicts(_Answer):
 
 
 class _Result(_Answer):
-    operator_slug: str
+    operator_slug: Slug | Literal[""]
     statement: Sha256Hex | None
     key: Sha256Hex | None
 

@@ -140,6 +140,13 @@ def test_an_answer_that_points_elsewhere_is_not_followed(place: str, tmp_path: P
     assert len(asked) <= 4
 
 
+@pytest.mark.parametrize("changed", [{"operator_slug": "\x1b[31m"}, {"statement": "../x"}, {"key": "/"}])
+def test_a_result_with_names_that_no_portal_gives_is_refused(changed: dict[str, str], tmp_path: Path) -> None:
+    result = {"operator_slug": "ada", "statement": "b" * 64, "key": "c" * 64, **changed}
+    code, asked = collected(answering(release={**RELEASE, "results": [result]}), tmp_path)
+    assert (code, len(asked)) == (2, 2)
+
+
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     code, asked = collected(answering(), tmp_path, status=302, Location="http://127.0.0.1:1/")
     assert code == 2

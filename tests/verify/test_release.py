@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,7 @@ import pytest
 from builds.domain.roles import Role
 from builds.verify.evidence import EvidenceFile, Kind
 from tests.support.operators import new_signer
-from tests.verify.world import NAMES, World, rewrite
-
-type Findings = Callable[[], dict[str, Any]]
+from tests.verify.world import NAMES, World, rewrite, sha256
 
 
 @pytest.fixture
@@ -98,6 +95,21 @@ def test_a_file_that_differs_is_denied_and_one_that_is_missing_is_not_checked(wo
     assert world.run() == 2
     path.write_bytes(data)
     assert world.run() == 0
+
+
+def test_a_file_that_only_the_verdict_names_and_that_is_missing_is_not_checked(world: World) -> None:
+    rewrite(world.files / "manifest.json", lambda held: held["components"].pop("disk_image_sha256"))
+    world.save()
+    assert world.run() == 0
+    (world.files / "disk.raw").unlink()
+    assert world.run() == 2
+
+
+def test_documents_that_are_not_the_portals_deny(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    rewrite(world.files / "manifest.json", lambda held: held.update(source_date_epoch=1))
+    assert world.run("--json") == 1
+    assert states(printed())["documents"] == "failed"
 
 
 def test_a_directory_that_is_not_there_or_a_release_without_documents_is_not_checked(world: World) -> None:
@@ -269,7 +281,16 @@ def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, pr
     assert world.run("--vcpu-type", "Pentium") == 2
 
 
-def test_firmware_that_binds_no_kernel_is_not_allowed(world: World, tmp_path: Path) -> None:
+def test_firmware_that_cannot_be_measured_is_not_checked_though_everybody_signed_it(
+    world: World, printed: Callable[[], str]
+) -> None:
+    other = bytes(4096)
+    (world.files / NAMES[Role.OVMF]).write_bytes(other)
+    rewrite(world.files / "manifest.json", lambda held: held["components"].update(ovmf_sha256=sha256(other)))
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name)
     world.save()
-    (world.files / NAMES[Role.OVMF]).write_bytes(bytes(4096))
-    assert world.run() == 1
+    assert world.run("--json") == 2
+    found = states(printed())
+    assert {axis for axis, state in found.items() if state == "could not check"} == {"measurement"}
