@@ -188,12 +188,12 @@ def recomputed_out(
 
 def _giver_out(entry: Giver, base: str) -> GiverOut:
     release, verdict = entry.view.release, entry.view.verdict
-    address = base + reverse("api-1:release", args=[release.project.name, release.tag])
+    names = [release.project.name, release.tag]
     return GiverOut(
         project=release.project.name,
         tag=release.tag,
         commit=release.commit,
-        release=address,
+        release=base + reverse("api-1:release", args=names),
         page=base + release.get_absolute_url(),
         configuration_name=entry.name or None,
         is_default=entry.match is not None,
@@ -204,7 +204,11 @@ def _giver_out(entry: Giver, base: str) -> GiverOut:
         decision=entry.decision.value,
         unmet=_unmet_out(entry.unmet),
         sentence=entry.sentence,
-        verdict=ReleaseVerdictOut(decision=verdict.decision.value, sentence=verdict.sentence, address=address),
+        verdict=ReleaseVerdictOut(
+            decision=verdict.decision.value,
+            sentence=verdict.sentence,
+            address=base + reverse("api-1:release_verdict", args=names),
+        ),
     )
 
 
