@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Protocol
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -78,7 +79,7 @@ class RedisCounter:
 
     def __init__(self, url: str) -> None:
         self._redis: Redis = Redis.from_url(
-            url,
+            _named_by_the_client(url),
             socket_timeout=_REDIS_SECONDS,
             socket_connect_timeout=_REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -102,10 +103,29 @@ class RedisCounter:
         return int(counted)
 
 
+def _named_by_the_client(url: str) -> str:
+    """A socket's address as the Redis client has it: REDIS_URL has it as Celery does, ``redis+socket:///path``."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis+socket":
+        return url
+    database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
+    return f"unix://{parts.path}?{urlencode({'db': database})}"
+
+
 @cache
 def counter() -> Counter:
-    url = settings.ENVIRONMENT.redis_url
-    return RedisCounter(url) if url is not None else LocalCounter()
+    return counter_at(settings.ENVIRONMENT.redis_url)
+
+
+def counter_at(url: str | None) -> Counter:
+    """Each process counts alone where there is no Redis, or one that only Celery can name."""
+    if url is None:
+        return LocalCounter()
+    try:
+        return RedisCounter(url)
+    except ValueError as error:
+        logger.warning("requests are counted by each process alone: %s", error)
+        return LocalCounter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
@@ -177,3 +178,14 @@ def test_the_fields_are_structured_fields_as_the_draft_has_them(client: Client) 
     answer = client.get("/api/v1/releases")
     assert re.fullmatch(r'"reads";q=600;w=60', answer["RateLimit-Policy"])
     assert re.fullmatch(r'"reads";r=599;t=\d+', answer["RateLimit"])
+
+
+def test_a_socket_is_counted_at_as_celery_names_it(redis_server: tuple[str, subprocess.Popen[bytes]]) -> None:
+    path = urlsplit(redis_server[0]).path
+    assert RedisCounter(f"redis+socket://{path}?virtual_host=3").count("somebody", 1) == 1
+    assert RedisCounter(f"unix://{path}?db=3").count("somebody", 1) == 2
+    assert RedisCounter(f"redis+socket://{path}").count("somebody", 1) == 1
+
+
+def test_a_redis_that_only_celery_can_name_is_no_failure() -> None:
+    assert isinstance(throttle.counter_at("sentinel://127.0.0.1:26379"), LocalCounter)
