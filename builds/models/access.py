@@ -71,7 +71,8 @@ class AnsweredRequest(models.Model):
     """Over method, path and body: a key is good for one request only."""
     status = models.PositiveSmallIntegerField(null=True)
     """None only within the transaction that answers it."""
-    answer = models.JSONField(null=True)
+    answer = models.TextField(blank=True)
+    """JSON as it was sent: a database that takes JSON apart would give its members in another order."""
     at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

@@ -7,6 +7,7 @@ at all: a request that failed left no trace and may be sent again with its key.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,10 +68,10 @@ def answered(request: Request, act: Callable[[], Answer], *, secrets: tuple[str,
         if row.status is not None:
             if row.request_sha256 != request.sha256:
                 raise KeyReused("this key came with another request before", where="Idempotency-Key")
-            return Answer(row.status, row.answer or {}, replayed=True)
+            return Answer(row.status, json.loads(row.answer), replayed=True)
         made = act()
         row.status = made.status
-        row.answer = {name: None if name in secrets else value for name, value in made.members.items()}
+        row.answer = json.dumps({name: None if name in secrets else value for name, value in made.members.items()})
         row.save(update_fields=["status", "answer"])
     return made
 
