@@ -84,6 +84,8 @@ class Portal:
             "REDIS_URL": f"redis+socket://{self.redis_socket}",
             "DOCKER_HOST": self.docker_host,
             "DATABASE_URL": f"sqlite://{self.root}/portal.sqlite3",
+            # Tests that wait ask ten times a second.
+            "TEE_PORTAL_READS_PER_MINUTE": "6000",
             **self.settings,
         }
 
