@@ -21,7 +21,8 @@ from builds.models import Component, Measurement, Rebuild, Release
 from builds.pipeline.measurement import Firmware
 from builds.services import configurations, measurement_index
 from tests.portal.attested import attest_all
-from tests.portal.test_measurement_index import value_of, wanted
+from tests.portal.test_configurations import wanted
+from tests.portal.test_measurement_index import value_of
 from tests.support.firmware import forget_firmware
 from tests.support.operators import MEASUREMENT
 from tests.support.vm_world import World

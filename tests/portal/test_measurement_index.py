@@ -10,27 +10,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from builds.domain.configuration import WantedConfiguration
-from builds.domain.launch import LaunchConfiguration, Vmm
 from builds.domain.roles import BootMode
 from builds.models import Component, IndexedMeasurement, MeasurementSeries, Release
 from builds.services import measurement_index
 from builds.services.configurations import measurement_of
 from builds.services.measurement_index import MOST_COMBINATIONS, MOST_VCPUS
+from tests.portal.test_configurations import wanted
 from tests.support.vm_release import COMMAND_LINE
 from tests.support.vm_world import World
 
 pytestmark = pytest.mark.django_db
-
-
-def wanted(
-    vcpus: int = 1,
-    vcpu_type: str = "EPYC-v4",
-    command_line: str = COMMAND_LINE,
-    guest_features: int = 1,
-    vmm: Vmm = "qemu",
-    boot_mode: BootMode = BootMode.DIRECT_KERNEL,
-) -> WantedConfiguration:
-    return WantedConfiguration(LaunchConfiguration(boot_mode, vcpus, vcpu_type, guest_features, vmm), command_line)
 
 
 def value_of(release: Release, asked: WantedConfiguration) -> str:
