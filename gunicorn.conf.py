@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import sys
 
-# A process computes one page at a time whatever its threads: two use two cores, and one that reads a log for somebody
-# leaves the other free.
+# A process computes one page at a time whatever its threads: two use two cores. Readers of logs wait for pages
+# (builds.pages_first).
 workers = 2
 # Most of them wait: for a place in the line of those who read whole logs (builds.log_gate lets 20 stand there, and as
 # many that download), or for a client that takes its answer slowly. The rest is for pages. Together they are fewer
@@ -24,5 +23,3 @@ def post_worker_init(_worker: object) -> None:
     """What was loaded at the start stays for good: the collector need not walk it again during somebody's page."""
     gc.collect()
     gc.freeze()
-    # A page of three milliseconds does not wait five for each thread that computes a longer one.
-    sys.setswitchinterval(0.0005)

@@ -60,7 +60,7 @@ def rebuild_log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase
     headers = {"ETag": f'"{rebuild_id}-{size.bytes}"', "Cache-Control": FOREVER if size.is_final else FOR_A_MOMENT}
     if isinstance(get_conditional_response(request, etag=headers["ETag"]), HttpResponseNotModified):
         return HttpResponseNotModified(headers=headers)
-    return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), headers)
+    return log_gate.whole_log(build_logs.blocks(rebuild_id, size.bytes), size.bytes, headers)
 
 
 @router.get("/components/{digest}", response=DigestOut)

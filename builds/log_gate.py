@@ -13,6 +13,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from builds.pages_first import after_pages, give_way
+
 WORKING = threading.BoundedSemaphore(1)
 _IN_LINE = threading.BoundedSemaphore(20)
 MOST_DOWNLOADS = 4
@@ -23,6 +25,8 @@ _WAITING = threading.BoundedSemaphore(16)
 PATIENCE = 10.0
 PACE = 0.005
 """Seconds between two blocks of a download, which are left to pages."""
+SHORT = 64 * 1024
+"""Bytes that take no longer to read than a page does."""
 RETRY_AFTER = 2
 PLAIN = "text/plain; charset=utf-8"
 
@@ -34,8 +38,12 @@ def one_at_a_time[**P](
 
     @wraps(view)
     def waiting(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        give_way()
         with _place() as is_given:
-            return view(request, *args, **kwargs) if is_given else busy()
+            if not is_given:
+                return busy()
+            with after_pages():
+                return view(request, *args, **kwargs)
 
     return waiting
 
@@ -67,8 +75,13 @@ def _place() -> Iterator[bool]:
             WORKING.release()
 
 
-def streamed(blocks: Iterator[bytes], headers: dict[str, str]) -> HttpResponseBase:
-    """A whole log as it is read; ``busy`` when others have all places, and as many wait as may."""
+def whole_log(blocks: Iterator[bytes], length: int, headers: dict[str, str]) -> HttpResponseBase:
+    """A log of ``length`` bytes: at once when it is short, else as it is read; ``busy`` when others have all places of
+    those who wait for a long one, and as many wait as may."""
+    if length <= SHORT:
+        with after_pages():
+            return HttpResponse(b"".join(blocks), content_type=PLAIN, headers=headers)
+    give_way()
     if not _has_place():
         return busy()
     return StreamingHttpResponse(_Held(blocks, DOWNLOADS), content_type=PLAIN, headers=headers)
@@ -98,7 +111,7 @@ class _Held:
     def __next__(self) -> bytes:
         # Read one at a time and with a pause, sent as slowly as its reader takes it.
         time.sleep(PACE)
-        with WORKING:
+        with WORKING, after_pages():
             return next(self._blocks)
 
     def close(self) -> None:

@@ -122,7 +122,9 @@ def tail(rebuild_id: uuid.UUID, after: int) -> Tail | None:
     if size.lines <= after:
         return Tail((), 0, size.lines, is_over=True) if size.is_final else None
     first = max(after + 1, size.lines - TAIL_LINES + 1)
-    lines = shown_lines(lines_between(rebuild_id, first, size.lines))
+    # The last piece that was there ends with the last line, so that none has to be looked for that holds it.
+    pieces = LogChunk.objects.filter(rebuild=rebuild_id, last_line__gte=first, last_line__lte=size.lines)
+    lines = shown_lines(line for line in _numbered(pieces) if line[0] >= first)
     return Tail(lines, first - after - 1, size.lines, is_over=size.is_final)
 
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from builds import log_gate
 from builds.log_gate import one_at_a_time
+from builds.pages_first import after_pages
 from builds.raw_files import FOREVER
 from builds.services import build_logs, log_pages
 from builds.views.cursors import number
@@ -39,17 +40,19 @@ def log(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponseBase:
 @require_safe
 def log_tail(request: HttpRequest, rebuild_id: uuid.UUID) -> HttpResponse:
     """Lines after the one that a reader has, to be appended; 204 when there is none."""
-    tail = build_logs.tail(rebuild_id, number(request, "after", 0))
-    if tail is None:
-        return HttpResponse(status=204)
-    # Without the request: nothing in it depends on who asks, and no session is read.
-    return HttpResponse(render_to_string("builds/partials/log_tail.html", {"tail": tail, "rebuild_id": rebuild_id}))
+    with after_pages():
+        tail = build_logs.tail(rebuild_id, number(request, "after", 0))
+        if tail is None:
+            return HttpResponse(status=204)
+        # Without the request: nothing in it depends on who asks, and no session is read.
+        return HttpResponse(render_to_string("builds/partials/log_tail.html", {"tail": tail, "rebuild_id": rebuild_id}))
 
 
 @require_safe
 def log_text(request: HttpRequest, rebuild_id: uuid.UUID, *, as_file: bool = False) -> HttpResponseBase:
     """The whole log so far as plain text; of a run that has ended, the same for ever."""
-    size = build_logs.log_size(rebuild_id)
+    with after_pages():
+        size = build_logs.log_size(rebuild_id)
     headers = {"X-Content-Type-Options": "nosniff", "Content-Length": str(size.bytes)}
     if as_file:
         headers["Content-Disposition"] = f'attachment; filename="{rebuild_id}.log.txt"'
@@ -60,4 +63,4 @@ def log_text(request: HttpRequest, rebuild_id: uuid.UUID, *, as_file: bool = Fal
             return HttpResponseNotModified(headers={"ETag": etag, "Cache-Control": FOREVER})
     if request.method == "HEAD":
         return HttpResponse(content_type=log_gate.PLAIN, headers=headers)
-    return log_gate.streamed(build_logs.blocks(rebuild_id, size.bytes), headers)
+    return log_gate.whole_log(build_logs.blocks(rebuild_id, size.bytes), size.bytes, headers)

@@ -21,6 +21,9 @@ from tests.support.logs import keep_log
 
 pytestmark = pytest.mark.django_db
 
+LONG = ["x" * 40_000 + "\n"] * 2
+"""A log that is read in blocks, as one that is longer than ``log_gate.SHORT``."""
+
 
 @pytest.fixture
 def rebuild(make_release: Callable[..., Release]) -> Rebuild:
@@ -228,7 +231,7 @@ def test_a_download_is_read_in_blocks_of_a_bounded_size(rebuild: Rebuild) -> Non
 def test_more_readers_at_once_than_there_is_room_for_are_told_to_come_again(
     client: Client, rebuild: Rebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_log(rebuild, numbered(3))
+    keep_log(rebuild, LONG)
     monkeypatch.setattr(log_gate, "PATIENCE", 0.01)
     with log_gate.WORKING:
         answer = client.get(f"/rebuilds/{rebuild.pk}/log/")
@@ -244,7 +247,7 @@ def test_more_readers_at_once_than_there_is_room_for_are_told_to_come_again(
 def test_the_api_gives_no_more_logs_at_once_than_the_pages_do(
     client: Client, rebuild: Rebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_log(rebuild, numbered(3))
+    keep_log(rebuild, LONG)
     monkeypatch.setattr(log_gate, "PATIENCE", 0.01)
     taken = [client.get(f"/api/v1/rebuilds/{rebuild.pk}/log") for _ in range(log_gate.MOST_DOWNLOADS)]
     for address in (f"/api/v1/rebuilds/{rebuild.pk}/log", f"/rebuilds/{rebuild.pk}/log"):
@@ -257,7 +260,7 @@ def test_the_api_gives_no_more_logs_at_once_than_the_pages_do(
 def test_few_wait_for_a_download_and_the_others_are_told_at_once(
     client: Client, rebuild: Rebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_log(rebuild, numbered(3))
+    keep_log(rebuild, LONG)
     taken = [client.get(f"/rebuilds/{rebuild.pk}/log") for _ in range(log_gate.MOST_DOWNLOADS)]
     monkeypatch.setattr(log_gate, "_WAITING", threading.BoundedSemaphore(1))
     with log_gate._WAITING:
@@ -266,6 +269,18 @@ def test_few_wait_for_a_download_and_the_others_are_told_at_once(
         assert time.monotonic() - began < 2
     for answer in taken:
         assert list(answer)
+
+
+def test_a_short_log_needs_no_place_among_the_long_ones(client: Client, rebuild: Rebuild) -> None:
+    keep_log(rebuild, numbered(3))
+    places = [log_gate.DOWNLOADS.acquire(blocking=False) for _ in range(log_gate.MOST_DOWNLOADS)]
+    try:
+        assert all(places)
+        answer = client.get(f"/rebuilds/{rebuild.pk}/log")
+    finally:
+        for _ in places:
+            log_gate.DOWNLOADS.release()
+    assert answer.content == "".join(numbered(3)).encode()
 
 
 @pytest.mark.parametrize("address", ["", "?q=x", "?first-error", "tail"])
@@ -277,7 +292,7 @@ def test_an_empty_log_says_what_it_is(client: Client, rebuild: Rebuild) -> None:
     assert "Nothing has been told yet." in page(client, rebuild)
     end(rebuild)
     assert "No log was handed in." in page(client, rebuild)
-    assert list(client.get(f"/rebuilds/{rebuild.pk}/log")) == []
+    assert client.get(f"/rebuilds/{rebuild.pk}/log").content == b""
 
 
 def test_the_api_gives_the_same_bytes_as_the_page(client: Client, rebuild: Rebuild) -> None:
