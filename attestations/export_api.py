@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 
@@ -16,16 +15,14 @@ from attestations.domain.reference_values import (
     as_lines,
     as_rvps_message,
 )
-from attestations.services.exporting import Scope, reference_values, scope_of
-from builds.conditional import conditional
+from attestations.services.exporting import reference_values, scope_of
+from builds.json_answers import JSON
+from builds.operation_rules import OperationRules, rules
 from builds.public_address import public_base
 
 router = Router()
 
-KEPT_SECONDS = 5
-_STORE = "verdicts"
 _TEXT = "text/plain; charset=utf-8"
-_JSON = "application/json; charset=utf-8"
 
 
 class LaunchOut(Schema):
@@ -60,7 +57,12 @@ class ReferenceValuesOut(Schema):
     reference_values: list[ReferenceValueOut]
 
 
+def _state(request: HttpRequest) -> str:
+    return scope_of(request.GET.get("project")).state
+
+
 @router.get("/export/policy", response={200: Any})
+@rules(OperationRules(state=_state))
 def export_policy(
     request: HttpRequest,
     format: Annotated[ExportFormat, Query()] = ExportFormat.JSON,  # noqa: A002 - the parameter's name
@@ -71,24 +73,9 @@ def export_policy(
     ``sev-snp-measure`` and ``snpguest`` are shell lines as text, ``rvps`` is a message for Trustee, ``corim`` holds
     templates for cocli.
     """
-    base, scope = public_base(request), scope_of(project)
-    body = _kept(scope, format, project, base)
+    body = _encoded(reference_values(scope_of(project), public_base(request)), format)
     is_text = format in {ExportFormat.SEV_SNP_MEASURE, ExportFormat.SNPGUEST}
-    response = HttpResponse(body, content_type=_TEXT if is_text else _JSON)
-    return conditional(request, response, seconds=KEPT_SECONDS)
-
-
-def _kept(scope: Scope, wanted: ExportFormat, project: str | None, base: str) -> bytes:
-    """Judging many releases takes a while, and is done once in some seconds while none of them has new evidence."""
-    moments = (scope.evidence_changed_at, scope.judged_at)
-    stamp = ":".join(str(moment.timestamp()) if moment is not None else "" for moment in moments)
-    key = f"export:{wanted}:{'' if project is None else project}:{scope.count}:{stamp}:{base}"
-    store = caches[_STORE]
-    kept: bytes | None = store.get(key)
-    if kept is None:
-        kept = _encoded(reference_values(scope, base), wanted)
-        store.set(key, kept, KEPT_SECONDS)
-    return kept
+    return HttpResponse(body, content_type=_TEXT if is_text else JSON)
 
 
 def _encoded(values: list[ReferenceValue], wanted: ExportFormat) -> bytes:

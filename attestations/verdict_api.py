@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 from pydantic import BeforeValidator
 
-from attestations.domain.caller_policy import CallerPolicy, parse_caller_policy
+from attestations.domain.caller_policy import parse_caller_policy
 from attestations.domain.change_cursor import START, ChangeCursor
 from attestations.services.answer_version import answer_version
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
@@ -21,19 +19,16 @@ from attestations.services.changes import changes_after
 from attestations.services.history import verdict_at
 from attestations.services.standing import judged_view
 from attestations.verdict_schemas import ChangesOut, DeployersVerdictOut, change_out, deployers_verdict_out
-from builds.conditional import conditional
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import Utc
+from builds.json_answers import json_answer
 from builds.models import Release
+from builds.operation_rules import OperationRules, rules
 from builds.public_address import public_base
 from builds.services.absent import the_release
 
 router = Router()
 
-KEPT_SECONDS = 5
-"""How long the encoded answer of a release is kept, and may be kept by a cache, while no evidence of it changes."""
-_STORE = "verdicts"
-_JSON = "application/json; charset=utf-8"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -68,7 +63,13 @@ def _rfc_3339(value: object) -> object:
 type Moment = Annotated[Utc, BeforeValidator(_rfc_3339)]
 
 
+def _state(_request: HttpRequest, project: str, tag: str) -> str:
+    """New evidence of the release moves it, and a new record of its verdict."""
+    return answer_version(project, tag)
+
+
 @router.get("/releases/{project}/{path:tag}/verdict", response=DeployersVerdictOut)
+@rules(OperationRules(state=_state))
 def release_verdict(
     request: HttpRequest,
     project: str,
@@ -81,13 +82,15 @@ def release_verdict(
     ``at`` asks for what was recorded at a moment that has passed, ``policy`` for the decision under the caller's own
     policy, which nobody signs. An unknown release is 404, and denies.
     """
-    base = public_base(request)
     if at is not None and policy is not None:
         raise TwoQuestions("a recorded verdict cannot be held against another policy", where="the query")
     if at is not None:
-        return _answer(request, _encoded(_then(project, tag, at), base))
-    asked = parse_caller_policy(policy) if policy is not None else None
-    return _answer(request, _kept(project, tag, base, asked))
+        answer = _then(project, tag, at)
+    else:
+        asked = parse_caller_policy(policy) if policy is not None else None
+        view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
+        answer = verdict_now(view, standing) if asked is None else verdict_for(view, standing, asked)
+    return json_answer(deployers_verdict_out(answer, public_base(request)))
 
 
 @router.get("/changes", response=ChangesOut)
@@ -103,10 +106,8 @@ def changes(
     base = public_base(request)
     page = changes_after(ChangeCursor.parse(since), limit)
     following = str(page.following)
-    body = ChangesOut(
-        changes=[change_out(change, base) for change in page.changes], next=following, more=page.more
-    ).model_dump_json()
-    answer = _answer(request, body.encode())
+    told = [change_out(change, base) for change in page.changes]
+    answer = json_answer(ChangesOut(changes=told, next=following, more=page.more))
     answer["Link"] = f'<{base}/api/v1/changes?since={following}&limit={limit}>; rel="next"'
     return answer
 
@@ -119,32 +120,3 @@ def _then(project: str, tag: str, moment: datetime) -> AskedVerdict:
         imported = f"{release.imported_at:%Y-%m-%dT%H:%M:%SZ}"
         raise BeforeImport(f"the release was imported at {imported}, after the moment asked for", where="the query")
     return verdict_then(release, verdict_at(release, moment), moment)
-
-
-def _kept(project: str, tag: str, base: str, asked: CallerPolicy | None) -> bytes:
-    """The encoded answer, the project's own or one under a caller's policy, while nothing that it says has changed.
-
-    A kept one costs one statement and no serialisation.
-    New evidence moves ``evidence_changed_at`` and a new record ``judged_at``; the clock, a trust root or a policy are
-    seen when the seconds are over. The row is read before the evidence, so that what changes between the two makes
-    another key.
-    """
-    row = answer_version(project, tag)
-    under = hashlib.sha256(repr(asked).encode()).hexdigest() if asked is not None else "project"
-    key = f"answer:{under}:{row.release_id}:{row.version}:{base}"
-    store = caches[_STORE]
-    kept: bytes | None = store.get(key)
-    if kept is None:
-        view, standing = judged_view(the_release(Release.objects.with_evidence(), project, tag))
-        answer = verdict_now(view, standing) if asked is None else verdict_for(view, standing, asked)
-        kept = _encoded(answer, base)
-        store.set(key, kept, KEPT_SECONDS)
-    return kept
-
-
-def _encoded(asked: AskedVerdict, base: str) -> bytes:
-    return deployers_verdict_out(asked, base).model_dump_json().encode()
-
-
-def _answer(request: HttpRequest, body: bytes) -> HttpResponse:
-    return conditional(request, HttpResponse(body, content_type=_JSON), seconds=KEPT_SECONDS)

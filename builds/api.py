@@ -10,11 +10,12 @@ from django.utils.cache import get_conditional_response
 from ninja import Query, Router
 
 from attestations.services import standing
+from attestations.services.answer_version import newest_state
 from builds import log_gate
 from builds.digest_schemas import DigestOut, digest_out
 from builds.domain.digest import Digest
 from builds.models import Release
-from builds.operation_rules import FOR_A_MOMENT
+from builds.operation_rules import FOR_A_MOMENT, OperationRules, rules
 from builds.paging import lead_on
 from builds.raw_files import FOREVER
 from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
@@ -26,7 +27,12 @@ router = Router()
 _PLAIN_TEXT = {"responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}}
 
 
+def _newest(_request: HttpRequest) -> str:
+    return newest_state()
+
+
 @router.get("/releases", response=ReleaseListOut)
+@rules(OperationRules(state=_newest))
 def releases(
     request: HttpRequest,
     response: HttpResponse,

@@ -16,11 +16,11 @@ from django.http.response import HttpResponseBase
 from builds.pages_first import after_pages, give_way
 
 WORKING = threading.BoundedSemaphore(1)
-_IN_LINE = threading.BoundedSemaphore(20)
-MOST_DOWNLOADS = 4
+_IN_LINE = threading.BoundedSemaphore(8)
+MOST_DOWNLOADS = 2
 """Of one process: a reader who takes a log slowly keeps a thread as long."""
 DOWNLOADS = threading.BoundedSemaphore(MOST_DOWNLOADS)
-_WAITING = threading.BoundedSemaphore(16)
+_WAITING = threading.BoundedSemaphore(6)
 """For one of those: who waits keeps a thread too, and fewer than a process has."""
 PATIENCE = 10.0
 PACE = 0.005

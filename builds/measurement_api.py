@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import ClassVar
 
-from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
@@ -13,6 +11,7 @@ from attestations.services import standing
 from builds.domain.configuration import UnusableValue
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.search import Kind, recognise
+from builds.json_answers import json_answer
 from builds.measurement_schemas import (
     LookupOut,
     RecomputedOut,
@@ -22,6 +21,7 @@ from builds.measurement_schemas import (
     recomputed_out,
 )
 from builds.models import Release
+from builds.operation_rules import OperationRules, rules
 from builds.public_address import public_base
 from builds.services import measurement_index, selecting
 from builds.services.absent import the_release
@@ -29,9 +29,6 @@ from builds.services.measurement_lookup import NOT_INDEXED, look_up
 from builds.services.search import near_digests
 
 router = Router()
-
-KEPT_SECONDS = 5
-"""How long an encoded answer is kept while no evidence of it changes."""
 
 
 class MalformedMeasurement(MalformedInput):
@@ -72,38 +69,30 @@ def recompute(request: HttpRequest, wanted: RecomputeIn) -> RecomputedOut:
     return recomputed_out(view, selector, asked, page)
 
 
+def _state(_request: HttpRequest, value: str) -> str:
+    """What it does not hold is another release that comes to give the value."""
+    return measurement_index.state_of(_known(value))
+
+
 # After its longer sibling, whose name is a value to this one.
 @router.get("/measurements/{value}", response=LookupOut)
+@rules(OperationRules(state=_state))
 def measurement(request: HttpRequest, value: str) -> HttpResponse:
     """Releases and launch configurations that give a measurement, each with its decision.
 
     ``0x``, spaces and upper case are accepted. 404 says that it is not among the configurations indexed, which is no
     mismatch, with the nearest known values.
     """
+    known, base = _known(value), public_base(request)
+    found = look_up(known, publishers_of=standing.publishers_of)
+    if not found.givers:
+        raise MeasurementNotIndexed(known, not_indexed_out(near_digests(known), base).model_dump())
+    return json_answer(lookup_out(found, base))
+
+
+def _known(value: str) -> str:
+    """96 hex characters; ``MalformedMeasurement`` for what is none."""
     known = recognise(value).value(Kind.SHA384)
     if not known:
         raise MalformedMeasurement("this is no launch measurement", where=value[:100])
-    base = public_base(request)
-    kept = _kept(known, base)
-    if kept is None:
-        raise MeasurementNotIndexed(known, not_indexed_out(near_digests(known), base).model_dump())
-    return HttpResponse(kept, content_type="application/json; charset=utf-8")
-
-
-def _kept(value: str, base: str) -> bytes | None:
-    """The encoded answer, kept while no evidence of the releases in it changes; None when nothing gives the value.
-
-    The state is read before the evidence, so that what changes between the two makes another key. What the state does
-    not hold (the clock, a trust root, another release that gives the value) is seen when the seconds are over.
-    """
-    state = measurement_index.state_of(value)
-    store, key = caches["verdicts"], f"measurement:{value}:{hashlib.sha256(f'{state} {base}'.encode()).hexdigest()}"
-    kept: bytes | None = store.get(key) if state else None
-    if kept is None:
-        found = look_up(value, publishers_of=standing.publishers_of)
-        if not found.givers:
-            return None
-        kept = lookup_out(found, base).model_dump_json().encode()
-        if state:
-            store.set(key, kept, KEPT_SECONDS)
-    return kept
+    return known

@@ -9,7 +9,9 @@ from typing import Any
 
 MIB = 1024 * 1024
 NOT_KEPT = "no-store"
-FOR_A_MOMENT = "public, max-age=5"
+A_MOMENT = 5
+"""Seconds."""
+FOR_A_MOMENT = f"public, max-age={A_MOMENT}"
 """Of what may change at any time: a deployer's script is never told more than this many seconds late by a cache."""
 _NAME = "operation_rules"
 
@@ -19,11 +21,14 @@ class OperationRules:
     """``kept`` is the ``Cache-Control`` of an answer 200 to GET; ``max_body`` is in bytes.
 
     ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes.
+    ``state`` is what an answer 200 to GET follows from, as a text that one cheap statement reads from the request and
+    the path's arguments: while it is the same, the answer may be given again for a moment. Nothing is for "".
     """
 
     kept: str = FOR_A_MOMENT
     max_body: int = MIB
     by_agents: bool = False
+    state: Callable[..., str] | None = None
 
 
 def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:

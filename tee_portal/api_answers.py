@@ -13,6 +13,7 @@ from django.utils.http import parse_etags
 
 from builds.domain.errors import PortalError
 from builds.operation_rules import FOR_A_MOMENT, NOT_KEPT
+from tee_portal.kept_answers import kept_or_made
 from tee_portal.problems import problem
 
 API = "/api/"
@@ -40,12 +41,13 @@ def api_answers(get_response: View) -> View:
         asked = request.method
         if asked == "OPTIONS":
             return _methods(request)
-        if asked == "HEAD":
-            # Answered as GET is; the server leaves the body away (RFC 9110, section 9.3.2).
-            request.method = "GET"
-        response = _named(request, get_response(request))
-        if request.method == "GET":
-            response = _read(request, response)
+        if asked not in {"GET", "HEAD"}:
+            return _named(request, get_response(request))
+        # HEAD is answered as GET is; the server leaves the body away (RFC 9110, section 9.3.2).
+        request.method = "GET"
+        response = kept_or_made(request, lambda request: _read(_named(request, get_response(request))))
+        if isinstance(response, HttpResponse) and response.status_code == _OK and _has_it(request, response["ETag"]):
+            response = _unchanged(response)
         request.method = asked
         return _without_stream(response) if asked == "HEAD" else response
 
@@ -74,18 +76,16 @@ def _named(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
     return refused
 
 
-def _read(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """An answer to GET: open to every origin, and 304 to who has it already."""
+def _read(response: HttpResponseBase) -> HttpResponseBase:
+    """An answer to GET: open to every origin, and with a tag by which it is known again."""
     response["Access-Control-Allow-Origin"] = "*"
     response["Access-Control-Expose-Headers"] = _EXPOSED
     patch_vary_headers(response, ("Accept-Encoding",))
     if "Cache-Control" not in response:
         response["Cache-Control"] = FOR_A_MOMENT if response.status_code == _OK else NOT_KEPT
-    if response.status_code != _OK or not isinstance(response, HttpResponse):
-        return response
-    if "ETag" not in response:
+    if isinstance(response, HttpResponse) and response.status_code == _OK and "ETag" not in response:
         response["ETag"] = f'"{hashlib.sha256(response.content).hexdigest()}"'
-    return _unchanged(response) if _has_it(request, response["ETag"]) else response
+    return response
 
 
 def _has_it(request: HttpRequest, etag: str) -> bool:

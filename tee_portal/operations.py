@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from ninja.operation import Operation
 
 from builds.domain.errors import PortalError
 from builds.domain.json_depth import refuse_deep
 from builds.operation_rules import NOT_KEPT, OperationRules, rules_of
+from tee_portal.kept_answers import State, note_state
 from tee_portal.request_rules import Parameters, refuse_large_body
 from tee_portal.throttle import charge, know_token
 
@@ -40,6 +41,8 @@ def conventions(run: Run) -> Run:
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)
         else:
+            if stated.state is not None and request.method == "GET":
+                _note(request, partial(stated.state, **arguments))
             response = run(request, **arguments)
             know_token(request)
         budget.tell(response)
@@ -47,6 +50,14 @@ def conventions(run: Run) -> Run:
         return response
 
     return held
+
+
+def _note(request: HttpRequest, read: Callable[[HttpRequest], str]) -> None:
+    """Before the answer is made. What has no state that could be read is refused by its operation, by name."""
+    try:
+        note_state(request, State(read(request), read))
+    except (PortalError, Http404):
+        return
 
 
 def _say_how_long(

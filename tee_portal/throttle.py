@@ -37,6 +37,7 @@ WINDOW = 60
 """Seconds. Windows begin with each minute of the clock, the same for all processes."""
 _MOST_KEPT = 50_000
 """Addresses, or tokens, that a process remembers at once; strangers can have any number of them."""
+_REMEMBERED_EACH = 64
 _REDIS_SECONDS = 0.1
 _REDIS_AWAY_SECONDS = 5.0
 _BEARER = "bearer "
@@ -92,15 +93,15 @@ class RedisCounter:
             return self._alone.count(name, window)
         key = f"tee-portal:requests:{name}:{window}"
         try:
-            asked = self._redis.pipeline(transaction=False)
-            asked.incr(key)
-            asked.expire(key, 2 * WINDOW)
-            counted = asked.execute()[0]
+            counted = int(self._redis.incr(key))
+            # Now and then again: who counted first may have ended before this.
+            if counted % _REMEMBERED_EACH == 1:
+                self._redis.expire(key, 2 * WINDOW)
         except RedisError as error:
             self._away_until = time.monotonic() + _REDIS_AWAY_SECONDS
             logger.warning("Redis does not count requests, this process does so alone: %s", error)
             return self._alone.count(name, window)
-        return int(counted)
+        return counted
 
 
 def _named_by_the_client(url: str) -> str:
@@ -137,8 +138,12 @@ class Budget:
     used: int
     seconds_left: int
 
+    @property
+    def is_spent(self) -> bool:
+        return self.used > self.limit
+
     def refuse_spent(self, where: str) -> None:
-        if self.used > self.limit:
+        if self.is_spent:
             what = f"more than {self.limit} {self.policy} were asked for within {WINDOW} seconds"
             raise TooManyRequests(what, where=where, retry_after=self.seconds_left)
 

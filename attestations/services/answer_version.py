@@ -1,8 +1,7 @@
-"""What an encoded answer about a release is kept by: one cheap statement for each question."""
+"""What an answer about releases is kept by, read by one cheap statement."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from django.db import connection
@@ -11,25 +10,29 @@ from builds.models import Release
 from builds.services.absent import RELEASE, NotHere
 
 _PROJECT, _TAG = "project", "tag"
+# Two statements in one: each is answered from the end of an index.
+_NEWEST = """\
+SELECT (SELECT MAX(evidence_changed_at) FROM builds_release), (SELECT MAX(judged_at) FROM builds_release)"""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerVersion:
-    """A release, and a text that is another one after new evidence of it, or a new record of its verdict."""
+def answer_version(project: str, tag: str) -> str:
+    """A text that is another one after new evidence of the release, or a new record of its verdict.
 
-    release_id: int
-    version: str
-    """Without spaces, as keys of caches are."""
-
-
-def answer_version(project: str, tag: str) -> AnswerVersion:
-    """Read it in one statement; ``NotHere`` for a release that is not."""
+    One statement; ``NotHere`` for a release that is not.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_statement(connection.vendor), [project, tag])
         row = cursor.fetchone()
     if row is None:
         raise NotHere(RELEASE, f"{project} {tag}")
-    return AnswerVersion(row[0], "_".join(f"{row[1]}_{row[2]}".split()))
+    return " ".join(map(str, row))
+
+
+def newest_state() -> str:
+    """A text that is another one after new evidence of any release, or a new record of a verdict. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST)
+        return " ".join(map(str, cursor.fetchone()))
 
 
 @lru_cache(maxsize=4)

@@ -48,6 +48,10 @@ class Scope:
     evidence_changed_at: datetime | None
     judged_at: datetime | None
 
+    @property
+    def state(self) -> str:
+        return f"{self.count} {self.evidence_changed_at} {self.judged_at}"
+
 
 def scope_of(project: str | None) -> Scope:
     """All releases, or those of one project; ``NotHere`` for a project that is not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +16,8 @@ from builds.pipeline.process import run
 from builds.services import workshop
 
 _SECONDS = 300
+_LOADER = "usr/lib64/ld-linux-x86-64.so.2"
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 class PeerMissing(PortalError):
@@ -49,6 +52,18 @@ def unpacked(suite: str, packages: Sequence[str], folder: Path) -> Path:
         # Whole or not at all: what is there is not looked at again.
         made.rename(folder)
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Programs below ``root``, started by the dynamic loader and the libraries that lie there too."""
+
+    root: Path
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """``program`` is the path of its file below ``root``, as ``usr/bin/wrk``."""
+        loader = [str(self.root / _LOADER), "--library-path", str(self.root / _LIBRARIES)]
+        return [*loader, str(self.root / program), *arguments]
 
 
 def never() -> None:

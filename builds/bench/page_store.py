@@ -37,10 +37,12 @@ from builds.domain.materials import lock_digest
 from builds.domain.roles import BootMode, Role
 from builds.models import (
     Component,
+    IndexedMeasurement,
     LaunchConfiguration,
     LogChunk,
     Material,
     Measurement,
+    MeasurementSeries,
     Project,
     Rebuild,
     RebuilderKey,
@@ -51,13 +53,17 @@ from builds.models import (
     Release,
     StoredStatement,
 )
+from builds.pipeline.measurement import vcpu_signature
 from builds.pipeline.signing import FileSigner
+from builds.services import measurement_index
 from builds.services.recording import LogEnd
 
 _PROJECTS = 4
 _OPERATORS = 20
 _MATERIALS = 83
 _STAGES = ("source", "materials", "base", "reproducible-binary", "initrd", "vm-image")
+_VCPUS, _VCPU_TYPE, _COMMAND_LINE = 4, "EPYC-v4", "console=ttyS0"
+_CPU_SIGNATURE = vcpu_signature(_VCPU_TYPE)
 _COVERAGE = ["cmdline", "initrd", "kernel", "ovmf"]
 _BATCH = 2000
 _CHUNK_LINES = 50
@@ -110,6 +116,36 @@ def grow(turn: int) -> None:
         end.chunk(rebuild, end.sequence + 1, 2, text).save()
 
 
+def index() -> None:
+    """128 measurements of each release in the index, one of them its published one. Rows as imports leave them."""
+    for project in Project.objects.order_by("pk"):
+        releases = list(project.releases.order_by("pk"))
+        series = MeasurementSeries.objects.bulk_create(_series(release) for release in releases)
+        IndexedMeasurement.objects.bulk_create(
+            (
+                IndexedMeasurement(key=measurement_index.key_of(digest), series=row, vcpus=vcpus)
+                for row in series
+                for vcpus, digest in enumerate(measurement_index.digests_in(row), 1)
+            ),
+            batch_size=_BATCH,
+        )
+
+
+def _series(release: Release) -> MeasurementSeries:
+    digests = [hashlib.sha384(f"{release.pk} {vcpus}".encode()).digest() for vcpus in range(1, 129)]
+    digests[_VCPUS - 1] = bytes.fromhex(measurement_of(release))
+    return MeasurementSeries(
+        release=release,
+        basis=sha256_of(release.tag),
+        boot_mode=BootMode.DIRECT_KERNEL,
+        cpu_signature=_CPU_SIGNATURE,
+        guest_features=1,
+        vmm="qemu",
+        command_line=_COMMAND_LINE,
+        digests=b"".join(digests),
+    )
+
+
 def _material(number: int) -> Material:
     return Material(
         sha256=sha256_of(f"material {number}"),
@@ -155,11 +191,11 @@ def _release(project: Project, number: int, materials: Sequence[Material]) -> Re
         release=release,
         name="default",
         boot_mode=BootMode.DIRECT_KERNEL,
-        vcpus=4,
-        vcpu_type="EPYC-v4",
+        vcpus=_VCPUS,
+        vcpu_type=_VCPU_TYPE,
         guest_features=1,
         vmm="qemu",
-        command_line="console=ttyS0",
+        command_line=_COMMAND_LINE,
         origin="made up for a benchmark",
         not_covered=[{"what": "data disk", "check": "the host"}],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,12 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import requests
 
 from builds.bench.page_store import Scale
+from builds.bench.page_stores import Store, database
 from builds.bench.page_times import MOST_QUERIES, MOST_SENT, percentile
 from builds.demo import processes
 from builds.domain.errors import PortalError
@@ -29,7 +27,6 @@ STORED_READERS = 64
 _BOUNDS = {"release": 60, "log, the tail of a running one": 10}
 """Milliseconds at the 95th percentile."""
 _MOST_TIMES_QUIET = 2
-_DATABASE = "bench_pages"
 _TEXT = """\
 {releases} releases, {rebuilds} rebuilds, {components} components and files inside them, {log_lines} log lines.
 Server time is all of middleware, queries and template, at the 95th percentile of {requests} requests for as many things
@@ -59,22 +56,22 @@ class Bench:
     def measure(self) -> str:
         """The pages' part of docs/benchmarks.md."""
         sqlite = self._on("SQLite", f"sqlite://{self.work}/pages.sqlite3")
-        with _database(self.server) as address:
+        with database(self.server) as address:
             postgres = self._on("PostgreSQL", address)
         rows = [_row(one, other) for one, other in zip(sqlite.pages, postgres.pages, strict=True)]
         readers = "\n\n".join(_readers_text(kind, found.readers) for kind, found in _kinds(sqlite, postgres))
         return _TEXT.format(**asdict(self.scale), requests=self.requests, rows="\n".join(rows), readers=readers)
 
     def _on(self, kind: str, address: str) -> _Figures:
-        store = _Store(self.work / kind, address)
+        store = Store(self.work / kind, address)
         self.say(f"{kind}: filling")
-        store.ask("fill", *(str(number) for number in asdict(self.scale).values()))
+        store.fill(self.scale)
         self.say(f"{kind}: each page")
         pages = store.ask("times", str(self.requests))
         self.say(f"{kind}: {LIVE_READERS} readers of live logs and {STORED_READERS} of stored ones")
         return _Figures(pages, self._readers(store))
 
-    def _readers(self, store: _Store) -> dict[str, Any]:
+    def _readers(self, store: Store) -> dict[str, Any]:
         plan = store.ask("plan", str(LIVE_READERS), str(STORED_READERS))
         port = processes.free_port(0)
         web = [str(Path(sys.executable).parent / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}"]
@@ -95,51 +92,6 @@ class Bench:
 class _Figures:
     pages: list[dict[str, Any]]
     readers: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """A database with the processes that fill and ask it."""
-
-    data: Path
-    address: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "DATABASE_URL": self.address, "TEE_PORTAL_DATA_DIR": str(self.data)}
-
-    def ask(self, *arguments: str) -> Any:
-        """What ``manage.py bench_pages`` prints, as JSON."""
-        done = subprocess.run(
-            self._command(*arguments), cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise PortalError(f"bench_pages {arguments[0]} failed: {done.stderr[-2000:]}", where="benchmark")
-        return json.loads(done.stdout)
-
-    @contextmanager
-    def started(self, *arguments: str) -> Iterator[None]:
-        with processes.running(
-            self._command(*arguments), BASE_DIR, self.data / f"{arguments[0]}.log", self.environment
-        ):
-            yield
-
-    def _command(self, *arguments: str) -> list[str]:
-        self.data.mkdir(parents=True, exist_ok=True)
-        return [sys.executable, "manage.py", "bench_pages", *arguments]
-
-
-@contextmanager
-def _database(server: str) -> Iterator[str]:
-    """A database of its own on the server; dropped at the end."""
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE}")
-        connection.execute(f"CREATE DATABASE {_DATABASE}")
-    try:
-        yield urlunsplit(urlsplit(server)._replace(path=f"/{_DATABASE}"))
-    finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {_DATABASE} WITH (FORCE)")
 
 
 @contextmanager

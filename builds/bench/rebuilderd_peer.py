@@ -22,7 +22,7 @@ from typing import Annotated
 import requests
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from builds.bench.debian_peers import PeerMissing, never, unpacked
+from builds.bench.debian_peers import PeerMissing, Programs, never, unpacked
 from builds.bench.rebuilder_store import CONTENT
 from builds.bench.timing import until
 from builds.demo import processes
@@ -32,8 +32,8 @@ from builds.pipeline.process import run
 _SUITE = "sid"
 # Both programs and what they load; not sbuild and the like, which only real builds need.
 _PACKAGES = ("rebuilderd", "rebuilderd-worker", "libc6", "libgcc-s1", "libsqlite3-0", "libzstd1")
-_LOADER = "usr/lib64/ld-linux-x86-64.so.2"
-_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+_DAEMON = "usr/bin/rebuilderd"
+_WORKER = "usr/bin/rebuilderd-worker"
 # What was downloaded is not copied: the worker does not wait for its last bytes to be written, and one job in fifty
 # on a busy machine would copy too few.
 _BACKEND = """\
@@ -64,6 +64,7 @@ class _Build(BaseModel):
 
 
 class _Builds(BaseModel):
+    total: int
     records: list[_Build]
 
 
@@ -75,22 +76,12 @@ class _Queue(BaseModel):
     records: list[_Queued]
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """rebuilderd's programs below ``root``, started by the dynamic loader and libraries that lie there too."""
-
-    root: Path
-
-    def command(self, name: str, *arguments: str) -> list[str]:
-        loader = [str(self.root / _LOADER), "--library-path", str(self.root / _LIBRARIES)]
-        return [*loader, str(self.root / "usr" / "bin" / name), *arguments]
-
-    def version(self) -> str:
-        """As the daemon tells it, ``rebuilderd 0.28.0``; ``PeerMissing`` when it does not run here."""
-        done = run(self.command("rebuilderd", "--version"), check=never, timeout=_START_SECONDS, overrides={})
-        if done.exit_code != 0:
-            raise PeerMissing(f"it does not run here: {done.stderr.strip()[-200:]}", where="rebuilderd")
-        return done.stdout.strip()
+def version(programs: Programs) -> str:
+    """As the daemon tells it, ``rebuilderd 0.28.0``; ``PeerMissing`` when it does not run here."""
+    done = run(programs.command(_DAEMON, "--version"), check=never, timeout=_START_SECONDS, overrides={})
+    if done.exit_code != 0:
+        raise PeerMissing(f"it does not run here: {done.stderr.strip()[-200:]}", where="rebuilderd")
+    return done.stdout.strip()
 
 
 def programs(cache: Path) -> Programs:
@@ -141,6 +132,10 @@ class Daemon:
                 raise PeerMissing(f"its build of {build.name} ended {build.status}", where="rebuilderd")
         return builds
 
+    def total(self) -> int:
+        """How many builds it holds."""
+        return self._read(_Builds, "builds").total
+
     def finished(self, names: Collection[str]) -> list[_Build]:
         """As many builds as there are names, once there are."""
         until(
@@ -176,7 +171,7 @@ class Daemon:
             '[backend."debian"]',
             f'path = "{self.work / "copy"}"',
         )
-        command = self.programs.command("rebuilderd-worker", "--config", "worker.conf", "connect")
+        command = self.programs.command(_WORKER, "--config", "worker.conf", "connect")
         with processes.running(command, folder, self.work / f"{name}.log", _environment(self.work)) as running:
             yield running
 
@@ -214,11 +209,18 @@ def daemon(programs: Programs, work: Path) -> Iterator[Daemon]:
         "[worker]",
         f'signup_secret = "{_SIGNUP}"',
     )
-    command = programs.command("rebuilderd", "--config", "daemon.conf")
-    with processes.running(command, work, work / "daemon.log", _environment(work)):
-        queue = f"{started.api}/queue"
-        until("rebuilderd to answer", lambda: processes.answers(queue), pause=0.05, seconds=_START_SECONDS)
+    with again(started):
         yield started
+
+
+@contextmanager
+def again(stopped: Daemon) -> Iterator[None]:
+    """The daemon runs, on the database that it has."""
+    command = stopped.programs.command(_DAEMON, "--config", "daemon.conf")
+    with processes.running(command, stopped.work, stopped.work / "daemon.log", _environment(stopped.work)):
+        queue = f"{stopped.api}/queue"
+        until("rebuilderd to answer", lambda: processes.answers(queue), pause=0.05, seconds=_START_SECONDS)
+        yield
 
 
 def _environment(work: Path) -> dict[str, str]:

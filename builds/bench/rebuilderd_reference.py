@@ -68,7 +68,7 @@ class Reference:
         with ExitStack() as stack:
             try:
                 programs = peer.programs(cache)
-                self.version = programs.version()
+                self.version = peer.version(programs)
                 self.lost = stack.enter_context(peer.lost_job(programs, work / "lost"))
                 self.figures = peer.measure(programs, work / "measured")
             except PortalError as error:

@@ -32,7 +32,7 @@ _TEXT = """\
 {rows}
 
 The build of these jobs copies one file, so that what is measured is everything around a build: signed claim, progress,
-log, signature, handing in, comparison and rows, each agent a process, the portal two web processes on PostgreSQL.
+log, signature, handing in, comparison and rows, each agent a process, the portal as it is served, on PostgreSQL.
 Queued to verdict is one job at a time while an agent polls every {poll} s, up to the derivation of the verdict that is
 signed.
 {reference}

@@ -11,9 +11,10 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count
 from django.utils import timezone
 
@@ -105,11 +106,11 @@ def hits(value: str) -> tuple[IndexHit, ...]:
     """
     raw = bytes.fromhex(value)
     rows = (
-        IndexedMeasurement.objects.filter(key=_key(raw))
+        IndexedMeasurement.objects.filter(key=key_of(raw))
         .order_by("-series__release", "series", "vcpus")
         .select_related("series")
     )
-    return tuple(_hit(row.series, row.vcpus) for row in rows if _digest_at(row.series, row.vcpus) == raw)
+    return tuple(_hit(row.series, row.vcpus) for row in rows if digests_in(row.series)[row.vcpus - 1] == raw)
 
 
 def state_of(value: str) -> str:
@@ -117,9 +118,19 @@ def state_of(value: str) -> str:
 
     One statement. New evidence of any release that gives the value makes it another text.
     """
-    rows = IndexedMeasurement.objects.filter(key=_key(bytes.fromhex(value))).order_by("pk")
-    found = rows.values_list("pk", "series__release__evidence_changed_at")
-    return ",".join(f"{pk}:{changed_at.timestamp()}" for pk, changed_at in found)
+    with connection.cursor() as cursor:
+        cursor.execute(_state_statement(connection.vendor), [key_of(bytes.fromhex(value))])
+        return ",".join(f"{pk}:{changed_at}" for pk, changed_at in cursor.fetchall())
+
+
+@lru_cache(maxsize=4)
+def _state_statement(_vendor: str) -> str:
+    """The ORM's own words, which take it ten times as long to find as the database takes to answer them."""
+    rows = IndexedMeasurement.objects.filter(key=0).order_by("pk")
+    sql, parameters = rows.values_list("pk", "series__release__evidence_changed_at").query.sql_with_params()
+    if tuple(parameters) != (0,):
+        raise LookupError("the statement asks for other parameters")
+    return str(sql)
 
 
 def size() -> IndexSize:
@@ -137,11 +148,14 @@ def _hit(series: MeasurementSeries, vcpus: int) -> IndexHit:
     return IndexHit(series.release_id, wanted, series.cpu_signature, names)
 
 
-def _digest_at(series: MeasurementSeries, vcpus: int) -> bytes:
-    return bytes(series.digests)[(vcpus - 1) * _DIGEST_BYTES : vcpus * _DIGEST_BYTES]
+def digests_in(series: MeasurementSeries) -> list[bytes]:
+    """For 1, 2, ... vCPUs."""
+    raw = bytes(series.digests)
+    return [raw[start : start + _DIGEST_BYTES] for start in range(0, len(raw), _DIGEST_BYTES)]
 
 
-def _key(raw: bytes) -> int:
+def key_of(raw: bytes) -> int:
+    """What ``IndexedMeasurement`` has of a value of 48 bytes."""
     return int.from_bytes(raw[:8], signed=True)
 
 
@@ -179,7 +193,7 @@ def _add(release: Release, combination: Combination, signature: int, basis: str)
         digests=b"".join(digests),
     )
     IndexedMeasurement.objects.bulk_create(
-        IndexedMeasurement(key=_key(digest), series=series, vcpus=vcpus) for vcpus, digest in enumerate(digests, 1)
+        IndexedMeasurement(key=key_of(digest), series=series, vcpus=vcpus) for vcpus, digest in enumerate(digests, 1)
     )
     return len(digests)
 

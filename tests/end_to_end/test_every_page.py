@@ -119,6 +119,39 @@ def test_a_page_of_ones_own_has_nothing_wrong_either(
     assert look(account, name, showcase.portal.address + OWN_PAGES[name], pictures) == []
 
 
+@pytest.fixture(scope="module")
+def without_script(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(java_script_enabled=False)
+    yield context
+    context.close()
+
+
+def said(context: BrowserContext, address: str) -> dict[str, list[str]]:
+    """What a page has to say: its headings, what is written out as code, where it leads, what can be asked there."""
+    page = context.new_page()
+    page.goto(address)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    main = page.locator("main")
+    links = main.locator("a[href]")
+    found = {
+        "headings": main.locator("h1, h2, h3").all_inner_texts(),
+        "code": main.locator("code").all_text_contents(),
+        "links": [link.get_attribute("href") or "" for link in links.all()],
+        "fields": [field.get_attribute("name") or "" for field in main.locator("input, select, textarea").all()],
+        "buttons": [name for name in main.locator("button").all_inner_texts() if "copy" not in name.lower()],
+    }
+    page.close()
+    return found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_the_same_to_who_runs_no_script(
+    reader: BrowserContext, without_script: BrowserContext, showcase: Showcase, name: str
+) -> None:
+    address = showcase.portal.address + PAGES[name].format(**showcase.places)
+    assert said(without_script, address) == said(reader, address)
+
+
 def test_axe_would_find_what_is_wrong(browser: Browser) -> None:
     """The checks above can fail: this page breaks what they look for."""
     context = browser.new_context()

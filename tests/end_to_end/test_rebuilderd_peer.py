@@ -9,8 +9,8 @@ import pytest
 from django.conf import settings
 
 from builds.bench import rebuilderd_peer
-from builds.bench.debian_peers import PeerMissing
-from builds.bench.rebuilderd_peer import Figures, Programs
+from builds.bench.debian_peers import PeerMissing, Programs
+from builds.bench.rebuilderd_peer import Figures
 from builds.bench.rebuilderd_reference import Reference
 
 pytestmark = [pytest.mark.slow, pytest.mark.archive]
@@ -21,14 +21,14 @@ def programs() -> Programs:
     """Of a suite that changes every day: where it does not fit any more, nothing of ours is wrong."""
     try:
         found = rebuilderd_peer.programs(settings.DATA_DIR / "bench")
-        found.version()
+        rebuilderd_peer.version(found)
     except PeerMissing as error:
         pytest.skip(str(error))
     return found
 
 
 def test_it_does_its_jobs_and_is_stopped(programs: Programs, tmp_path: Path) -> None:
-    assert programs.version().startswith("rebuilderd 0.")
+    assert rebuilderd_peer.version(programs).startswith("rebuilderd 0.")
     figures = rebuilderd_peer.measure(programs, tmp_path / "work", jobs=2, singles=1)
     (latency,) = figures.latencies
     assert 0 < latency < 30

@@ -23,6 +23,7 @@ from builds.models import Component, LaunchConfiguration, Measurement, Project, 
 from builds.services import submitting
 from builds.services.projects import keep_recipe
 from builds.services.release_events import CONTRADICTION
+from tee_portal import kept_answers
 from tests.support.forge import REPOSITORY, Forge
 from tests.support.operators import (
     MATERIAL,
@@ -101,6 +102,7 @@ def make_release(project: Project) -> Callable[..., Release]:
 def nothing_kept() -> None:
     """Tests write rows themselves, without telling that evidence changed."""
     caches["verdicts"].clear()
+    kept_answers.forget()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +18,7 @@ from attestations.models import ExpectedPublisher, VerdictRecord
 from attestations.services.verdicts import record_verdict
 from builds.domain.roles import Role
 from builds.models import AcceptedOpaqueInput, Project, Rebuild, RebuilderKey, Release, StoredStatement
+from tee_portal import kept_answers
 from tests.portal.attested import WORKFLOW, attest_all
 from tests.portal.conftest import ROOT_NAME
 
@@ -185,7 +185,7 @@ def test_a_moment_that_has_passed_is_answered_as_it_was_recorded(allowed: Releas
     record = VerdictRecord.objects.filter(release=allowed).latest("at", "pk")
     make_rebuild(allowed, by="cedar", changed=(Role.INITRD,))
     assert asked(allowed)["decision"] == "deny"
-    caches["verdicts"].clear()
+    kept_answers.forget()
     then = asked(allowed, at=record.at.isoformat())
     assert (then["decision"], then["derived"]) == ("allow", "recorded")
     assert datetime.fromisoformat(then["as_of"]) == record.at

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
@@ -33,6 +32,7 @@ from builds.models import (
     RebuiltMeasurement,
     Release,
 )
+from tee_portal import kept_answers
 from tee_portal.env import BASE_DIR
 from tests.portal.attested import attest_all
 from tests.support.operators import MEASUREMENT
@@ -128,7 +128,7 @@ def test_more_than_the_bound_is_refused_by_name_and_not_cut(
     Release.objects.filter(tag="v0").delete()
     monkeypatch.setattr(exporting, "MOST_RELEASES", 2)
     assert len(exported()) == 2
-    caches["verdicts"].clear()
+    kept_answers.forget()
     monkeypatch.setattr(exporting, "MOST_RELEASES", 1)
     refused = Client().get(ADDRESS)
     assert (refused.status_code, refused.json()["code"]) == (422, "export-too-large")
@@ -138,6 +138,7 @@ def test_the_number_of_statements_does_not_grow_with_the_releases(make_allowed: 
     counts = []
     for tag in ("v1", "v2", "v3"):
         record_verdict(make_allowed(tag).pk)
+        kept_answers.forget()
         with CaptureQueriesContext(connection) as captured:
             assert exported()[-1]["tag"] == tag
         counts.append(len(captured))
@@ -187,7 +188,7 @@ def test_lines_for_snpguest_name_the_same_and_what_it_cannot_be_told_is_said(mak
         " --ovmf ovmf.img --kernel kernel.img --initrd initrd.img --append=console=ttyS0"
     )
     LaunchConfiguration.objects.filter(release=release).update(vmm="gce")
-    caches["verdicts"].clear()
+    kept_answers.forget()
     *_, line = answer(format="snpguest").content.decode().splitlines()
     assert line == "# snpguest cannot be told this configuration: gce is no VMM that it knows"
 
@@ -218,7 +219,7 @@ def test_templates_for_cocli_name_the_measurement_as_veraisons_scheme_reads_it(m
     assert base64.b64decode(triple["environment"]["instance"]["value"]) == raw
     ((key, digest),) = triple["measurements"][0]["value"]["digests"]
     assert (triple["measurements"][0]["key"]["value"], key, base64.urlsafe_b64decode(digest)) == (641, 7, raw)
-    caches["verdicts"].clear()
+    kept_answers.forget()
     assert json.loads(answer(format="corim").content) == first
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 import tempfile
+import time
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from builds.bench import attestation_page, pages, rebuilders
+from builds.bench import answers, attestation_page, pages, rebuilders
 from builds.bench.attestation_page import Sizes
 from builds.bench.rebuild_overhead import bench_rebuild
 from builds.bench.release_reading import GUEST_FEATURES, SIGNATURES, VCPUS, Matrix, bench_import, bench_matrix
@@ -26,6 +27,7 @@ from builds.bench.timing import Pair
 from builds.demo import story
 from builds.domain.errors import PortalError
 from builds.models import Release
+from builds.services import measurement_index
 from tee_portal.env import BASE_DIR
 
 PAGE = """\
@@ -54,6 +56,7 @@ reference hashes the raw files once, with SHA-384 alone.
 ATTESTATIONS = "## Attestations\n"
 REBUILDERS = "## Rebuilders\n"
 PAGES = "## Pages\n"
+API = "## API\n"
 
 
 class Command(BaseCommand):
@@ -62,7 +65,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--part",
-            choices=["rebuilds", "attestations", "rebuilders", "pages"],
+            choices=["rebuilds", "attestations", "rebuilders", "pages", "api"],
             help="measure this part, keep the other",
         )
 
@@ -72,26 +75,25 @@ class Command(BaseCommand):
         page = BASE_DIR / "docs" / "benchmarks.md"
         kept = page.read_text(encoding="utf-8").partition(ATTESTATIONS)
         rest = kept[2].partition(REBUILDERS)
-        last = rest[2].partition(PAGES)
+        third_kept = rest[2].partition(PAGES)
+        last = third_kept[2].partition(API)
         part = options["part"]
         try:
             first = self._rebuilds() if part in {None, "rebuilds"} else kept[0]
             second = f"\n{self._attestations()}" if part in {None, "attestations"} else rest[0]
-            third = f"\n{self._rebuilders()}" if part in {None, "rebuilders"} else last[0]
-            fourth = f"\n{self._pages()}" if part in {None, "pages"} else last[2]
+            third = f"\n{self._rebuilders()}" if part in {None, "rebuilders"} else third_kept[0]
+            fourth = f"\n{self._pages()}" if part in {None, "pages"} else last[0]
+            fifth = f"\n{self._api()}" if part in {None, "api"} else last[2]
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
-        text = f"{first}{ATTESTATIONS}{second.rstrip()}\n\n{REBUILDERS}{third.rstrip()}\n\n{PAGES}{fourth}"
+        parts = (f"{first}{ATTESTATIONS}{second}", f"{REBUILDERS}{third}", f"{PAGES}{fourth}", f"{API}{fifth}")
+        text = "\n\n".join(entry.rstrip() for entry in parts) + "\n"
         page.write_text(text, encoding="utf-8")
         self.stdout.write(text)
 
     def _rebuilds(self) -> str:
-        demo = settings.DATA_DIR / "demo"
-        if not (demo / "verdicts.json").is_file():
-            self.stdout.write("the reference releases are not there yet; running the demo first")
-            call_command("demo", exit=True)
-        release = Release.objects.get(project__name=story.PROJECT, tag=story.HONEST)
-        directory = demo / "releases" / story.HONEST
+        release = self._demo_release()
+        directory = settings.DATA_DIR / "demo" / "releases" / story.HONEST
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
             self.stdout.write("measuring: all measurements of a release, import, rebuild")
             matrix = bench_matrix(directory)
@@ -107,6 +109,28 @@ class Command(BaseCommand):
     def _pages(self) -> str:
         with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
             return pages.Bench(Path(work), self._postgres(), self.stdout.write).measure()
+
+    def _api(self) -> str:
+        redis = settings.ENVIRONMENT.redis_url
+        if redis is None:
+            raise CommandError("this part needs a Redis server: REDIS_URL")
+        with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="bench-") as work:
+            cache = settings.DATA_DIR / "bench"
+            return answers.Bench(Path(work), cache, self._postgres(), redis, self._index, self.stdout.write).measure()
+
+    def _index(self) -> tuple[int, float]:
+        release = self._demo_release()
+        release.measurement_series.all().delete()
+        began = time.monotonic()
+        configurations = measurement_index.fill(release.pk)
+        return configurations, time.monotonic() - began
+
+    def _demo_release(self) -> Release:
+        """The honest reference release; the demo makes it where it is not."""
+        if not (settings.DATA_DIR / "demo" / "verdicts.json").is_file():
+            self.stdout.write("the reference releases are not there yet; running the demo first")
+            call_command("demo", exit=True)
+        return Release.objects.get(project__name=story.PROJECT, tag=story.HONEST)
 
     def _postgres(self) -> str:
         server = settings.ENVIRONMENT.bench_postgres_url

@@ -12,12 +12,12 @@ from typing import Any, Never
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
 
 from builds.bench import page_store, page_times
 from builds.domain.lifecycle import RunState
-from builds.models import Rebuild
+from builds.models import Measurement, Rebuild
 
 _LOGS = ("log, a page of it", "log, the tail of a running one", "rebuild, running")
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     help = "Fill an empty portal and measure its pages; prints one line of JSON. Used by bench."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("part", choices=["fill", "times", "plan", "grow"])
+        parser.add_argument("part", choices=["fill", "times", "plan", "grow", "answers"])
         parser.add_argument("numbers", nargs="*", type=float)
 
     def handle(self, *_: object, **options: Any) -> None:
@@ -56,6 +56,18 @@ class Command(BaseCommand):
             "live": list(islice(cycle(tails), live)),
             "stored": list(islice(cycle(whole), stored)),
             "pages": pages,
+        }
+
+    def _answers(self) -> dict[str, str]:
+        """Index a measurement of each release among others, and name addresses of the API that know one."""
+        page_store.index()
+        configuration = Measurement.objects.select_related("launch_configuration__release__project").first()
+        if configuration is None:
+            raise CommandError("the store is empty")
+        release = configuration.launch_configuration.release
+        return {
+            "lookup": f"/api/v1/measurements/{configuration.published}",
+            "verdict": f"/api/v1/releases/{release.project.name}/{release.tag}/verdict",
         }
 
     def _grow(self) -> Never:

@@ -1,0 +1,140 @@
+"""Answers of the API that are asked for again and again: kept as bytes in each process, given again while they hold.
+
+An operation that states what its answer follows from (``OperationRules.state``) is not run again while one cheap
+statement finds the same, and for ``A_MOMENT`` at most: what that text does not hold (the clock, a trust root) is seen
+then. The text is read before the evidence is, so that what changes between the two makes another one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+from django.core.exceptions import DisallowedHost
+from django.db import DatabaseError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from builds.domain.errors import PortalError
+from builds.operation_rules import A_MOMENT
+from builds.public_address import public_base
+from tee_portal.throttle import charge
+
+type Make = Callable[[HttpRequest], HttpResponseBase]
+
+_OK = 200
+_MOST_BYTES = 64 * 1024 * 1024
+_LARGEST = 1024 * 1024
+_WAIT_SECONDS = 2.0
+_NOTE = "tee_portal.state"
+_OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
+"""Header fields that are about who asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an answer follows from, as it was before the answer was made; ``read`` says what that is now."""
+
+    text: str
+    read: Callable[[HttpRequest], str]
+
+    def is_same(self, request: HttpRequest) -> bool:
+        """False too when it cannot be read: then the operation says by name why."""
+        try:
+            return self.read(request) == self.text
+        except (PortalError, Http404, DatabaseError):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    body: bytes
+    fields: Mapping[str, str]
+    state: State
+    until: float
+    """Seconds of this process's monotonic clock."""
+    renewal: threading.Lock = field(default_factory=threading.Lock)
+
+    def holds(self, request: HttpRequest) -> bool:
+        return time.monotonic() < self.until and self.state.is_same(request)
+
+    def answer(self, request: HttpRequest) -> HttpResponse | None:
+        """Counted as a made one is; None for who asked too often, whom the operation refuses."""
+        budget = charge(request, by_agents=False)
+        if budget.is_spent:
+            return None
+        response = HttpResponse(self.body, headers=dict(self.fields))
+        budget.tell(response)
+        return response
+
+
+def note_state(request: HttpRequest, state: State) -> None:
+    """Have the answer to this request kept when it is a success; nothing for a state without text."""
+    if state.text:
+        request.META[_NOTE] = state
+
+
+def kept_or_made(request: HttpRequest, make: Make) -> HttpResponseBase:
+    """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state.
+
+    While one request makes an answer anew that was kept, the others who ask the same wait for it.
+    """
+    key = _key(request)
+    kept = _find(key)
+    if kept is None:
+        return _made(key, request, make)
+    if kept.holds(request):
+        return kept.answer(request) or _made(key, request, make)
+    is_alone = kept.renewal.acquire(timeout=_WAIT_SECONDS)
+    try:
+        renewed = _find(key)
+        if renewed is not None and renewed is not kept and renewed.holds(request):
+            return renewed.answer(request) or _made(key, request, make)
+        return _made(key, request, make)
+    finally:
+        if is_alone:
+            kept.renewal.release()
+
+
+def forget() -> None:
+    """Keep nothing of what was kept."""
+    with _lock:
+        _store.clear()
+
+
+def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
+    response = make(request)
+    state = request.META.pop(_NOTE, None)
+    if not isinstance(state, State) or not isinstance(response, HttpResponse) or response.status_code != _OK:
+        return response
+    if len(response.content) <= _LARGEST:
+        fields = {name: value for name, value in response.items() if name not in _OWN_FIELDS}
+        with _lock:
+            _store[key] = _Kept(response.content, fields, state, time.monotonic() + A_MOMENT)
+    return response
+
+
+def _find(key: str) -> _Kept | None:
+    with _lock:
+        return _store.get(key)
+
+
+def _key(request: HttpRequest) -> str:
+    """The question byte for byte; not who asks it, of whom no kept answer says anything."""
+    try:
+        base = public_base(request)
+    except DisallowedHost:
+        # Refused further in, and so never kept.
+        base = ""
+    return f"{base} {request.path_info}?{request.META.get('QUERY_STRING', '')}"
+
+
+def _size(kept: _Kept) -> int:
+    return len(kept.body) + 1024
+
+
+_lock = threading.Lock()
+_store: LRUCache[str, _Kept] = LRUCache(_MOST_BYTES, getsizeof=_size)
