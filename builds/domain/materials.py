@@ -11,7 +11,6 @@ import hashlib
 import tomllib
 from collections.abc import Collection, Hashable, Iterable
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import tomli_w
@@ -81,10 +80,6 @@ class LockedIndex(Frozen):
     @property
     def release_digest(self) -> Digest:
         return Digest.sha256(self.release_sha256)
-
-    @property
-    def packages_digest(self) -> Digest:
-        return Digest.sha256(self.packages_sha256)
 
 
 class LockedPackage(Frozen):
@@ -189,18 +184,6 @@ class MaterialsLock(Frozen):
         if not (members := tuple(sorted(found, key=lambda package: package.identity))):
             raise MalformedLock(f"the lock has no package in group {name!r}", where=LOCK_FILE)
         return members
-
-    def by_digest(self, digest: Digest) -> LockedPackage | None:
-        """The package with this digest."""
-        return self._by_sha256.get(digest.hex) if digest.algorithm == "sha256" else None
-
-    def indexes_of(self, package: LockedPackage) -> tuple[LockedIndex, ...]:
-        """The signed indexes of the suite that the lock claims for a package; one per archive component."""
-        return tuple(index for index in self.indexes if index.suite == package.suite)
-
-    @cached_property
-    def _by_sha256(self) -> dict[str, LockedPackage]:
-        return {package.sha256: package for package in self.packages}
 
 
 def lock_digest(digests: Iterable[str]) -> str:

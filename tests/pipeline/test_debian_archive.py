@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builds.domain.digest import Digest
 from builds.domain.materials import LockedIndex, LockedPackage, MaterialsLock, parse_lock, render_lock
 from builds.domain.recipe import MaterialGroup, MetaPackage
 from builds.pipeline import archive_evidence
@@ -251,7 +252,7 @@ def test_a_package_that_claims_no_index_is_not_authenticated(
 def test_packages_that_was_tampered_with_authenticates_nothing(
     lock: MaterialsLock, store: MaterialStore, key: SigningKey
 ) -> None:
-    path = store.path(lock.indexes[0].packages_digest)
+    path = store.path(Digest.sha256(lock.indexes[0].packages_sha256))
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"Version: 1.0", b"Version: 1.1"))
     assert "damaged" in reason(lock, store, key.keyring)
