@@ -12,7 +12,7 @@ from statistics import median
 
 import requests
 
-from builds.bench import bare, rebuilderd_full, rebuilderd_peer, wrk
+from builds.bench import rebuilderd_full, rebuilderd_peer, wrk
 from builds.bench.debian_peers import PeerMissing, Programs
 from builds.bench.page_store import Scale
 from builds.bench.page_stores import Store, database
@@ -25,6 +25,8 @@ from tee_portal.env import BASE_DIR
 CONNECTIONS = (1, 8, 32)
 _LIST = 100
 _TIMES_REBUILDERD = 5
+_BARE = "/bench/constant"
+"""Of ``builds.bench.bare``, which is a web application: importing it would set one up here."""
 _UNLIMITED = "100000000"
 _TEXT = """\
 Answers a second over kept connections of one `wrk` on loopback, beside it the seconds that 99 of 100 did not exceed.
@@ -132,7 +134,7 @@ class Bench:
             self.say(question.name)
             for connections in CONNECTIONS:
                 ours = partial(self._load, loader, f"{base}{question.address}", connections, question.fields)
-                plain = partial(self._load, loader, f"{base}{bare.ADDRESS}", connections)
+                plain = partial(self._load, loader, f"{base}{_BARE}", connections)
                 ours()
                 pairs = tuple((ours(), plain()) for _ in range(self.pairs))
                 yield Compared(question, connections, pairs)

@@ -11,8 +11,8 @@ from builds.bench.debian_peers import PeerMissing, Programs, never, unpacked
 from builds.domain.errors import PortalError
 from builds.pipeline.process import run
 
-_SUITE = "bookworm"
-_PACKAGES = ("wrk", "libc6", "libgcc-s1", "libluajit-5.1-2", "libssl3")
+_SUITE = "sid"
+_PACKAGES = ("wrk", "libc6", "libgcc-s1", "libluajit-5.1-2", "libssl3t64", "libzstd1", "zlib1g")
 _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 _P99 = re.compile(r"^\s+99%\s+([0-9.]+)(us|ms|s)$", re.MULTILINE)
 _FAILED = re.compile(r"^\s*(Non-2xx or 3xx responses|Socket errors): .*$", re.MULTILINE)
@@ -48,5 +48,5 @@ def parsed(text: str, address: str) -> Load:
         raise PortalError(f"some answers were failures: {failed[0].strip()}", where=address)
     rate, p99 = _RATE.search(text), _P99.search(text)
     if rate is None or p99 is None:
-        raise PortalError(f"wrk printed something else: {text[:200]}", where=address)
+        raise PortalError(f"wrk printed something else: {text[-300:]}", where=address)
     return Load(float(rate[1]), float(p99[1]) * _SECONDS_OF[p99[2]])
