@@ -35,7 +35,8 @@ from attestations.domain.delivery import (
     trial_body,
     verdict_body,
 )
-from attestations.domain.webhook_address import WebhookAddress, parse_address
+from attestations.domain.internet import InternetAddress
+from attestations.domain.webhook_address import parse_address
 from attestations.domain.webhook_errors import (
     WebhookGone,
     WebhookNotAccepted,
@@ -65,7 +66,7 @@ class Claimed:
 
     webhook: Webhook
     delivery: WebhookDelivery
-    address: WebhookAddress
+    address: InternetAddress
     headers: dict[str, str]
     body: bytes
 

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestations.domain.webhook_address import IpAddress, parse_address
+from attestations.domain.internet import IpAddress
+from attestations.domain.webhook_address import parse_address
 from attestations.domain.webhook_errors import (
     WebhookNotHttp,
     WebhookPrivateAddress,

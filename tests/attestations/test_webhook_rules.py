@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from attestations.domain.changes import RecordedVerdict
 from attestations.domain.delivery import MOST_ATTEMPTS, ReleaseAddresses, retry_delay, verdict_body
-from attestations.domain.webhook_address import is_public, parse_address
+from attestations.domain.internet import is_public
+from attestations.domain.webhook_address import parse_address
 from attestations.domain.webhook_errors import (
     WebhookAddressRefused,
     WebhookAddressWithCredentials,
