@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -114,6 +114,15 @@ def talks(raw: bytes) -> Behaviour:
     return behave
 
 
+def by_path(behaviours: Mapping[str, Behaviour]) -> Behaviour:
+    """As the path says, without its query; 404 for any other."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        behaviours.get(handler.path.partition("?")[0], answers(404, b""))(handler)
+
+    return behave
+
+
 @contextmanager
 def receiver(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver that behaves so; without any it accepts everything."""
@@ -125,6 +134,11 @@ def receiver(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> Itera
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             it.take(Received(self.path, headers, body, time.monotonic()))(self)
+            self.close_connection = True
+
+        def do_GET(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            it.take(Received(self.path, headers, b"", time.monotonic()))(self)
             self.close_connection = True
 
         def log_message(self, *_: object) -> None:
