@@ -10,7 +10,16 @@ from django.http import HttpRequest
 
 from attestations import tasks
 from attestations.domain.repository import Repository
-from attestations.models import ExpectedPublisher, FindingRecord, FollowedRelease, Following, TrustRootRecord
+from attestations.models import (
+    AssetHost,
+    ExpectedPublisher,
+    FindingRecord,
+    FollowedRelease,
+    Following,
+    ProjectPublisher,
+    Publication,
+    TrustRootRecord,
+)
 from attestations.services import following
 from builds.admin import ReadOnly
 from builds.services.release_events import evidence_changed
@@ -25,6 +34,33 @@ class ExpectedPublisherAdmin(admin.ModelAdmin[ExpectedPublisher]):
         super().save_model(request, obj, form, change)
         evidence_changed(*obj.project.releases.only("pk"))
         transaction.on_commit(tasks.hint_verify_again)
+
+
+@admin.register(ProjectPublisher)
+class ProjectPublisherAdmin(admin.ModelAdmin[ProjectPublisher]):
+    """Which accounts may announce which projects' releases."""
+
+    list_display = ("project", "account", "granted_by", "granted_at")
+    readonly_fields = ("granted_by", "granted_at")
+
+    def save_model(self, request: HttpRequest, obj: ProjectPublisher, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]
+        """With the name of whoever grants it."""
+        obj.granted_by = request.user.get_username()
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(AssetHost)
+class AssetHostAdmin(admin.ModelAdmin[AssetHost]):
+    """A project that has any takes its assets from these alone: name those that redirects lead to, too."""
+
+    list_display = ("project", "host", "port")
+    list_filter = ("project",)
+
+
+@admin.register(Publication)
+class PublicationAdmin(ReadOnly[Publication]):
+    list_display = ("project", "tag", "state", "account_name", "token_name", "announced_at", "ended_at", "problem")
+    list_filter = ("state", "project")
 
 
 @admin.register(Following)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 
 from celery import shared_task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from attestations.services import following, publishers, telling, verdicts, verification
+from attestations.asset_http import AssetFetcher
+from attestations.services import following, publications, publishers, telling, verdicts, verification
 from attestations.webhook_http import WebhookSender
 from builds.domain.errors import PortalError
 
@@ -91,3 +93,23 @@ def send_webhooks() -> None:
 def drop_old_deliveries() -> None:
     """Forget what was sent long ago."""
     telling.drop_old(timezone.now())
+
+
+def hint_publication(publication_id: uuid.UUID) -> None:
+    """Tell the workers of an announced release. It may be lost: the sweep finds it."""
+    _told(lambda: run_publication.delay(str(publication_id)), f"publication {publication_id}")
+
+
+# Fetching has its own bound; an import reads a release's worth of bytes a few times. The sweep hints again at what
+# waits.
+@shared_task(expires=60, time_limit=int(following.LONGEST_SYNCHRONISATION.total_seconds()))
+def run_publication(publication_id: str) -> None:
+    """Work on one announced release; returns at once when somebody else has it, or it is not due."""
+    publications.run(uuid.UUID(publication_id), AssetFetcher())
+
+
+@shared_task(expires=60)
+def sweep_publications() -> None:
+    """Find announced releases that no worker has: because a hint was lost, a try is due, or a worker died."""
+    for publication_id in publications.sweep():
+        hint_publication(publication_id)

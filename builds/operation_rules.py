@@ -11,6 +11,8 @@ MIB = 1024 * 1024
 NOT_KEPT = "no-store"
 A_MOMENT = 5
 """Seconds."""
+FILES = "multipart/form-data"
+"""The content type of a request that brings files."""
 FOR_A_MOMENT = f"public, max-age={A_MOMENT}"
 """Of what may change at any time: a deployer's script is never told more than this many seconds late by a cache."""
 _NAME = "operation_rules"
@@ -20,15 +22,18 @@ _NAME = "operation_rules"
 class OperationRules:
     """``kept`` is the ``Cache-Control`` of an answer 200 to GET; ``max_body`` is in bytes.
 
-    ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes.
     ``state`` is what an answer 200 to GET follows from, as a text that one cheap statement reads from the request and
     the path's arguments: while it is the same, the answer may be given again for a moment. Nothing is for "".
+    ``takes_files``: a body that is ``multipart/form-data`` may be as large as a release, and is read by the operation
+    itself; any other is JSON like everywhere. ``by_agents``: rebuilders at work ask for it, every second or two as long
+    as a build takes.
     """
 
     kept: str = FOR_A_MOMENT
     max_body: int = MIB
     by_agents: bool = False
     state: Callable[..., str] | None = None
+    takes_files: bool = False
 
 
 def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:

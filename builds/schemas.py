@@ -141,6 +141,12 @@ class EmbeddedFileOut(Schema):
     is_elf: bool
 
 
+class AnnouncedOut(Schema):
+    account: str
+    token: str
+    announced_at: datetime
+
+
 class ReleaseOut(Schema):
     project: str
     tag: str
@@ -151,6 +157,7 @@ class ReleaseOut(Schema):
     manifest_sha256: str
     recipe: RecipeOut | None
     imported_at: datetime
+    announced: list[AnnouncedOut]
     materials_stored_at: datetime | None
     verdict: VerdictOut
     contradicts_manifest: bool
@@ -256,6 +263,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         manifest_sha256=release.manifest_sha256,
         recipe=_recipe_out(release),
         imported_at=release.imported_at,
+        announced=[AnnouncedOut.from_orm(told) for told in view.announcements],
         materials_stored_at=release.materials_stored_at,
         results=[result_out(result, release.project.name, release.tag) for result in view.results],
         verdict=VerdictOut(

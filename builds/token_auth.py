@@ -43,11 +43,17 @@ def token_use(request: HttpRequest) -> TokenUse:
 
 
 def once[Out: Schema](
-    request: HttpRequest, key: str | None, act: Callable[[], tuple[int, Out]], *, secrets: tuple[str, ...] = ()
+    request: HttpRequest,
+    key: str | None,
+    act: Callable[[], tuple[int, Out]],
+    *,
+    secrets: tuple[str, ...] = (),
+    body: bytes | None = None,
 ) -> HttpResponse:
     """What ``act`` answers, its status and body; the same again for a request that comes again with its key.
 
-    ``secrets`` are members that are null in an answer that is given again.
+    ``secrets`` are members that are null in an answer that is given again. ``body`` is what tells one request from
+    another where the request's own bytes do not: of files, which come under another boundary each time.
     """
 
     def made() -> idempotency.Answer:
@@ -55,7 +61,8 @@ def once[Out: Schema](
         # Written as every other answer is, moments to the millisecond.
         return idempotency.Answer(status, json.loads(json.dumps(told.model_dump(), cls=NinjaJSONEncoder)))
 
-    asked = idempotency.Request(token_use(request).account, key, str(request.method), request.path, request.body)
+    told_apart_by = body if body is not None else request.body
+    asked = idempotency.Request(token_use(request).account, key, str(request.method), request.path, told_apart_by)
     answer = idempotency.answered(asked, made, secrets=secrets)
     response = JsonResponse(dict(answer.members), status=answer.status)
     response["Cache-Control"] = "no-store"

@@ -11,6 +11,7 @@ from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
 from attestations.export_api import router as export_router
+from attestations.publish_api import router as publish_router
 from attestations.verdict_api import release_verdict
 from attestations.verdict_api import router as verdict_router
 from attestations.webhook_api import router as webhooks_router
@@ -53,6 +54,7 @@ api.add_router("", router)
 api.add_router("", measurements_router)
 api.add_router("", attestations_router)
 api.add_router("", webhooks_router)
+api.add_router("", publish_router)
 
 
 _DECIDING = frozenset(view.__name__ for view in (release_verdict, measurement, recompute))

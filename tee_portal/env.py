@@ -78,7 +78,9 @@ class Environment(BaseSettings):
     """The PIN of a hardware module; ``PYKCS11LIB`` names its PKCS #11 library."""
 
     webhook_insecure_hosts: str = ""
-    """``host:port``, comma-separated, that webhooks may reach without TLS and on a private network; for tests."""
+    """``host:port``, comma-separated, that may be reached without TLS and on a private network; for tests. By webhooks,
+    and for assets where they are among a project's asset hosts too.
+    """
 
     local_rebuilds: bool = True
     """Whether the portal's own worker takes places that are open to anybody."""
@@ -104,7 +106,9 @@ class Environment(BaseSettings):
     max_output_bytes: int = Field(default=4 * GIB, ge=1024)
     max_asset_bytes: int = Field(default=8 * GIB, ge=1024)
     max_release_bytes: int = Field(default=24 * GIB, ge=1024)
-    """All assets of one release on GitHub together."""
+    """All files of one release together, followed or announced."""
+    publication_seconds: int = Field(default=3600, ge=1)
+    """How long fetching all assets of one announced release may take."""
 
     @property
     def are_cookies_secure(self) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from ninja.operation import Operation
 
 from builds.domain.errors import PortalError
 from builds.domain.json_depth import refuse_deep
-from builds.operation_rules import NOT_KEPT, OperationRules, rules_of
+from builds.operation_rules import FILES, NOT_KEPT, OperationRules, rules_of
 from tee_portal.kept_answers import State, note_state
 from tee_portal.request_rules import Parameters, refuse_large_body
 from tee_portal.throttle import charge, know_token
@@ -35,8 +36,9 @@ def conventions(run: Run) -> Run:
         try:
             budget.refuse_spent(request.path[:200])
             parameters.refuse_others(request)
-            refuse_large_body(request, stated.max_body)
-            if takes_json:
+            has_files = stated.takes_files and request.content_type == FILES
+            refuse_large_body(request, settings.ENVIRONMENT.max_release_bytes if has_files else stated.max_body)
+            if takes_json or (stated.takes_files and not has_files):
                 refuse_deep(request.body, where="the body")
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)

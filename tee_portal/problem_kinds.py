@@ -8,10 +8,16 @@ from dataclasses import dataclass
 
 from attestations.domain.caller_policy import UnusablePolicy
 from attestations.domain.change_cursor import UnknownCursor
+from attestations.domain.publication_errors import (
+    AnnouncementRefused,
+    AssetAddressRefused,
+    NotAPublisher,
+    PublicationsWaiting,
+)
 from attestations.services.exporting import ExportTooLarge
 from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
-from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
+from builds.domain.errors import DiskFull, LimitExceeded, MalformedInput, PortalError
 from builds.domain.json_depth import NestedTooDeep
 from builds.domain.requests import RequestNotForThisPortal, RequestNotFresh
 from builds.measurement_api import MeasurementNotIndexed
@@ -43,6 +49,11 @@ STATUSES: dict[type[PortalError], int] = {
     RebuildEnded: 409,
     RebuildNotEnded: 409,
     KeyReused: 422,
+    AnnouncementRefused: 422,
+    AssetAddressRefused: 422,
+    NotAPublisher: 403,
+    PublicationsWaiting: 429,
+    DiskFull: 507,
     RebuildsExhausted: 429,
     ClaimGone: 410,
     ExportTooLarge: 422,

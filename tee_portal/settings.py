@@ -195,9 +195,13 @@ CELERY_BROKER_URL = ENVIRONMENT.redis_url or "redis://127.0.0.1:6379/0"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "tee-portal"
 # A rebuild takes minutes, and what else is to be done must not wait for it: verdicts, webhooks, sweeps. A worker
-# that is told no queue serves both.
-CELERY_TASK_QUEUES = (Queue("tee-portal"), Queue("tee-portal-rebuilds"))
-CELERY_TASK_ROUTES = {"builds.tasks.run_rebuild": {"queue": "tee-portal-rebuilds"}}
+# that is told no queue serves all. Announced releases have one of their own too: a slow server of a publisher keeps
+# nobody else waiting.
+CELERY_TASK_QUEUES = (Queue("tee-portal"), Queue("tee-portal-rebuilds"), Queue("tee-portal-publications"))
+CELERY_TASK_ROUTES = {
+    "builds.tasks.run_rebuild": {"queue": "tee-portal-rebuilds"},
+    "attestations.tasks.run_publication": {"queue": "tee-portal-publications"},
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A hint that cannot be delivered is not worth waiting for: the row is the queue. Without the last of them kombu
 # tries to connect for six seconds, while a page waits.
@@ -212,6 +216,7 @@ CELERY_BEAT_SCHEDULE = {
     "record all verdicts": {"task": "attestations.tasks.record_all_verdicts", "schedule": 600.0},
     "verify again": {"task": "attestations.tasks.verify_again", "schedule": 900.0},
     "send webhooks": {"task": "attestations.tasks.send_webhooks", "schedule": 5.0},
+    "publications": {"task": "attestations.tasks.sweep_publications", "schedule": float(ENVIRONMENT.sweep_seconds)},
     "drop old deliveries": {"task": "attestations.tasks.drop_old_deliveries", "schedule": 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")

@@ -25,7 +25,7 @@ def services() -> dict[str, Any]:
 
 
 def test_compose_has_every_part_and_each_server_has_a_health_check(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "rebuilds"}
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "rebuilds", "publications"}
     assert {name for name, service in services.items() if "healthcheck" in service} == set(services) - {"migrate"}
 
 
@@ -37,15 +37,20 @@ def test_only_the_workers_hold_the_engines_socket(services: dict[str, Any]) -> N
 def test_what_is_short_waits_for_no_rebuild(services: dict[str, Any]) -> None:
     queues = {
         name: services[name]["command"][services[name]["command"].index("--queues") + 1]
-        for name in ("worker", "rebuilds")
+        for name in ("worker", "rebuilds", "publications")
     }
-    assert queues == {"worker": "tee-portal", "rebuilds": "tee-portal-rebuilds"}
+    assert queues == {
+        "worker": "tee-portal",
+        "rebuilds": "tee-portal-rebuilds",
+        "publications": "tee-portal-publications",
+    }
     assert {queue.name for queue in settings.CELERY_TASK_QUEUES} == set(queues.values())
     assert settings.CELERY_TASK_ROUTES["builds.tasks.run_rebuild"] == {"queue": queues["rebuilds"]}
+    assert settings.CELERY_TASK_ROUTES["attestations.tasks.run_publication"] == {"queue": queues["publications"]}
 
 
 def test_nothing_starts_before_the_database_is_migrated(services: dict[str, Any]) -> None:
-    for name in ("web", "worker", "rebuilds"):
+    for name in ("web", "worker", "rebuilds", "publications"):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 

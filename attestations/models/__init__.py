@@ -1,6 +1,8 @@
-"""Trust roots, expected publishers, bundles and findings, recorded verdicts, and whom to tell of them."""
+"""Trust roots, expected publishers, bundles and findings, recorded verdicts, whom to tell of them,
+and announced releases."""
 
 from attestations.models.bundles import BundleRecord, FindingRecord, Inquiry, Sighting
+from attestations.models.publications import AssetHost, ProjectPublisher, Publication
 from attestations.models.publishers import (
     ExpectedPublisher,
     FollowedRelease,
@@ -15,6 +17,7 @@ from attestations.models.verdicts import PortalKey, VerdictRecord
 from attestations.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
+    "AssetHost",
     "BundleRecord",
     "ExpectedPublisher",
     "FindingRecord",
@@ -22,6 +25,8 @@ __all__ = [
     "Following",
     "Inquiry",
     "PortalKey",
+    "ProjectPublisher",
+    "Publication",
     "Sighting",
     "StoredAnswer",
     "TrustRootRecord",

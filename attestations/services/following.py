@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -34,7 +34,7 @@ from builds.domain.printable import one_line
 from builds.models import Project, Release
 from builds.pipeline.published_release import AmbiguousAssets
 from builds.pipeline.release_directory import is_document
-from builds.services.importing import import_release
+from builds.services.importing import import_beside_others
 
 logger = logging.getLogger(__name__)
 
@@ -346,10 +346,6 @@ def _download_and_import(
             digest = github.download(asset, directory / asset.name)
             if asset.digest is None:
                 found[one_line(asset.name)] = str(digest)
-        try:
-            release = import_release(project, directory, tag=entry.tag_name, commit=commit)
-        except IntegrityError:
-            # Somebody else imported it meanwhile; now it is known, and what came here is compared with it.
-            release = import_release(project, directory, tag=entry.tag_name, commit=commit)
+        release = import_beside_others(project, directory, tag=entry.tag_name, commit=commit)
         collect_from_directory(release, directory)
     return release, found

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
-from attestations.models import ExpectedPublisher, Following
+from attestations.domain.publication import PublicationState
+from attestations.models import ExpectedPublisher, Following, ProjectPublisher, Publication
 from attestations.services import strip
+from attestations.services.announcing import hosts_of
 from attestations.services.publishers import policy_of, public_keys
 from builds.domain.errors import PortalError
 from builds.models import AcceptedOpaqueInput, Affiliation, Project
@@ -20,6 +22,21 @@ class Expectation:
 
     what: str
     expected: str
+
+
+SHOWN_ANNOUNCED = 10
+_TONES = {PublicationState.IMPORTED: "plain", PublicationState.REFUSED: "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedRow:
+    """An announced release and how its state looks: that one was imported says nothing good of it."""
+
+    publication: Publication
+
+    @property
+    def tone(self) -> str:
+        return _TONES.get(PublicationState(self.publication.state), "open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,12 @@ class ProjectPage:
     ties: tuple[Affiliation, ...]
     following: Following | None
     strip: strip.Strip | None
+    announced: tuple[AnnouncedRow, ...]
+    """Releases that were announced, the newest first."""
+    announcers: int
+    """How many accounts may announce them, beside the portal's staff."""
+    asset_hosts: tuple[str, ...]
+    """From where what they announce is fetched, ``host:port`` each."""
 
 
 def project_page(name: str) -> ProjectPage:
@@ -55,6 +78,12 @@ def project_page(name: str) -> ProjectPage:
         ties=tuple(project.affiliations.select_related("operator")),
         following=Following.objects.filter(project=project).first(),
         strip=strip.strips_of([project.pk]).get(project.pk),
+        announced=tuple(
+            AnnouncedRow(row)
+            for row in Publication.objects.filter(project=project).select_related("release__project")[:SHOWN_ANNOUNCED]
+        ),
+        announcers=ProjectPublisher.objects.filter(project=project, account__is_active=True).count(),
+        asset_hosts=tuple(sorted(hosts_of(project).allowed)),
     )
 
 

@@ -32,7 +32,7 @@ class Scope(StrEnum):
 
 _SCOPE_WORDS = {
     Scope.TRIGGER_REBUILD: "ask for rebuilds, and cancel those it asked for",
-    Scope.PUBLISH_RELEASE: "make releases known to the portal, where the account may",
+    Scope.PUBLISH_RELEASE: "announce releases of the projects whose publisher the account is",
     Scope.MANAGE_WEBHOOKS: "add, change and remove the account's webhooks",
 }
 
@@ -42,7 +42,7 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-OFFERED_SCOPES = (Scope.TRIGGER_REBUILD, Scope.MANAGE_WEBHOOKS)
+OFFERED_SCOPES = (Scope.TRIGGER_REBUILD, Scope.PUBLISH_RELEASE, Scope.MANAGE_WEBHOOKS)
 """Those that some operation asks for: nobody is to hold a right that opens nothing yet."""
 
 

@@ -102,6 +102,12 @@ DOCUMENT = Sought(
     "releases",
     f"Look at {_API}/releases/PROJECT/TAG for the manifest_sha256 of a release.",
 )
+PUBLICATION = Sought(
+    "publication",
+    "It may be misspelt; announcing a release gives its address.",
+    "releases",
+    f"POST {_API}/releases answers with the address of the publication that it made.",
+)
 PAGE = Sought(
     "page of a list", "The number in the address is none.", "releases", f"Look at {_API}/releases for the first page."
 )

@@ -53,7 +53,9 @@ from builds.services.release_events import (
     CONTRADICTION,
     MEASUREMENT_UNPLACED,
     REUSED_FROM,
+    Announced,
     Notice,
+    announcements,
     notices_of,
     open_changes,
 )
@@ -155,6 +157,11 @@ class ReleaseView:
     def notices(self) -> list[Notice]:
         """Contradictions, later changes, and problems that no later success has ended."""
         return notices_of(list(self.release.events.all()), placed=bool(self.measurements))
+
+    @property
+    def announcements(self) -> list[Announced]:
+        """Who told the portal of it by an account's token."""
+        return announcements(self.release.events.all())
 
     @property
     def reused(self) -> list[ReusedPart]:

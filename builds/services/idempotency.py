@@ -76,6 +76,12 @@ def answered(request: Request, act: Callable[[], Answer], *, secrets: tuple[str,
     return made
 
 
+def is_answered(account: User, key: str | None) -> bool:
+    """Whether a request with this key was answered, so that another with it does nothing more."""
+    fresh = AnsweredRequest.objects.filter(account=account, key=key, at__gt=timezone.now() - KEPT)
+    return key is not None and fresh.exists()
+
+
 def forget_old() -> int:
     """Drop answers that are not given again any more; how many."""
     return AnsweredRequest.objects.filter(at__lte=timezone.now() - KEPT).delete()[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
@@ -83,6 +83,16 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
     measurement_index.fill_soon(release)
     record_materials(release, facts, problem, published.packages)
     return release
+
+
+def import_beside_others(
+    project: Project, directory: Path, *, tag: str | None = None, commit: str | None = None
+) -> Release:
+    """``import_release`` while others may import the same: whoever comes second is compared with what is there."""
+    try:
+        return import_release(project, directory, tag=tag, commit=commit)
+    except IntegrityError:
+        return import_release(project, directory, tag=tag, commit=commit)
 
 
 def store_materials(release: Release) -> bool:

@@ -19,6 +19,8 @@ MATERIALS_FAILED = "materials-failed"
 REUSED_FROM = "reused-from"
 MEASUREMENT_UNPLACED = "measurement-unplaced"
 CHANGES_EXPLAINED = "changes-explained"
+ANNOUNCED = "announced"
+"""Somebody told the portal of it, by an account's token; no evidence either way."""
 
 
 class NothingToExplain(PortalError):
@@ -55,6 +57,24 @@ class Notice:
         detail = event.detail
         sentence = detail.get("sentence") or f"{detail['what']} ({detail['where']})."
         return cls(event.kind, event.at, sentence, detail.get("todo", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Who told the portal of a release: the account's name, its token's, and when (RFC 3339, UTC)."""
+
+    account: str
+    token: str
+    announced_at: datetime
+
+
+def announcements(events: Iterable[ReleaseEvent]) -> list[Announced]:
+    """In the order of ``events``; none for a release that was imported in another way only."""
+    return [
+        Announced(event.detail["account"], event.detail["token"], datetime.fromisoformat(event.detail["announced_at"]))
+        for event in events
+        if event.kind == ANNOUNCED
+    ]
 
 
 def evidence_changed(*releases: Release) -> None:

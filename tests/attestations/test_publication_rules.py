@@ -178,7 +178,7 @@ def test_what_is_no_host_is_not_configured(text: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", ".", "..", "../manifest.json", "a/b", "/etc/passwd", "a\\b", "a\x00b", "a\nb", "a\u202eb", "e\u0301", 
+        "", ".", "..", "../manifest.json", "a/b", "/etc/passwd", "a\\b", "a\x00b", "a\nb", "a\u202eb", "e\u0301",
         "\ud800",
         "x" * 256,
     ],

@@ -26,7 +26,7 @@ FILLED = {
     "slug": "ada",
     "digest": f"sha256:{'0' * 64}",
 }
-FILLED |= dict.fromkeys(("rebuild_id", "webhook_id"), str(uuid.UUID(int=0)))
+FILLED |= dict.fromkeys(("rebuild_id", "webhook_id", "publication_id"), str(uuid.UUID(int=0)))
 
 
 def operations() -> list[tuple[str, str, Operation]]:
