@@ -53,6 +53,7 @@ from builds.services.release_events import ANNOUNCED
 logger = logging.getLogger(__name__)
 
 _RENEWALS_PER_LEASE = 6
+_REFUSED_KEPT = timedelta(days=90)
 _CHECKED_EVERY = 64 * 1024 * 1024
 _TRIED_AGAIN = (AssetUnavailable, SourceUnreachable, DiskFull, Unforeseen)
 """What a machine, a network or a server may not meet the next time."""
@@ -107,6 +108,11 @@ class Lease:
         if self._is_lost:
             raise self._claimed.lost()
 
+    def confirm(self) -> None:
+        """Renew the claim now, or raise ``ClaimLost``. Until then nobody else can have removed a file of it."""
+        if not self._claimed.update(claimed_until=_lease_end()):
+            raise self._claimed.lost()
+
     def receive(self, size: int) -> None:
         """So many bytes more came. Raises ``ClaimLost``, and ``DiskFull`` before the disk is."""
         self._received += size
@@ -147,6 +153,7 @@ def run(publication_id: uuid.UUID, fetcher: AssetFetcher) -> None:
         logger.warning("publication %s went to another worker", publication_id)
         return
     except PortalError as error:
+        claimed.spool.end(claimed.claim)
         _settle_failed(claimed, error)
     else:
         _verified(release)
@@ -183,11 +190,14 @@ def due(now: datetime) -> list[uuid.UUID]:
 
 
 def sweep() -> list[uuid.UUID]:
-    """Take publications from workers that died, remove files that nobody needs, and say what is due."""
+    """Take publications from workers that died, forget what was refused long ago, remove files that nobody needs, and
+    say what is due.
+    """
     now = timezone.now()
     for row in Publication.objects.filter(claimed_until__lt=now, state__in=HELD_STATES):
         if row.claim is not None:
             _take_back(Claimed(row, row.claim), now)
+    Publication.objects.filter(state=PublicationState.REFUSED, ended_at__lte=now - _REFUSED_KEPT).delete()
     clean()
     return due(now)
 
@@ -219,13 +229,13 @@ def _imported(claimed: Claimed, lease: Lease, fetcher: AssetFetcher) -> Release:
         raise NotAPublisher("this account may not announce releases of the project any more", where=row.project.name)
     try:
         sent = [file["name"] for file in row.files if not file["url"]]
-        directory = claimed.spool.begin(sent)
+        directory = claimed.spool.begin(claimed.claim, sent)
         if row.form == PublicationForm.ADDRESSES:
             _fetch(claimed, lease, fetcher, directory)
             if not claimed.update(state=PublicationState.IMPORTING, files=row.files, received_bytes=lease.received):
                 raise claimed.lost()
-        lease.check()
-        release = import_beside_others(row.project, directory, tag=row.tag, commit=row.commit or None)
+        commit = row.commit or None
+        release = import_beside_others(row.project, directory, tag=row.tag, commit=commit, confirm=lease.confirm)
         # Before its end is written down, after which nobody needs the files any more.
         collect_from_directory(release, directory)
         return release

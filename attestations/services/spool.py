@@ -28,7 +28,7 @@ _UNANNOUNCED_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    """The directory of one announced release: what was ``sent``, and the ``assets`` that are to be imported."""
+    """The directory of one announced release: what was ``sent``, and for each try the assets that it imports."""
 
     id: uuid.UUID
 
@@ -40,10 +40,6 @@ class Spool:
     def sent(self) -> Path:
         return self.root / "sent"
 
-    @property
-    def assets(self) -> Path:
-        return self.root / "assets"
-
     def write(self, name: str, content: bytes) -> None:
         """Keep a file that was sent; ``DiskFull`` when it cannot be."""
         try:
@@ -53,21 +49,25 @@ class Spool:
         except OSError as error:
             raise DiskFull(f"a file cannot be kept: {error.strerror}", where=name, todo=_LATER) from error
 
-    def begin(self, sent: list[str]) -> Path:
-        """An ``assets`` directory with nothing in it but what was sent; ``FilesGone`` when that is not there.
+    def begin(self, claim: uuid.UUID, sent: list[str]) -> Path:
+        """A directory for the assets of one try, with what was sent in it; ``FilesGone`` when that is not there.
 
-        What an earlier try fetched is fetched anew: nothing says that it is whole.
+        What another try fetched is fetched anew: nothing says that it is whole, or that nobody writes to it any more.
         """
-        shutil.rmtree(self.assets, ignore_errors=True)
+        assets = self.root / str(claim) / "assets"
         try:
-            self.assets.mkdir(parents=True)
+            assets.mkdir(parents=True)
             for name in sent:
-                os.link(self.sent / name, self.assets / name)
+                os.link(self.sent / name, assets / name)
         except FileNotFoundError as error:
             raise FilesGone("files that were sent are not here any more", where=str(self.id)) from error
         except OSError as error:
             raise DiskFull(f"no place for the assets: {error.strerror}", where=str(self.id), todo=_LATER) from error
-        return self.assets
+        return assets
+
+    def end(self, claim: uuid.UUID) -> None:
+        """Remove what a try fetched; what was sent stays for the next."""
+        shutil.rmtree(self.root / str(claim), ignore_errors=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,15 +57,23 @@ class ReleaseMisnamed(PortalError):
     default_todo: ClassVar[str] = "Ask the publisher which release this is; the known one says nothing of it."
 
 
-def import_release(project: Project, directory: Path, *, tag: str | None = None, commit: str | None = None) -> Release:
+def import_release(
+    project: Project,
+    directory: Path,
+    *,
+    tag: str | None = None,
+    commit: str | None = None,
+    confirm: Callable[[], None] = unstoppable,
+) -> Release:
     """Import a release directory. Importing the same document again changes nothing.
 
     ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
     that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
-    asked of the source when it is not given. Raises the named errors of ``read_release_directory``, of the
-    source for the commit, ``ReleaseChanged`` and ``ReleaseMisnamed``; then nothing is imported. A source or
-    materials that cannot be had are recorded as an event instead: the release stays visible, and a rebuild says
-    the same.
+    asked of the source when it is not given. ``confirm`` is called between reading the files and storing what they
+    say; it raises when they may not have been whole meanwhile. Raises that, the named errors of
+    ``read_release_directory``, of the source for the commit, ``ReleaseChanged`` and ``ReleaseMisnamed``; then nothing
+    is imported. A source or materials that cannot be had are recorded as an event instead: the release stays visible, and
+    a rebuild says the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
@@ -75,10 +84,12 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
         if known is not None:
             if tag is not None and tag != known.tag:
                 raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {known.tag}", where=tag)
+            confirm()
             return _seen_before(known, published)
         keep_firmware(published)
         facts, problem = source_facts(project, published.commit, published.tag)
         measured = measure_published(published, facts)
+    confirm()
     release = _store(project, directory.name, published, facts, measured)
     measurement_index.fill_soon(release)
     record_materials(release, facts, problem, published.packages)
@@ -86,13 +97,18 @@ def import_release(project: Project, directory: Path, *, tag: str | None = None,
 
 
 def import_beside_others(
-    project: Project, directory: Path, *, tag: str | None = None, commit: str | None = None
+    project: Project,
+    directory: Path,
+    *,
+    tag: str | None = None,
+    commit: str | None = None,
+    confirm: Callable[[], None] = unstoppable,
 ) -> Release:
     """``import_release`` while others may import the same: whoever comes second is compared with what is there."""
     try:
-        return import_release(project, directory, tag=tag, commit=commit)
+        return import_release(project, directory, tag=tag, commit=commit, confirm=confirm)
     except IntegrityError:
-        return import_release(project, directory, tag=tag, commit=commit)
+        return import_release(project, directory, tag=tag, commit=commit, confirm=confirm)
 
 
 def store_materials(release: Release) -> bool:

@@ -21,10 +21,12 @@ from django.utils import timezone
 from attestations import tasks
 from attestations.asset_http import AssetFetcher
 from attestations.domain.publication import MOST_ATTEMPTS, PublicationState
-from attestations.models import ProjectPublisher, Publication
+from attestations.models import AssetHost, ProjectPublisher, Publication
 from attestations.services import publications, spool
 from builds.models import Project, Release
+from builds.services import importing
 from builds.services.importing import import_release
+from tests.support.accounts import account_named
 from tests.support.publishing import (
     KERNEL,
     TAG,
@@ -402,6 +404,25 @@ def test_a_worker_whose_lease_went_to_another_changes_nothing_any_more(
     assert shown(made)["state"] == "imported"
 
 
+def test_a_worker_that_wakes_up_after_another_cleared_its_files_away_stores_nothing_of_what_it_then_reads(
+    secret: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a file that is gone would be on record as one that was never published."""
+    send(secret, files())
+    reading = importing.read_release_directory
+
+    def stalled(directory: Path, *arguments: Any, **named: Any) -> Any:
+        (directory / "vmlinuz").unlink()
+        Publication.objects.update(claim=uuid.uuid4())
+        return reading(directory, *arguments, **named)
+
+    monkeypatch.setattr(importing, "read_release_directory", stalled)
+    (publication_id,) = publications.due(timezone.now())
+    publications.run(publication_id, AssetFetcher())
+    assert not Release.objects.exists()
+    assert Publication.objects.get().state == PublicationState.IMPORTING
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_lease_is_renewed_for_as_long_as_the_work_takes(project: Project, settings: Any) -> None:
     settings.LEASE_SECONDS = 0.6
@@ -462,6 +483,32 @@ def test_files_of_requests_that_ended_without_a_publication_go_away_after_an_hou
     assert spool.clean(now=timezone.now().timestamp() + 3599) == 0
     assert spool.clean(now=timezone.now().timestamp() + 3602) == 1
     assert left(settings) == ["import-1", "publication-x"]
+
+
+def test_what_was_refused_is_forgotten_after_ninety_days_and_what_was_imported_is_not(secret: str) -> None:
+    send(secret, files())
+    work()
+    send(secret, files(b"another kernel"))
+    work()
+    Publication.objects.update(ended_at=timezone.now() - timedelta(days=89))
+    publications.sweep()
+    assert Publication.objects.count() == 2
+    Publication.objects.update(ended_at=timezone.now() - timedelta(days=90))
+    publications.sweep()
+    assert Publication.objects.get().state == PublicationState.IMPORTED
+
+
+def test_an_administrator_says_who_may_and_from_where(admin_client: Client, project: Project) -> None:
+    account = account_named("ada")
+    admin_client.post("/admin/attestations/projectpublisher/add/", {"project": project.pk, "account": account.pk})
+    assert ProjectPublisher.objects.get().granted_by == "admin"
+    host = {"project": project.pk, "host": "Assets.Example.org", "port": 443}
+    admin_client.post("/admin/attestations/assethost/add/", host)
+    assert str(AssetHost.objects.get()) == "assets.example.org:443"
+    refused = admin_client.post("/admin/attestations/assethost/add/", {**host, "host": "https://x"})
+    assert "this is no host" in refused.text
+    assert AssetHost.objects.count() == 1
+    assert admin_client.get("/admin/attestations/publication/").status_code == 200
 
 
 def test_the_sweep_hints_at_what_waits(secret: str, hinted: list[uuid.UUID]) -> None:
