@@ -7,11 +7,21 @@ import uuid
 from collections.abc import Callable
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from attestations.asset_http import AssetFetcher
-from attestations.services import following, publications, publishers, telling, verdicts, verification
+from attestations.mirror_tree import MirrorBusy
+from attestations.services import (
+    following,
+    mirroring,
+    publications,
+    publishers,
+    telling,
+    verdicts,
+    verification,
+)
 from attestations.webhook_http import WebhookSender
 from builds.domain.errors import PortalError
 
@@ -67,9 +77,12 @@ def record_verdicts() -> None:
     """Record and sign the verdicts of releases whose evidence changed."""
     publishers.tie_operators()
     try:
-        verdicts.record_due()
+        changed = verdicts.record_due()
     except PortalError as error:
         logger.error("verdicts are not recorded: %s", error)  # noqa: TRY400 - it is named, and says what to do
+        return
+    if changed and settings.ENVIRONMENT.mirror_dir is not None:
+        _told(publish_mirror.delay, "the mirror")
 
 
 @shared_task(expires=600)
@@ -113,3 +126,14 @@ def sweep_publications() -> None:
     """Find announced releases that no worker has: because a hint was lost, a try is due, or a worker died."""
     for publication_id in publications.sweep():
         hint_publication(publication_id)
+
+
+@shared_task(expires=60)
+def publish_mirror() -> None:
+    """Bring the configured mirror up to date; what keeps it from that leaves the older one there."""
+    try:
+        mirroring.publish_configured()
+    except MirrorBusy as error:
+        logger.info("the mirror is being published already: %s", error)
+    except PortalError as error:
+        logger.error("the mirror is not published: %s", error)  # noqa: TRY400 - as above

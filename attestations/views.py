@@ -13,15 +13,17 @@ from django.views.decorators.http import require_POST, require_safe
 from attestations import tasks
 from attestations.api import SHA256, stored_bundle
 from attestations.domain.github_errors import BadWebhookSignature, MalformedDelivery
+from attestations.domain.mirror import CHECKPOINT_FILE
 from attestations.domain.webhook import EVENT_HEADER, SIGNATURE_HEADER, parse_delivery, verify_signature
+from attestations.mirror_tree import published_file
 from attestations.models import PortalKey, TrustRootVersion, VerdictRecord
 from attestations.services import following
 from attestations.services.portal_key import portal_key
 from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
 from builds.domain.errors import PortalError
-from builds.raw_files import BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
-from builds.services.absent import POLICY, PORTAL_KEY, TRUST_ROOT, VERDICT, NotHere, the_one
+from builds.raw_files import BLOB_TYPE, BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
+from builds.services.absent import MIRRORED, POLICY, PORTAL_KEY, TRUST_ROOT, VERDICT, NotHere, the_one
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,19 @@ def policy_document(_request: HttpRequest, sha256: str) -> HttpResponse:
     if record is None:
         raise NotHere(POLICY, f"sha256:{sha256}")
     return raw_file(bytes(record.policy), f"{sha256}.policy.json", "application/json")
+
+
+@require_safe
+def mirror_file(_request: HttpRequest, path: str) -> HttpResponse:
+    """A file of the mirror as it was published last, for who asks the portal itself for its checkpoint."""
+    directory = settings.ENVIRONMENT.mirror_dir
+    data = published_file(directory, path) if directory is not None else None
+    if data is None:
+        raise NotHere(MIRRORED, path)
+    response = raw_file(data, path.rpartition("/")[2], "application/json" if path.endswith(".json") else BLOB_TYPE)
+    if path == CHECKPOINT_FILE:
+        response["Cache-Control"] = "public, max-age=30"
+    return response
 
 
 @csrf_exempt

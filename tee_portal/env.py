@@ -77,6 +77,14 @@ class Environment(BaseSettings):
     signing_pin: SecretStr | None = None
     """The PIN of a hardware module; ``PYKCS11LIB`` names its PKCS #11 library."""
 
+    mirror_dir: Path | None = None
+    """Where the mirror is published to, for a web server or an object store; without it, none is."""
+    mirror_seconds: int = Field(default=300, ge=10)
+    """How often it is published, with a new checkpoint also where nothing changed."""
+    mirror_holds_seconds: int = Field(default=21600, ge=60)
+    """How long a checkpoint may be relied on: so long a mirror answers for a portal that is down, and so long whoever
+    serves it may keep back a verdict that was withdrawn."""
+
     webhook_insecure_hosts: str = ""
     """``host:port``, comma-separated, that may be reached without TLS and on a private network; for tests. By webhooks,
     and for assets where they are among a project's asset hosts too.
@@ -117,7 +125,7 @@ class Environment(BaseSettings):
             return self.secure_cookies
         return self.public_url is not None and self.public_url.startswith("https://")
 
-    @field_validator("data_dir", "material_store", "signing_public_key")
+    @field_validator("data_dir", "material_store", "mirror_dir", "signing_public_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.absolute() if path is not None else None

@@ -219,6 +219,11 @@ CELERY_BEAT_SCHEDULE = {
     "publications": {"task": "attestations.tasks.sweep_publications", "schedule": float(ENVIRONMENT.sweep_seconds)},
     "drop old deliveries": {"task": "attestations.tasks.drop_old_deliveries", "schedule": 3600.0},
 }
+if ENVIRONMENT.mirror_dir is not None:
+    CELERY_BEAT_SCHEDULE["publish the mirror"] = {
+        "task": "attestations.tasks.publish_mirror",
+        "schedule": float(ENVIRONMENT.mirror_seconds),
+    }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 
 LOGGING = {

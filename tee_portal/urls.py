@@ -81,6 +81,7 @@ urlpatterns = [
     path("verdicts/<str:sha256>.vsa.sigstore.json", attestation_views.signed_verdict, {"form": "bundle"}, "vsa-bundle"),
     path("verdicts/<str:sha256>.dsse.json", attestation_views.signed_verdict, {"form": "dsse"}, "vsa-envelope"),
     path("policies/<str:sha256>.json", attestation_views.policy_document, name="policy"),
+    path("mirror/<path:path>", attestation_views.mirror_file, name="mirror-file"),
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/materials", releases.materials, name="release-materials"),

@@ -2,6 +2,7 @@
 and announced releases."""
 
 from attestations.models.bundles import BundleRecord, FindingRecord, Inquiry, Sighting
+from attestations.models.mirror import MirroredPart, MirroredRelease, MirrorSequence
 from attestations.models.publications import AssetHost, ProjectPublisher, Publication
 from attestations.models.publishers import (
     ExpectedPublisher,
@@ -24,6 +25,9 @@ __all__ = [
     "FollowedRelease",
     "Following",
     "Inquiry",
+    "MirrorSequence",
+    "MirroredPart",
+    "MirroredRelease",
     "PortalKey",
     "ProjectPublisher",
     "Publication",

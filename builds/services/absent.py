@@ -96,6 +96,12 @@ PORTAL_KEY = Sought(
     "releases",
     f"Look at {_API}/verdicts/PROJECT/TAG for the keys of a release's verdicts, and at /portal.pub for today's.",
 )
+MIRRORED = Sought(
+    "file of the mirror",
+    "This portal may publish none, or publishes another tree by now: begin with /mirror/checkpoint.json.",
+    "releases",
+    "Begin with /mirror/checkpoint.json; where that is not here either, this portal publishes no mirror.",
+)
 DOCUMENT = Sought(
     "document",
     "A release's document is named by the SHA-256 of its bytes; each release's page names its own.",

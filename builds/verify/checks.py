@@ -18,10 +18,11 @@ from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
 from builds.verify.local_files import contents, documents, held_against, local_release
-from builds.verify.measuring import WantedLaunch, check_measurements, gives, signed_for
+from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
+from builds.verify.vouching import Vouched, read_vouching
+from builds.verify.walking import CLOCKS_APART
 
-CLOCKS_APART = timedelta(minutes=5)
 _PUBLISHER = "attested-by-expected-publisher"
 
 
@@ -45,7 +46,7 @@ def check_release(
 
     Raises named errors for what cannot be read at all.
     """
-    signed, findings = _check_verdict(name, evidence, trust, now)
+    signed, _, findings = _check_verdict(name, evidence, trust, now)
     votes, problems = read_votes(evidence, trust.pinned)
     commit = signed.summary.release.commit if signed.summary is not None else None
     with local_release(directory, name, commit) as release:
@@ -66,9 +67,10 @@ def check_release(
 def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: Trust, now: datetime) -> list[Finding]:
     """Every finding about a measurement when the files are not here: who signed it for which launch.
 
-    The statements are then held against the files that the signed verdict names.
+    The statements are then held against the files that the signed verdict names. What a checkpoint's tree says that the
+    portal computed counts where the user counts rebuilders by the portal's word too.
     """
-    signed, findings = _check_verdict(name, evidence, trust, now)
+    signed, vouched, findings = _check_verdict(name, evidence, trust, now)
     votes, problems = read_votes(evidence, trust.pinned)
     summary = signed.summary
     if summary is None:
@@ -81,7 +83,10 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     }
     expected = counting.Expected(name, summary.release.commit, files)
     counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
-    return [*findings, *counted.findings, *problems, signed_for(counted.votes, value)]
+    found = signed_for(counted.votes, value)
+    if found.state is not State.OK and vouched is not None and vouched.measurements is not None and not trust.pinned:
+        found = computed_for(vouched.measurements, value) or found
+    return [*findings, *counted.findings, *problems, found]
 
 
 def _named_roles(signed: SignedVerdict) -> frozenset[Role]:
@@ -91,11 +96,13 @@ def _named_roles(signed: SignedVerdict) -> frozenset[Role]:
 
 def _check_verdict(
     name: ReleaseName, evidence: Evidence, trust: Trust, now: datetime
-) -> tuple[SignedVerdict, list[Finding]]:
+) -> tuple[SignedVerdict, Vouched | None, list[Finding]]:
     check_meant(name, evidence)
     signed = read_verdict(evidence, trust.portal_key)
-    judged = judge_verdict(signed, name, trust.max_age, now)
-    return signed, [signed.signature, *judged, *_policy(evidence, signed)]
+    vouching = read_vouching(evidence, trust.portal_key, now)
+    judged = judge_verdict(signed, name, trust.max_age, now, vouching.vouched)
+    findings = [signed.signature, *vouching.findings, *judged, *_policy(evidence, signed)]
+    return signed, vouching.vouched, findings
 
 
 def check_meant(name: ReleaseName, evidence: Evidence) -> None:
@@ -105,8 +112,12 @@ def check_meant(name: ReleaseName, evidence: Evidence) -> None:
         raise MalformedEvidence(f"it is of {said}, not of {name.project}/{name.tag}", where="evidence")
 
 
-def judge_verdict(signed: SignedVerdict, name: ReleaseName, max_age: timedelta | None, now: datetime) -> list[Finding]:
-    """What the signed verdict decides, for which release, and how old it is."""
+def judge_verdict(
+    signed: SignedVerdict, name: ReleaseName, max_age: timedelta | None, now: datetime, vouched: Vouched | None = None
+) -> list[Finding]:
+    """What the signed verdict decides, for which release, and how old it is: since it was signed, or since a checkpoint
+    named it as the newest.
+    """
     summary = signed.summary
     if summary is None:
         return [Finding("verdict", State.UNCHECKED, "There is none that could be read.", "nobody")]
@@ -117,7 +128,7 @@ def judge_verdict(signed: SignedVerdict, name: ReleaseName, max_age: timedelta |
         return [Finding("verdict", State.FAILED, reason, said_by)]
     return [
         _decision(summary, said_by, trusted=signed.trusted is not None),
-        _freshness(summary, said_by, max_age, now, trusted=signed.trusted is not None),
+        _freshness(summary, said_by, max_age, now, vouched, trusted=signed.trusted is not None),
         _publisher(summary, said_by, trusted=signed.trusted is not None),
     ]
 
@@ -133,14 +144,29 @@ def _decision(summary: VerdictSummary, said_by: str, *, trusted: bool) -> Findin
 
 
 def _freshness(
-    summary: VerdictSummary, said_by: str, max_age: timedelta | None, now: datetime, *, trusted: bool
+    summary: VerdictSummary,
+    said_by: str,
+    max_age: timedelta | None,
+    now: datetime,
+    vouched: Vouched | None,
+    *,
+    trusted: bool,
 ) -> Finding:
-    axis, age = "freshness", now - summary.time
-    when = f"The verdict is of {summary.time:%Y-%m-%d %H:%M} UTC"
-    if age < -CLOCKS_APART:
+    axis = "freshness"
+    when, what = f"The verdict is of {summary.time:%Y-%m-%d %H:%M} UTC", "an older one"
+    if summary.time > now + CLOCKS_APART:
         return Finding(axis, State.FAILED, f"{when}, which is in the future: set the clock.", said_by)
+    age = now - summary.time
+    if vouched is not None:
+        checkpoint = vouched.checkpoint
+        when, what = f"{when}, and stood at {checkpoint.issued_at:%Y-%m-%d %H:%M} UTC", "an older checkpoint"
+        age = now - checkpoint.issued_at
+        if max_age is None and not checkpoint.has_expired(now):
+            state = State.OK if trusted else State.UNCHECKED
+            until = f"{checkpoint.expires_at:%Y-%m-%d %H:%M} UTC"
+            return Finding(axis, state, f"{when}; the checkpoint may be relied on until {until}.", said_by)
     if max_age is None:
-        return Finding(axis, State.NOTED, f"{when}. With --max-age an older one would be denied.", said_by)
+        return Finding(axis, State.NOTED, f"{when}. With --max-age {what} would be denied.", said_by)
     if age > max_age:
         return Finding(axis, State.FAILED, f"{when}, older than {_words(max_age)}.", said_by)
     state = State.OK if trusted else State.UNCHECKED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _MutuallyExclusiveGroup
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,11 +19,15 @@ from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import first_problem
 from builds.domain.launch import FEATURES_END, MAX_VCPUS
 from builds.domain.requests import ReleaseName
+from builds.pipeline.signing import UnusableKey
 from builds.pipeline.unforeseen import named
-from builds.verify.checks import Trust, check_measurement, check_release
+from builds.verify.checks import Trust, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, write_evidence
 from builds.verify.findings import ALLOW, COULD_NOT_CHECK
+from builds.verify.givers import check_value, judge_givers
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
+from builds.verify.memory import usual_place
+from builds.verify.mirror import Mirror
 from builds.verify.portal import Portal
 from builds.verify.printing import report, write_line
 from builds.verify.signatures import PinnedKey, key_from
@@ -78,7 +82,7 @@ def _add_release(parser: ArgumentParser) -> None:
 
 def _add_measurement(parser: ArgumentParser) -> None:
     parser.add_argument("value", metavar="HEX", help="as a report has it; 0x, colons and spaces may stand in it")
-    parser.add_argument("--release", metavar="PROJECT/TAG", help="with --portal: of which release")
+    parser.add_argument("--release", metavar="PROJECT/TAG", help="of which release; needed with --portal")
     parser.add_argument("--files", type=Path, metavar="DIR", help="recompute it from the release as it was downloaded")
     _add_source(parser)
     _add_trust(parser)
@@ -102,7 +106,10 @@ def _add_trust(parser: ArgumentParser) -> None:
 def _add_bundle(parser: ArgumentParser) -> None:
     parser.add_argument("release", metavar="PROJECT/TAG")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="where the evidence goes")
-    parser.add_argument("--portal", metavar="URL", required=True, help="the portal's address")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--portal", metavar="URL", help="the portal's address")
+    _add_mirror(parser, source)
+    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, for --mirror")
     parser.set_defaults(run=_bundle)
 
 
@@ -110,7 +117,13 @@ def _add_source(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--evidence", type=Path, metavar="FILE", help="what bundle saved")
     source.add_argument("--portal", metavar="URL", help="a portal's address: the same, collected now")
+    _add_mirror(parser, source)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_mirror(parser: ArgumentParser, source: _MutuallyExclusiveGroup) -> None:
+    source.add_argument("--mirror", metavar="URL", help="a mirror's address: the same, without the portal")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="where the newest checkpoint seen is remembered")
 
 
 def _add_launch(parser: ArgumentParser) -> None:
@@ -129,17 +142,18 @@ def _release(given: Namespace) -> int:
 
 def _measurement(given: Namespace) -> int:
     value, trust, now = parse_value(given.value), _trust(given), datetime.now(UTC)
-    if given.evidence is None and given.release is None:
-        raise MalformedRelease("with --portal it takes --release PROJECT/TAG", where="--release")
     asked = _name(given.release) if given.release is not None else None
+    if given.files is None and trust.launch.is_given:
+        raise LaunchUnknown("your own launch is computed from your own files", where="--files")
+    if given.mirror is not None:
+        with _mirror(given, now) as mirror:
+            judged = judge_givers(mirror, value, trust, now, release=asked, files=given.files)
+        return report(judged.findings, f"{value} of {judged.subject}", as_json=given.json)
+    if given.evidence is None and asked is None:
+        raise MalformedRelease("with --portal it takes --release PROJECT/TAG", where="--release")
     evidence = read_evidence(given.evidence) if asked is None else _evidence(given, asked)
     name = asked or evidence.release
-    if given.files is not None:
-        findings = check_release(name, given.files, evidence, trust, now, value=value)
-    elif trust.launch.is_given:
-        raise LaunchUnknown("your own launch is computed from your own files", where="--files")
-    else:
-        findings = check_measurement(name, value, evidence, trust, now)
+    findings = check_value(name, value, evidence, trust, now, files=given.files)
     return report(findings, f"{value} of {name.project}/{name.tag}", as_json=given.json)
 
 
@@ -155,7 +169,7 @@ def _trust(given: Namespace) -> Trust:
 
 def _bundle(given: Namespace) -> int:
     """Save what there is; without a signed verdict nothing can come of it but ``COULD_NOT_CHECK``."""
-    evidence = _collected(given.portal, _name(given.release))
+    evidence = _collected(given, _name(given.release))
     write_evidence(evidence, given.output)
     write_line(sys.stdout, f"{given.output}: {len(evidence.files)} files of {given.release} from {evidence.portal}")
     if evidence.only(Kind.VERDICT) is None:
@@ -164,12 +178,25 @@ def _bundle(given: Namespace) -> int:
 
 
 def _evidence(given: Namespace, name: ReleaseName) -> Evidence:
-    return read_evidence(given.evidence) if given.evidence is not None else _collected(given.portal, name)
+    return read_evidence(given.evidence) if given.evidence is not None else _collected(given, name, whole=False)
 
 
-def _collected(address: str, name: ReleaseName) -> Evidence:
-    with Portal(address) as portal:
-        return portal.collect(name, datetime.now(UTC).replace(microsecond=0))
+def _collected(given: Namespace, name: ReleaseName, *, whole: bool = True) -> Evidence:
+    """``whole`` asks a mirror for the release's list of measurements too, which no decision about files needs."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if given.mirror is not None:
+        with _mirror(given, now) as mirror:
+            return mirror.collect(name, now, measurements=whole)
+    with Portal(given.portal) as portal:
+        return portal.collect(name, now)
+
+
+def _mirror(given: Namespace, now: datetime) -> Mirror:
+    """A mirror is nobody's word: without the key there is nothing to believe in it."""
+    if given.portal_key is None:
+        todo = "Give the portal's key, had by another way than this mirror: --portal-key FILE"
+        raise UnusableKey("a mirror is believed for the portal's signature alone", where="--portal-key", todo=todo)
+    return Mirror(given.mirror, key_from(given.portal_key), given.state or usual_place(), now)
 
 
 def _launch(given: Namespace) -> WantedLaunch:

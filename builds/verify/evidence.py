@@ -51,6 +51,10 @@ class Kind(StrEnum):
     STATEMENT = "statement"
     REBUILDER_KEY = "rebuilder-key"
     ATTESTATION = "attestation"
+    CHECKPOINT = "checkpoint"
+    """Of a mirror, signed by the portal: which verdicts were the newest at its moment."""
+    INDEX = "index"
+    """A document on the way from the checkpoint to this release."""
 
 
 class EvidenceFile(CamelCase):
@@ -102,7 +106,7 @@ class Evidence(CamelCase):
 
     @model_validator(mode="after")
     def _one_of_a_kind(self) -> Self:
-        for kind in (Kind.DOCUMENT, Kind.VERDICT, Kind.POLICY):
+        for kind in (Kind.DOCUMENT, Kind.VERDICT, Kind.POLICY, Kind.CHECKPOINT):
             if len(self.of_kind(kind)) > 1:
                 raise ValueError(f"there are several files of the kind {kind}, and nothing says which one holds")
         return self

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from attestations.domain.mirror import MeasurementsDocument
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
@@ -187,6 +188,24 @@ def signed_for(votes: Iterable[Vote], value: str) -> Finding:
             return _covering(mine, f"Signed for {launched.words}.", launched.said_by)
     reason = f"No rebuilder that counts signed {value}; signed were: {'; '.join(entry.words for entry in signed)}."
     return Finding(_AXIS, State.FAILED, reason, ", ".join(dict.fromkeys(entry.said_by for entry in signed)))
+
+
+def computed_for(measured: MeasurementsDocument, value: str) -> Finding | None:
+    """For which launch the portal computed this value from the published files; None when for none that it indexed."""
+    for series in measured.series:
+        vcpus = series.vcpus_of(value)
+        if vcpus is None:
+            continue
+        # The portal computes one with a kernel only for firmware that binds it.
+        covered = coverage_of(series.boot_mode, kernel_hashes=series.boot_mode is BootMode.DIRECT_KERNEL)
+        line = f", command line {series.command_line!r}" if series.boot_mode is BootMode.DIRECT_KERNEL else ""
+        words = (
+            f"{series.boot_mode.value}, {vcpus} vCPUs, {' or '.join(series.vcpu_types)}, "
+            f"guest features {series.guest_features:#x}, {series.vmm}{line}"
+        )
+        reason = f"Nobody signed it by itself; the portal computed it from the published files, for {words}."
+        return _covering(LaunchMeasurement(value, series.boot_mode, covered), reason, "the portal")
+    return None
 
 
 def _own_launch(named: Sequence[Launched], wanted: WantedLaunch) -> Launched:

@@ -1,4 +1,4 @@
-"""Collecting evidence from a portal: the only module of this program that speaks HTTP.
+"""Collecting evidence from a portal.
 
 Nothing is believed here: bytes are kept as they came, bounded in size, number and time, and judged elsewhere.
 """
@@ -6,44 +6,29 @@ Nothing is believed here: bytes are kept as they came, bounded in size, number a
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import ClassVar, Final, Literal, Self
-from urllib.parse import quote, urlsplit
+from typing import Literal, Self
+from urllib.parse import quote
 
-import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
+from attestations.domain.mirror import Checkpoint, parse
+from builds.domain.dsse import parse_envelope
+from builds.domain.errors import LimitExceeded
 from builds.domain.frozen import Sha256Hex, first_problem
 from builds.domain.printable import Slug, one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.strict_json import load_object
+from builds.verify.chain import Chain
 from builds.verify.evidence import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Evidence, EvidenceFile, Kind, evidence_of
+from builds.verify.walking import find_release, read_release, read_root
+from builds.verify.web import NotAPortal, NotThere, Web
 
+_MIRROR = "/mirror"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_OK, _NOT_FOUND = 200, 404
-_STEP_SECONDS = 30.0
-# A portal that sends a byte now and then keeps every single read within its time.
-_ALL_SECONDS = 600.0
 _PLACE = re.compile(r"/(?!/)[A-Za-z0-9._~/-]{1,300}", re.ASCII)
-
-
-class PortalUnreachable(PortalError):
-    """The portal does not answer, or not with what was asked for."""
-
-    code: ClassVar[str] = "portal-unreachable"
-    default_todo: ClassVar[str] = "Check the portal's address, the network, and that it knows this release."
-
-
-class NotAPortal(MalformedInput):
-    """An address that cannot be asked safely, or answers that are no portal's."""
-
-    code: ClassVar[str] = "not-a-portal"
-    default_todo: ClassVar[str] = "Give the portal's address with https://; http:// only of this machine."
 
 
 class _Answer(BaseModel):
@@ -91,24 +76,8 @@ class Portal:
     """One portal. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``."""
 
     def __init__(self, address: str) -> None:
-        try:
-            parts = urlsplit(address)
-            host = parts.hostname or ""
-            if parts.port == 0:
-                raise ValueError("nothing listens on port 0")
-            httpx.URL(address)
-        except (ValueError, httpx.InvalidURL) as error:
-            raise NotAPortal(f"{address[:200]!r} is no address", where="--portal") from error
-        if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
-            raise NotAPortal(f"{address[:200]!r} cannot be asked", where="--portal")
-        self.address = address.rstrip("/")
-        self._deadline = time.monotonic() + _ALL_SECONDS
-        self._http = httpx.Client(
-            timeout=_STEP_SECONDS,
-            follow_redirects=False,
-            trust_env=host not in _LOOPBACK,
-            headers={"Accept-Encoding": "identity"},
-        )
+        self._web = Web(address, option="--portal")
+        self.address = self._web.address
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +85,7 @@ class Portal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self._web.close()
 
     def collect(self, name: ReleaseName, now: datetime) -> Evidence:
         """Everything that the portal has about a release, byte for byte."""
@@ -127,48 +96,41 @@ class Portal:
         files: list[EvidenceFile] = []
         total = 0
         for kind, place, operator in _places(verdict, release):
-            data = self._get(place, MAX_FILE_BYTES)
+            data = self._web.get(place, MAX_FILE_BYTES)
             total += len(data)
             if total > MAX_TOTAL_BYTES or len(files) >= MAX_FILES:
                 raise LimitExceeded(
                     f"there is more than {MAX_TOTAL_BYTES} bytes or {MAX_FILES} files of evidence", where=where
                 )
             files.append(EvidenceFile.of(kind, place, data, operator or None))
-        return evidence_of(self.address, name, now, files)
+        return evidence_of(self.address, name, now, [*files, *self._vouching(name, files)])
+
+    def _vouching(self, name: ReleaseName, files: Sequence[EvidenceFile]) -> list[EvidenceFile]:
+        """The portal's newest checkpoint with the way from it to the verdict; none where it publishes no mirror, or its
+        checkpoint is older than this verdict. Who signed it is looked at where it is used.
+        """
+        chain = Chain(self._web, _MIRROR)
+        try:
+            checkpoint = chain.checkpoint()
+        except NotThere:
+            return []
+        envelope = parse_envelope(checkpoint.data, where=checkpoint.address)
+        root = read_root(parse(Checkpoint, envelope.payload, where=checkpoint.address), chain.document)
+        entry = find_release(root, name, chain.document)
+        named = read_release(entry, chain.document).only("verdict") if entry is not None else None
+        verdict = next((file for file in files if file.kind is Kind.VERDICT), None)
+        if named is None or verdict is None or named.ref.sha256 != verdict.sha256:
+            return []
+        return [checkpoint, *chain.documents]
 
     def _ask[Shape: _Answer](self, shape: type[Shape], path: str) -> Shape:
         document = load_object(
-            self._get(path, MAX_ANSWER_BYTES), max_bytes=MAX_ANSWER_BYTES, where=path, error_type=NotAPortal
+            self._web.get(path, MAX_ANSWER_BYTES), max_bytes=MAX_ANSWER_BYTES, where=path, error_type=NotAPortal
         )
         try:
             return shape.model_validate(document)
         except ValidationError as error:
             raise NotAPortal(first_problem(error)[:400], where=path) from error
-
-    def _get(self, path: str, most_bytes: int) -> bytes:
-        where = f"{self.address}{path}"
-        try:
-            with self._http.stream("GET", where) as answer:
-                if answer.status_code != _OK:
-                    known = " It has no such release or file." if answer.status_code == _NOT_FOUND else ""
-                    raise PortalUnreachable(f"the answer is {answer.status_code}{known}", where=where)
-                return self._read(answer, most_bytes, where)
-        except httpx.HTTPError as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
-            raise PortalUnreachable(f"no answer: {reason}", where=where) from error
-
-    def _read(self, answer: httpx.Response, most_bytes: int, where: str) -> bytes:
-        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise NotAPortal("the answer is compressed, though it was asked for as it is", where=where)
-        held = bytearray()
-        # Raw: a decoded piece could be larger than memory before anybody counts.
-        for chunk in answer.iter_raw():
-            held += chunk
-            if len(held) > most_bytes:
-                raise LimitExceeded(f"the answer is larger than {most_bytes} bytes", where=where)
-            if time.monotonic() > self._deadline:
-                raise PortalUnreachable(f"collecting took longer than {_ALL_SECONDS:.0f} seconds", where=where)
-        return bytes(held)
 
 
 def _places(verdict: _Verdict | None, release: _Release) -> Iterator[tuple[Kind, str, str]]:

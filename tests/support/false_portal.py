@@ -12,12 +12,12 @@ _DRIP_SECONDS = 0.1
 
 
 class FalsePortal(ThreadingHTTPServer):
-    """Answers each path with what ``body`` gives for it; counts connections and keeps what it was asked."""
+    """Answers each path with what ``body`` gives for it (None: 404); counts connections, keeps what it was asked."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, body: Callable[[str], bytes], status: int, drips: bool, headers: dict[str, str]) -> None:
+    def __init__(self, body: Callable[[str], bytes | None], status: int, drips: bool, headers: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
         self.body = body
         self.status = status
@@ -45,8 +45,9 @@ class _Answer(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.asked.append(f"{self.command} {self.path}")
         self.server.headers.append(self.headers)
-        body = self.server.body(self.path)
-        self.send_response(self.server.status)
+        given = self.server.body(self.path)
+        body = given or b""
+        self.send_response(self.server.status if given is not None else 404)
         for name, value in {"Content_Length": str(len(body)), **self.server.sent_headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
@@ -68,7 +69,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 @contextmanager
 def false_portal(
-    body: Callable[[str], bytes], *, status: int = 200, drips: bool = False, **headers: str
+    body: Callable[[str], bytes | None], *, status: int = 200, drips: bool = False, **headers: str
 ) -> Iterator[FalsePortal]:
     """A header's name is given with ``_`` for each ``-``."""
     with FalsePortal(body, status, drips, headers) as server:

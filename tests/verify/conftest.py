@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.verify.mirrored import Mirrored
 from tests.verify.world import World, publish
 
 
@@ -14,4 +15,12 @@ def world(tmp_path: Path, firmware: Path) -> World:
     made = World(tmp_path, publish(tmp_path / "release", firmware))
     for name in ("ada", "ben"):
         made.rebuilt_by(name)
+    return made
+
+
+@pytest.fixture
+def mirrored(world: World, tmp_path: Path) -> Mirrored:
+    """A mirror of that release, published a minute ago."""
+    made = Mirrored(world, tmp_path / "mirror", tmp_path / "state" / "seen.json")
+    made.publish()
     return made

@@ -14,6 +14,7 @@ import pytest
 from attestations.services.portal_key import portal_key
 from builds.models import Release
 from builds.verify import portal as collecting
+from builds.verify import web
 from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
 from tee_portal.env import BASE_DIR
@@ -109,8 +110,10 @@ RELEASE: dict[str, Any] = {
 }
 
 
-def answering(verdicts: Any = VERDICTS, release: Any = RELEASE, data: bytes = b"x") -> Callable[[str], bytes]:
-    def body(path: str) -> bytes:
+def answering(verdicts: Any = VERDICTS, release: Any = RELEASE, data: bytes = b"x") -> Callable[[str], bytes | None]:
+    def body(path: str) -> bytes | None:
+        if path.startswith("/mirror/"):
+            return None
         if path.startswith("/api/v1/verdicts/"):
             return json.dumps(verdicts).encode()
         return json.dumps(release).encode() if path.startswith("/api/") else data
@@ -118,7 +121,7 @@ def answering(verdicts: Any = VERDICTS, release: Any = RELEASE, data: bytes = b"
     return body
 
 
-def collected(body: Callable[[str], bytes], tmp_path: Path, **served: Any) -> tuple[int, list[str]]:
+def collected(body: Callable[[str], bytes | None], tmp_path: Path, **served: Any) -> tuple[int, list[str]]:
     with false_portal(body, **served) as server:
         code = main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", server.address])
         return code, server.asked
@@ -128,7 +131,7 @@ def test_each_file_is_asked_for_once_at_the_portal_itself(tmp_path: Path) -> Non
     code, asked = collected(answering(), tmp_path)
     assert code == 0
     files = ["documents/" + "a" * 64, "policies/1", "verdicts/1", "portal-keys/1"]
-    assert asked[2:] == [f"GET /{file}" for file in files]
+    assert asked[2:] == [f"GET /{file}" for file in [*files, "mirror/checkpoint.json"]]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_a_file_larger_than_any_may_be_is_refused_before_it_is_read(
 def test_a_portal_that_sends_a_byte_now_and_then_ends_with_the_time_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "_ALL_SECONDS", 0.3)
+    monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
     assert collected(answering(), tmp_path, drips=True)[0] == 2
 
 

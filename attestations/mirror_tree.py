@@ -1,0 +1,226 @@
+"""A mirror's files: the adapter of the file system. Immutable objects by digest, one checkpoint, nothing half written.
+
+A killed publisher leaves the old checkpoint with everything it names, and some objects that nothing names yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, Final
+
+from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, Ref
+from builds.domain.errors import PortalError
+from builds.pipeline.material_store import named_disk_errors
+
+_LOCK: Final = ".lock"
+_UNNAMED: Final = ".unnamed.json"
+_NEW: Final = ".new-"
+_OBJECT = re.compile(r"index/([0-9a-f]{2})/\1[0-9a-f]{62}\.json|blobs/sha256/([0-9a-f]{2})/\2[0-9a-f]{62}", re.ASCII)
+_PLACES = ("index", "blobs/sha256")
+_READABLE = 0o644
+_DIRECTORY = 0o755
+
+
+class MirrorBusy(PortalError):
+    """Another publication writes to this directory."""
+
+    code: ClassVar[str] = "mirror-busy"
+    default_todo: ClassVar[str] = "Wait for it to end; each publication brings the mirror up to date."
+
+
+class MirrorNotWritable(PortalError):
+    """The mirror's directory cannot be made, read or written."""
+
+    code: ClassVar[str] = "mirror-not-writable"
+    default_todo: ClassVar[str] = "Name a directory that the portal may write to: TEE_PORTAL_MIRROR_DIR."
+
+
+class MirrorTree:
+    """One publication's hold on a directory. ``rewrite`` writes every object again, whatever lies there."""
+
+    def __init__(self, root: Path, *, rewrite: bool) -> None:
+        self.root = root
+        self._rewrite = rewrite
+        self._sizes = dict(_objects(root))
+        self._named: set[str] = set()
+        self._unsynced: set[Path] = set()
+        self.written = 0
+
+    def put_index(self, data: bytes) -> Ref:
+        """Have a document of the index there, whole, and named by the next checkpoint."""
+        ref = Ref.to(data)
+        self._put(ref.index_path, data)
+        return ref
+
+    def put_blob(self, data: bytes) -> Ref:
+        """The same for evidence."""
+        ref = Ref.to(data)
+        self._put(ref.blob_path, data)
+        return ref
+
+    def keep(self, path: str, size: int) -> bool:
+        """Name an object that lies there already; False when it does not, or has to be written again."""
+        if path in self._named:
+            return True
+        if self._rewrite or self._sizes.get(path) != size:
+            return False
+        self._named.add(path)
+        return True
+
+    def keep_document(self, ref: Ref) -> bytes | None:
+        """As ``keep``, of a document whose bytes are read and hashed; None when it has to be made again."""
+        if not self.keep(ref.index_path, ref.size):
+            return None
+        with suppress(OSError):
+            data = (self.root / ref.index_path).read_bytes()
+            if Ref.to(data) == ref:
+                return data
+        self._named.discard(ref.index_path)
+        self._sizes.pop(ref.index_path, None)
+        return None
+
+    def checkpoint(self) -> bytes:
+        """The bytes of the checkpoint that lies there; empty when there is none."""
+        try:
+            with (self.root / CHECKPOINT_FILE).open("rb") as file:
+                return file.read(MAX_CHECKPOINT_BYTES)
+        except FileNotFoundError:
+            return b""
+
+    def conclude(self, checkpoint: bytes) -> None:
+        """Make the checkpoint the mirror's, after everything that it names is safe on disk."""
+        for directory in self._unsynced:
+            _sync(directory)
+        self._unsynced.clear()
+        _write(self.root / CHECKPOINT_FILE, checkpoint)
+        _sync(self.root)
+
+    def remove_unnamed(self, now: datetime, grace: timedelta) -> int:
+        """Remove what no checkpoint has named for as long as ``grace``; how many objects went.
+
+        Who reads by an older checkpoint still finds all of it until then.
+        """
+        known = self._unnamed_since()
+        since = {path: known.get(path, now.timestamp()) for path in self._sizes if path not in self._named}
+        gone = [path for path, first in since.items() if now.timestamp() - first > grace.total_seconds()]
+        for path in gone:
+            (self.root / path).unlink(missing_ok=True)
+            del since[path]
+        _write(self.root / _UNNAMED, json.dumps(since, sort_keys=True).encode())
+        return len(gone)
+
+    def _put(self, path: str, data: bytes) -> None:
+        if self.keep(path, len(data)):
+            return
+        final = self.root / path
+        _make_directory(self.root, final.parent)
+        _write(final, data)
+        self._unsynced.add(final.parent)
+        self._sizes[path] = len(data)
+        self._named.add(path)
+        self.written += 1
+
+    def _unnamed_since(self) -> dict[str, float]:
+        """Since when nothing names each object, in seconds of the epoch. It decides about deletion alone."""
+        try:
+            found = json.loads((self.root / _UNNAMED).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {path: since for path, since in found.items() if isinstance(since, int | float)}
+
+
+@contextmanager
+def mirror_tree(root: Path, *, rewrite: bool = False) -> Iterator[MirrorTree]:
+    """The tree of a directory, which is made when it is missing, for one publication at a time.
+
+    Raises ``MirrorBusy``, ``MirrorNotWritable`` and ``DiskFull``; also what happens inside is named by these.
+    """
+    try:
+        with named_disk_errors(root, "for the mirror"):
+            root.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+            with (root / _LOCK).open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise MirrorBusy("another publication is going on", where=str(root)) from error
+                _remove_half_written(root)
+                yield MirrorTree(root, rewrite=rewrite)
+    except OSError as error:
+        raise MirrorNotWritable(f"{error.strerror}: {error.filename}", where=str(root)) from error
+
+
+def published_file(root: Path, path: str) -> bytes | None:
+    """An object or the checkpoint of a published mirror by its path; None for anything else, and where it is gone."""
+    if path != CHECKPOINT_FILE and not _OBJECT.fullmatch(path):
+        return None
+    try:
+        return (root / path).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _objects(root: Path) -> Iterator[tuple[str, int]]:
+    """Every object that lies there, by its path, with its size. Whatever else lies there is nobody's business."""
+    for place in _PLACES:
+        for directory in _entries(root / place):
+            for entry in _entries(root / place / directory.name) if directory.is_dir(follow_symlinks=False) else ():
+                path = f"{place}/{directory.name}/{entry.name}"
+                if _OBJECT.fullmatch(path) and entry.is_file(follow_symlinks=False):
+                    yield path, entry.stat(follow_symlinks=False).st_size
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+def _remove_half_written(root: Path) -> None:
+    """What a killed publication was about to rename."""
+    directories = [root, *(root / place / entry.name for place in _PLACES for entry in _entries(root / place))]
+    for directory in directories:
+        if directory.is_dir():
+            for entry in _entries(directory):
+                if entry.name.startswith(_NEW):
+                    (directory / entry.name).unlink(missing_ok=True)
+
+
+def _make_directory(root: Path, directory: Path) -> None:
+    if not directory.is_dir():
+        directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+        for parent in (directory.parent, directory.parent.parent, root):
+            _sync(parent)
+
+
+def _write(final: Path, data: bytes) -> None:
+    """Write a file whole or not at all; others may read it."""
+    with tempfile.NamedTemporaryFile(dir=final.parent, prefix=_NEW, delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), _READABLE)
+            os.fsync(file.fileno())
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""Bytes from a portal or a mirror: the only module of this program that speaks HTTP.
+
+Nothing is believed here: bytes are bounded in size and time, no redirect is followed, and who asks judges them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
+from builds.domain.printable import one_line
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_OK, _NOT_FOUND = 200, 404
+_STEP_SECONDS = 30.0
+# A portal that sends a byte now and then keeps every single read within its time.
+_ALL_SECONDS = 600.0
+
+
+class PortalUnreachable(PortalError):
+    """The portal does not answer, or not with what was asked for."""
+
+    code: ClassVar[str] = "portal-unreachable"
+    default_todo: ClassVar[str] = "Check the portal's address, the network, and that it knows this release."
+
+
+class NotThere(PortalUnreachable):
+    """The portal answers that it has no such release or file."""
+
+
+class NotAPortal(MalformedInput):
+    """An address that cannot be asked safely, or answers that are no portal's."""
+
+    code: ClassVar[str] = "not-a-portal"
+    default_todo: ClassVar[str] = "Give the portal's address with https://; http:// only of this machine."
+
+
+class Web:
+    """One server, asked for paths of itself. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``.
+
+    ``option`` is how the address was given.
+    """
+
+    def __init__(self, address: str, *, option: str) -> None:
+        try:
+            parts = urlsplit(address)
+            host = parts.hostname or ""
+            if parts.port == 0:
+                raise ValueError("nothing listens on port 0")
+            httpx.URL(address)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise NotAPortal(f"{address[:200]!r} is no address", where=option) from error
+        if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
+            raise NotAPortal(f"{address[:200]!r} cannot be asked", where=option)
+        self.address = address.rstrip("/")
+        self._deadline = time.monotonic() + _ALL_SECONDS
+        self._http = httpx.Client(
+            timeout=_STEP_SECONDS,
+            follow_redirects=False,
+            trust_env=host not in _LOOPBACK,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, most_bytes: int) -> bytes:
+        """The bytes at a path of the server, which begins with a slash."""
+        where = f"{self.address}{path}"
+        try:
+            with self._http.stream("GET", where) as answer:
+                if answer.status_code == _NOT_FOUND:
+                    raise NotThere("the answer is 404: it has no such release or file", where=where)
+                if answer.status_code != _OK:
+                    raise PortalUnreachable(f"the answer is {answer.status_code}", where=where)
+                return self._read(answer, most_bytes, where)
+        except httpx.HTTPError as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise PortalUnreachable(f"no answer: {reason}", where=where) from error
+
+    def _read(self, answer: httpx.Response, most_bytes: int, where: str) -> bytes:
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise NotAPortal("the answer is compressed, though it was asked for as it is", where=where)
+        held = bytearray()
+        # Raw: a decoded piece could be larger than memory before anybody counts.
+        for chunk in answer.iter_raw():
+            held += chunk
+            if len(held) > most_bytes:
+                raise LimitExceeded(f"the answer is larger than {most_bytes} bytes", where=where)
+            if time.monotonic() > self._deadline:
+                raise PortalUnreachable(f"collecting took longer than {_ALL_SECONDS:.0f} seconds", where=where)
+        return bytes(held)
