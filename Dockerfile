@@ -6,7 +6,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates debian-archive-keyring git gpgv \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home portal \
-    && install --directory --owner portal /data
+    && install --directory --owner portal /data /mirror
 
 WORKDIR /app
 COPY requirements.lock ./
@@ -23,6 +23,6 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index --edita
 
 USER portal
 ENV PYTHONUNBUFFERED=1 TEE_PORTAL_DATA_DIR=/data
-VOLUME /data
+VOLUME /data /mirror
 EXPOSE 8000
 CMD ["gunicorn", "tee_portal.wsgi", "--bind", "0.0.0.0:8000"]

@@ -25,7 +25,8 @@ def services() -> dict[str, Any]:
 
 
 def test_compose_has_every_part_and_each_server_has_a_health_check(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "rebuilds", "publications"}
+    workers = {"worker", "rebuilds", "publications"}
+    assert set(services) == {"postgres", "redis", "migrate", "web", "mirror"} | workers
     assert {name for name, service in services.items() if "healthcheck" in service} == set(services) - {"migrate"}
 
 
@@ -47,6 +48,19 @@ def test_what_is_short_waits_for_no_rebuild(services: dict[str, Any]) -> None:
     assert {queue.name for queue in settings.CELERY_TASK_QUEUES} == set(queues.values())
     assert settings.CELERY_TASK_ROUTES["builds.tasks.run_rebuild"] == {"queue": queues["rebuilds"]}
     assert settings.CELERY_TASK_ROUTES["attestations.tasks.run_publication"] == {"queue": queues["publications"]}
+
+
+def test_the_mirror_is_served_read_only_and_needs_nothing_of_the_portal(services: dict[str, Any]) -> None:
+    mirror, worker = services["mirror"], services["worker"]
+    assert worker["environment"]["TEE_PORTAL_MIRROR_DIR"] == "/mirror"
+    assert "mirror:/mirror" in worker["volumes"]
+    assert mirror["volumes"] == ["mirror:/srv/mirror:ro", "./deploy/nginx-mirror.conf:/etc/nginx/nginx.conf:ro"]
+    assert (BASE_DIR / "deploy" / "nginx-mirror.conf").is_file()
+    assert "depends_on" not in mirror
+    assert mirror["networks"] == ["mirror"]
+    assert mirror["read_only"] is True
+    assert mirror["user"] != "root"
+    assert [name for name, service in services.items() if "mirror" in service.get("networks", [])] == ["mirror"]
 
 
 def test_nothing_starts_before_the_database_is_migrated(services: dict[str, Any]) -> None:
