@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 
 from celery import shared_task
-from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -77,11 +76,11 @@ def record_verdicts() -> None:
     """Record and sign the verdicts of releases whose evidence changed."""
     publishers.tie_operators()
     try:
-        changed = verdicts.record_due()
+        verdicts.record_due()
     except PortalError as error:
         logger.error("verdicts are not recorded: %s", error)  # noqa: TRY400 - it is named, and says what to do
         return
-    if changed and settings.ENVIRONMENT.mirror_dir is not None:
+    if mirroring.is_behind():
         _told(publish_mirror.delay, "the mirror")
 
 

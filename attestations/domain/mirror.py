@@ -27,7 +27,7 @@ CHECKPOINT_PAYLOAD: Final = "application/vnd.tee-portal.checkpoint.v1+json"
 CHECKPOINT_FILE: Final = "checkpoint.json"
 MAX_CHECKPOINT_BYTES = 16 * 1024
 MAX_OBJECT_BYTES = 6 * 1024 * 1024
-"""Of anything that a checkpoint leads to; as much as one file of evidence may have."""
+"""Of anything that a reader takes; as much as one file of evidence may have."""
 MOST_NAMED = 50
 """Releases that one measurement names, the newest first."""
 KEY_DIGITS = 16
@@ -44,10 +44,13 @@ class MalformedMirror(MalformedInput):
 
 
 class Ref(CamelCase):
-    """An immutable object of the tree, by the SHA-256 of its bytes and their number."""
+    """An immutable object of the tree, by the SHA-256 of its bytes and their number.
+
+    One of more than ``MAX_OBJECT_BYTES`` can be named, so that it keeps nobody from the others; readers refuse it.
+    """
 
     sha256: Sha256Hex
-    size: Annotated[int, Field(ge=0, le=MAX_OBJECT_BYTES)]
+    size: Annotated[int, Field(ge=0, lt=2**53)]
 
     @classmethod
     def to(cls, data: bytes) -> Self:
@@ -263,8 +266,8 @@ class ChangeEntry(CamelCase):
     """A recorded verdict, as feeds and webhooks tell it."""
 
     id: UUID
-    project: Line
-    tag: Tag
+    project: Text
+    tag: Text
     at: Utc
     before: Literal["allow", "deny"] | None = None
     after: Literal["allow", "deny"]

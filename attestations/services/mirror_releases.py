@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
 from django.db.models import F
+from pydantic import ValidationError
 
 from attestations.domain.mirror import (
     EvidenceEntry,
@@ -31,12 +33,15 @@ from attestations.services.mirror_shards import put_tree
 from attestations.services.recorded import newest_record, outdated
 from attestations.services.verdicts import bundle_of
 from builds.domain.errors import MalformedInput
+from builds.domain.frozen import first_problem
 from builds.domain.roles import BootMode, Role
 from builds.domain.verdict import Decision
 from builds.models import MeasurementSeries, Release, StoredStatement
 from builds.pipeline.measurement import vcpu_types_by_signature
 from builds.services.consensus import results_of, statement_of
 from builds.services.evidence import published_component
+
+logger = logging.getLogger(__name__)
 
 _FORM = "1"
 """Part of every version: another way of making documents makes all of them again."""
@@ -90,7 +95,7 @@ def _entries(tree: MirrorTree, *, anew: bool) -> Iterator[ReleaseEntry]:
         for start in range(0, len(stale), _MADE_AT_ONCE):
             kept |= _make(tree, stale[start : start + _MADE_AT_ONCE])
         for row in page:
-            # One that was removed meanwhile is in the next tree neither.
+            # One that was removed meanwhile is in no document, nor one that none can hold.
             if row.pk in kept:
                 yield ReleaseEntry(
                     key=release_key(row.project, row.tag),
@@ -143,7 +148,12 @@ def _make(tree: MirrorTree, rows: Sequence[_Row]) -> dict[int, Ref]:
     made: dict[int, Ref] = {}
     kept: list[MirroredRelease] = []
     for release in releases:
-        data = _document(tree, release, loaded).encode()
+        try:
+            data = _document(tree, release, loaded).encode()
+        except ValidationError as error:
+            # One release whose names no document can hold keeps none of the others from being published.
+            logger.error("%s is not mirrored: %s", release, first_problem(error))  # noqa: TRY400 - named
+            continue
         made[release.pk] = tree.put_index(data)
         kept.append(MirroredRelease(release=release, version=versions[release.pk], document=data))
     MirroredRelease.objects.bulk_create(

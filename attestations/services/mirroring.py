@@ -9,11 +9,12 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from attestations.domain.mirror import CHECKPOINT_PAYLOAD, Checkpoint, Ref, Root, parse
 from attestations.mirror_tree import MirrorTree, mirror_tree
-from attestations.models import MirrorSequence
+from attestations.models import MirroredPart, MirrorSequence, VerdictRecord
 from attestations.services import verdicts
 from attestations.services.mirror_changes import change_feed
 from attestations.services.mirror_measurements import measurement_tree
@@ -24,6 +25,7 @@ from builds.domain.errors import PortalError
 from builds.pipeline.signing import Signer
 
 logger = logging.getLogger(__name__)
+_PUBLISHED = "published"
 _AFTER_THE_LAST = timedelta(hours=1)
 """How much longer than a checkpoint may be relied on its objects stay."""
 
@@ -50,6 +52,7 @@ def publish(directory: Path, *, anew: bool = False) -> Publication:
     signer = portal_key()
     with mirror_tree(directory, rewrite=anew) as tree:
         verdicts.record_due()
+        newest = _newest_record()
         portal = settings.ENVIRONMENT.public_url or signer.public.name
         root = Root(
             portal=portal,
@@ -58,6 +61,7 @@ def publish(directory: Path, *, anew: bool = False) -> Publication:
             changes=change_feed(tree, anew=anew),
         )
         checkpoint = _checkpoint(tree, portal, tree.put_index(root.encode()), issued, signer)
+        MirroredPart.objects.update_or_create(name=_PUBLISHED, defaults={"version": newest, "content": {}})
         removed = tree.remove_unnamed(timezone.now(), _holds() + _AFTER_THE_LAST)
         entries = (root.releases.entries, root.measurements.entries)
         return Publication(checkpoint, *entries, written=tree.written, removed=removed)
@@ -67,6 +71,17 @@ def publish_configured() -> Publication | None:
     """As ``publish``, into ``TEE_PORTAL_MIRROR_DIR``; None where none is set."""
     directory = settings.ENVIRONMENT.mirror_dir
     return publish(directory) if directory is not None else None
+
+
+def is_behind() -> bool:
+    """Whether a mirror is published from here, and verdicts were recorded since; two statements."""
+    if settings.ENVIRONMENT.mirror_dir is None:
+        return False
+    return not MirroredPart.objects.filter(name=_PUBLISHED, version=_newest_record()).exists()
+
+
+def _newest_record() -> str:
+    return str(VerdictRecord.objects.aggregate(newest=Max("pk"))["newest"] or 0)
 
 
 def _holds() -> timedelta:

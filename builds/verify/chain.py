@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, Ref
+from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, MAX_OBJECT_BYTES, Ref
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.verify.evidence import EvidenceFile, Kind
 from builds.verify.web import NotThere, Web
@@ -57,6 +57,8 @@ class Chain:
 
     def _object(self, ref: Ref, path: str) -> bytes:
         where = f"{self._web.address}{self._below}/{path}"
+        if ref.size > MAX_OBJECT_BYTES:
+            raise LimitExceeded(f"the file has {ref.size} bytes, more than {MAX_OBJECT_BYTES}", where=where)
         try:
             data = self._web.get(f"{self._below}/{path}", ref.size)
         except NotThere as error:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from attestations import mirror_tree as files
 from attestations import tasks
-from attestations.domain.mirror import CHECKPOINT_FILE, KEY_DIGITS, FileKind
+from attestations.domain.mirror import CHECKPOINT_FILE, KEY_DIGITS, MAX_OBJECT_BYTES, FileKind
 from attestations.local_sigstore import TrustDomain
 from attestations.mirror_tree import MirrorBusy, MirrorNotWritable, mirror_tree
 from attestations.models import ExpectedPublisher, MirroredPart, MirroredRelease, MirrorSequence, VerdictRecord
@@ -415,6 +415,47 @@ def test_the_schedule_publishes_where_a_directory_is_set(
     assert set(mirror.read().releases) == {"enclave/v1.0.0"}
     with mirror_tree(mirror.directory):
         tasks.publish_mirror()
+
+
+def test_a_verdict_that_was_recorded_anywhere_is_published_soon(
+    mirror: Mirror, settings: Any, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(tasks.publish_mirror, "delay", lambda: told.append(True))
+    release = make_release()
+    tasks.record_verdicts()
+    assert told == []
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"mirror_dir": mirror.directory})
+    tasks.record_verdicts()
+    assert told == [True]
+    mirror.publish()
+    tasks.record_verdicts()
+    assert told == [True]
+    # Recorded at once, and not by the schedule.
+    rebuilt(release, "ada")
+    tasks.record_verdicts()
+    assert told == [True, True]
+
+
+def test_a_release_that_no_document_can_hold_keeps_no_other_from_being_published(
+    mirror: Mirror, make_release: MakeRelease
+) -> None:
+    make_release("v1")
+    odd = make_release("v2")
+    Release.objects.filter(pk=odd.pk).update(tag="\N{ZERO WIDTH SPACE}v2")
+    assert mirror.publish().releases == 1
+    assert set(mirror.read().releases) == {"enclave/v1"}
+
+
+def test_evidence_that_is_larger_than_readers_take_is_named_all_the_same(
+    mirror: Mirror, make_release: MakeRelease
+) -> None:
+    release = make_release()
+    Release.objects.filter(pk=release.pk).update(manifest=b" " * (MAX_OBJECT_BYTES + 1))
+    mirror.publish()
+    document = mirror.assert_whole().releases["enclave/v1.0.0"].only("document")
+    assert document is not None
+    assert document.ref.size == MAX_OBJECT_BYTES + 1
 
 
 def test_the_command_says_what_was_done(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,18 @@ def test_a_hostile_mirror_is_never_allowed_and_is_told_by_name(
     assert capsys.readouterr().err.startswith(f"{code}: ")
 
 
+def test_what_is_larger_than_any_file_may_be_is_not_asked_for(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(root: Root, tree: MirrorTree) -> Root:
+        return root.model_copy(update={"releases": Tree(digits=0, entries=1, top=Ref(sha256="a" * 64, size=2**40))})
+
+    mirrored.publish(change=change)
+    assert mirrored.release() == 2
+    assert "limit-exceeded" in capsys.readouterr().err
+    assert len(mirrored.asked) == 2
+
+
 def test_a_key_that_was_replaced_is_believed_no_more(mirrored: Mirrored, capsys: pytest.CaptureFixture[str]) -> None:
     new = new_signer()
     assert mirrored.release(key=new) == 2
