@@ -20,7 +20,7 @@ from builds.verify.findings import Finding, State
 from builds.verify.local_files import contents, documents, held_against, local_release
 from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
-from builds.verify.vouching import Vouched, read_vouching
+from builds.verify.vouching import Vouched, by_an_earlier_key, read_vouching
 from builds.verify.walking import CLOCKS_APART
 
 _PUBLISHER = "attested-by-expected-publisher"
@@ -100,6 +100,8 @@ def _check_verdict(
     check_meant(name, evidence)
     signed = read_verdict(evidence, trust.portal_key)
     vouching = read_vouching(evidence, trust.portal_key, now)
+    if vouching.vouched is not None and signed.signature.state is State.FAILED:
+        signed = by_an_earlier_key(signed, evidence)
     judged = judge_verdict(signed, name, trust.max_age, now, vouching.vouched)
     findings = [signed.signature, *vouching.findings, *judged, *_policy(evidence, signed)]
     return signed, vouching.vouched, findings

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from attestations.domain.mirror import Checkpoint, MeasurementsDocument, Ref, ReleaseDocument, ReleaseEntry, parse
+from builds.domain.dsse import parse_envelope
 from builds.domain.errors import PortalError
-from builds.pipeline.signing import SignatureMismatch, VerifyingKey
+from builds.pipeline.signing import SignatureMismatch, VerifyingKey, read_public_key
 from builds.verify.evidence import Evidence, EvidenceFile, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
+from builds.verify.signatures import SignedVerdict
 from builds.verify.walking import CLOCKS_APART, find_release, read_release, read_root, signed_checkpoint
 
 _AXIS: Final = "checkpoint"
@@ -56,14 +58,30 @@ def read_vouching(evidence: Evidence, key: VerifyingKey | None, now: datetime) -
     return Vouching(Vouched(checkpoint, measured), (Finding(_AXIS, State.OK, reason, said_by),))
 
 
+def by_an_earlier_key(signed: SignedVerdict, evidence: Evidence) -> SignedVerdict:
+    """A verdict that a vouched checkpoint names, where another key signed it than the checkpoint.
+
+    The portal signs a verdict when it changes, so that one of before its key was replaced is by the key of then. The
+    checkpoint leads to these very bytes: they are the word of the key that the user gave, whoever signed them first.
+    """
+    file, verdict = evidence.only(Kind.PORTAL_KEY), evidence.only(Kind.VERDICT)
+    if file is None or verdict is None:
+        return signed
+    try:
+        earlier = read_public_key(file.data.decode("ascii", "replace"), where=file.address)
+        earlier.verify(parse_envelope(verdict.data, where=verdict.address))
+    except PortalError:
+        return signed
+    reason = f"Signed with sha256:{earlier.fingerprint}, an earlier key, by the word of the checkpoint."
+    return replace(signed, signature=replace(signed.signature, state=State.OK, reason=reason))
+
+
 def _says(
     checkpoint: Checkpoint, entry: ReleaseEntry, document: ReleaseDocument, verdict: EvidenceFile | None, now: datetime
 ) -> tuple[State, str]:
     """What a checkpoint that leads to the release says of the evidence's verdict."""
-    number, named = (
-        f"Number {checkpoint.sequence} of {checkpoint.issued_at:%Y-%m-%d %H:%M} UTC",
-        document.only("verdict"),
-    )
+    named = document.only("verdict")
+    number = f"Number {checkpoint.sequence} of {checkpoint.issued_at:%Y-%m-%d %H:%M} UTC"
     if checkpoint.issued_at > now + CLOCKS_APART:
         return State.FAILED, f"{number}, which is in the future: set the clock."
     if verdict is None or named is None:

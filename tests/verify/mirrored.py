@@ -63,7 +63,9 @@ class Mirrored:
         portal: str = PORTAL,
         change: Callable[[Root, MirrorTree], Root] = lambda root, _: root,
         payload_type: str = CHECKPOINT_PAYLOAD,
+        evidence: Evidence | None = None,
     ) -> None:
+        self.evidence = evidence or self.world.evidence()
         with mirror_tree(self.directory) as tree:
             root = change(self.root(tree), tree)
             checkpoint = Checkpoint(
@@ -95,7 +97,7 @@ class Mirrored:
         return ReleaseShard(prefix=prefix, releases=(entry,))
 
     def document(self, tree: MirrorTree) -> ReleaseDocument:
-        self.evidence = self.world.evidence()
+        assert self.evidence is not None
         files = tuple(
             EvidenceEntry(
                 kind=file.kind.value,  # type: ignore[arg-type]

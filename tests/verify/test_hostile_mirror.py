@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from attestations.mirror_tree import MirrorTree
 from builds.domain.dsse import IN_TOTO_PAYLOAD
 from builds.verify import web
 from builds.verify.cli import main
-from builds.verify.evidence import Kind
+from builds.verify.evidence import EvidenceFile, Kind, read_evidence
 from tests.support.false_portal import false_portal
 from tests.support.mirrors import objects
 from tests.support.operators import new_signer
@@ -211,8 +212,40 @@ def test_a_key_that_was_replaced_is_believed_no_more(mirrored: Mirrored, capsys:
     assert "mirror-not-the-portals" in capsys.readouterr().err
     mirrored.publish(signer=new)
     assert mirrored.release() == 2
-    # The verdict itself is by the older key still, until it is signed anew.
-    assert mirrored.release(key=new) == 1
+    # The verdict itself is by the older key still, and named by the newer one.
+    assert mirrored.release(key=new) == 0
+
+
+def test_a_verdict_that_no_key_of_its_evidence_signed_is_denied(mirrored: Mirrored) -> None:
+    world = mirrored.world
+    evidence = world.evidence(signer=new_signer())
+    mirrored.publish(evidence=evidence)
+    assert mirrored.release() == 1
+    assert mirrored.run("bundle", f"enclave/{TAG}", "-o", str(world.evidence_file)) == 0
+    # As it was saved, and with a key that whoever saved it made up.
+    assert world.run() == 1
+    made_up = EvidenceFile.of(Kind.PORTAL_KEY, "/portal.pub", new_signer().public.pem.encode())
+    saved = read_evidence(world.evidence_file)
+    files = [made_up, *(file for file in saved.files if file.kind is not Kind.PORTAL_KEY)]
+    world.save(saved.model_copy(update={"files": tuple(files)}))
+    assert world.run() == 1
+
+
+def test_an_earlier_keys_verdict_is_denied_without_the_checkpoint_that_names_it(mirrored: Mirrored) -> None:
+    world, new = mirrored.world, new_signer()
+    mirrored.publish(signer=new)
+    assert mirrored.run("bundle", f"enclave/{TAG}", "-o", str(world.evidence_file), key=new) == 0
+    world_key = world.portal
+    world.portal = new
+    assert world.run() == 0
+    saved = read_evidence(world.evidence_file)
+    chain = {Kind.CHECKPOINT, Kind.INDEX}
+    world.save(saved.model_copy(update={"files": tuple(file for file in saved.files if file.kind not in chain)}))
+    assert world.run() == 1
+    older = next(file for file in replace(world, portal=world_key).evidence().files if file.kind is Kind.VERDICT)
+    files = tuple(older if file.kind is Kind.VERDICT else file for file in saved.files)
+    world.save(saved.model_copy(update={"files": files}))
+    assert world.run() == 1
 
 
 @pytest.mark.parametrize(
