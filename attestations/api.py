@@ -22,7 +22,7 @@ from attestations.schemas import (
 )
 from attestations.services.history import verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
-from builds.domain.frozen import Utc
+from builds.domain.moment import Moment
 from builds.models import Release
 from builds.services.absent import BUNDLE, NotHere, the_release
 
@@ -85,7 +85,7 @@ def _seen(entry: JudgedBundle) -> SightingOut:
 
 @router.get("/verdicts/{project}/{path:tag}", response=VerdictHistoryOut)
 def verdicts(
-    request: HttpRequest, project: str, tag: str, at: Annotated[Utc | None, Query()] = None
+    request: HttpRequest, project: str, tag: str, at: Annotated[Moment | None, Query()] = None
 ) -> VerdictHistoryOut:
     """Every signed verdict of a release, and the one that held ``at`` a moment (now, when it is not given)."""
     release = the_release(Release.objects.all(), project, tag)

@@ -23,6 +23,7 @@ from builds.public_address import public_base
 router = Router()
 
 _TEXT = "text/plain; charset=utf-8"
+_LINES = {"responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}}
 
 
 class LaunchOut(Schema):
@@ -61,7 +62,7 @@ def _state(request: HttpRequest) -> str:
     return scope_of(request.GET.get("project")).state
 
 
-@router.get("/export/policy", response={200: Any})
+@router.get("/export/policy", response={200: ReferenceValuesOut | dict[str, Any]}, openapi_extra=_LINES)
 @rules(OperationRules(state=_state))
 def export_policy(
     request: HttpRequest,

@@ -12,6 +12,7 @@ from pydantic import Field
 from attestations.domain.report import CheckOut, ClauseOut, FindingDocument, LogOut
 from attestations.models import FindingRecord, VerdictRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
+from builds.domain.moment import Moment
 
 
 class FindingOut(FindingDocument):
@@ -56,7 +57,7 @@ class ClaimFilter(Schema):
     issuer: str | None = None
     repository: str | None = None
     log_index: Annotated[int | None, Field(ge=0, lt=2**63)] = None
-    integrated_at: datetime | None = None
+    integrated_at: Moment | None = None
 
 
 class ClaimedOut(Schema):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, ClassVar
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
-from pydantic import BeforeValidator
+from pydantic import WithJsonSchema
 
-from attestations.domain.caller_policy import parse_caller_policy
-from attestations.domain.change_cursor import START, ChangeCursor
+from attestations.domain.caller_policy import MAX_POLICY_CHARACTERS, WRITTEN, parse_caller_policy
+from attestations.domain.change_cursor import START, WRITTEN_CURSOR, ChangeCursor
 from attestations.services.answer_version import answer_version
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
 from attestations.services.changes import changes_after
@@ -20,7 +19,7 @@ from attestations.services.history import verdict_at
 from attestations.services.standing import judged_view
 from attestations.verdict_schemas import ChangesOut, DeployersVerdictOut, change_out, deployers_verdict_out
 from builds.domain.errors import MalformedInput, PortalError
-from builds.domain.frozen import Utc
+from builds.domain.moment import Moment
 from builds.json_answers import json_answer
 from builds.models import Release
 from builds.operation_rules import OperationRules, rules
@@ -29,7 +28,9 @@ from builds.services.absent import the_release
 
 router = Router()
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# For readers of the description: what does not fit is refused by the name of its own error.
+_POLICY = WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_POLICY_CHARACTERS, "pattern": WRITTEN})
+_CURSOR = WithJsonSchema({"type": "string", "pattern": WRITTEN_CURSOR})
 
 
 class BeforeImport(PortalError):
@@ -53,16 +54,6 @@ class TwoQuestions(MalformedInput):
     default_todo: ClassVar[str] = "Leave out `at` or `policy`."
 
 
-def _rfc_3339(value: object) -> object:
-    """A validator: pydantic alone would also take a number of seconds."""
-    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        raise ValueError("no date and time of RFC 3339 with its offset")
-    return value
-
-
-type Moment = Annotated[Utc, BeforeValidator(_rfc_3339)]
-
-
 def _state(_request: HttpRequest, project: str, tag: str) -> str:
     """New evidence of the release moves it, and a new record of its verdict."""
     return answer_version(project, tag)
@@ -75,7 +66,7 @@ def release_verdict(
     project: str,
     tag: str,
     at: Annotated[Moment | None, Query()] = None,
-    policy: Annotated[str | None, Query()] = None,
+    policy: Annotated[str | None, _POLICY, Query()] = None,
 ) -> HttpResponse:
     """Whether to allow a release, why, by whose word, and the signed summary that says the same.
 
@@ -96,7 +87,7 @@ def release_verdict(
 @router.get("/changes", response=ChangesOut)
 def changes(
     request: HttpRequest,
-    since: Annotated[str, Query()] = START,
+    since: Annotated[str, _CURSOR, Query()] = START,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> HttpResponse:
     """Every verdict that was recorded after ``since``, oldest first, in the order of recording, as webhooks tell.

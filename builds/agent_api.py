@@ -18,6 +18,7 @@ from attestations.services import verdicts
 from builds.agent_schemas import enrolled, listed_releases, submitted
 from builds.domain.answers import Enrolled, ListedReleases, Submitted, Told
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
+from builds.domain.envelope_shapes import SignedEnrolment, SignedRequest, SignedStatement
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.job import ClaimedJob, RebuildJob, parse_as
 from builds.domain.json_depth import refuse_deep
@@ -64,7 +65,7 @@ def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
 
 
 @router.post("/claims", response={200: ClaimedJob, 204: None})
-@rules(_FOR_AGENTS)
+@rules(replace(_FOR_AGENTS, body=SignedRequest))
 def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | None]:
     """Reserve one job; 204 when there is none for this rebuilder now. The body is a signed claim request."""
     claimed = claiming.claim_signed(_body(request, 2 * MAX_REQUEST_BYTES), audience(request))
@@ -75,7 +76,7 @@ def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | N
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/progress", response=Told)
-@rules(replace(_FOR_AGENTS, max_body=MAX_PROGRESS_BYTES))
+@rules(replace(_FOR_AGENTS, max_body=MAX_PROGRESS_BYTES, body=Progress))
 def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
     """Stages and log since the last time, or nothing but a sign of life; renews the lease."""
     told = parse_as(Progress, _body(request, MAX_PROGRESS_BYTES), where="progress", max_bytes=MAX_PROGRESS_BYTES)
@@ -86,7 +87,7 @@ def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
-@rules(_FOR_AGENTS)
+@rules(replace(_FOR_AGENTS, body=FailureReport))
 def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The build ended with a named error: no evidence either way."""
     report = parse_as(FailureReport, _body(request, MAX_REQUEST_BYTES), where="failure")
@@ -107,7 +108,7 @@ def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
 
 
 @router.post("/statements", response={200: Submitted, 201: Submitted})
-@rules(replace(_FOR_AGENTS, max_body=MAX_ENVELOPE_BYTES))
+@rules(replace(_FOR_AGENTS, max_body=MAX_ENVELOPE_BYTES, body=SignedStatement))
 def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> Status[Submitted]:
     """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
 
@@ -122,7 +123,7 @@ def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] =
 
 
 @router.post("/enrolments", response={201: Enrolled})
-@rules(_FOR_AGENTS)
+@rules(replace(_FOR_AGENTS, body=SignedEnrolment))
 def enrol(request: HttpRequest) -> Status[Enrolled]:
     """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
     key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 MIB = 1024 * 1024
 NOT_KEPT = "no-store"
 A_MOMENT = 5
@@ -25,8 +27,9 @@ class OperationRules:
     ``state`` is what an answer 200 to GET follows from, as a text that one cheap statement reads from the request and
     the path's arguments: while it is the same, the answer may be given again for a moment. Nothing is for "".
     ``takes_files``: a body that is ``multipart/form-data`` may be as large as a release, and is read by the operation
-    itself; any other is JSON like everywhere. ``by_agents``: rebuilders at work ask for it, every second or two as long
-    as a build takes.
+    itself; any other is JSON like everywhere.
+    ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes. ``body`` is the shape of
+    what the operation reads from the request's bytes by itself, where they are signed or may be large.
     """
 
     kept: str = FOR_A_MOMENT
@@ -34,6 +37,7 @@ class OperationRules:
     by_agents: bool = False
     state: Callable[..., str] | None = None
     takes_files: bool = False
+    body: type[BaseModel] | None = None
 
 
 def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:

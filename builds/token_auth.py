@@ -20,7 +20,9 @@ from builds.services.access import TokenUse, authenticate
 
 # No alias of its own kind (PEP 695): the framework would not look into it.
 IdempotencyKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")
+    str | None,
+    # Spaces at its ends are none of a field's value (RFC 9110, section 5.5).
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"),
 ]
 
 
@@ -31,10 +33,10 @@ class ScopedToken(HttpAuthBase):
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()
-        self._scope = scope
+        self.scope = scope
 
     def __call__(self, request: HttpRequest) -> TokenUse:
-        return authenticate(request.headers.get("Authorization"), self._scope)
+        return authenticate(request.headers.get("Authorization"), self.scope)
 
 
 def token_use(request: HttpRequest) -> TokenUse:

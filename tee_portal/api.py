@@ -22,11 +22,13 @@ from builds.domain.errors import PortalError
 from builds.domain.verdict import Decision
 from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
 from builds.measurement_api import router as measurements_router
+from builds.operation_rules import rules_of
 from builds.operator_api import router as operators_router
 from builds.services.access import NotAuthenticated, ScopeMissing
 from builds.services.requesting import RebuildsExhausted
+from builds.token_auth import ScopedToken
 from tee_portal.error_pages import UnusableRequest, absence
-from tee_portal.openapi import described
+from tee_portal.openapi import Stated, described
 from tee_portal.operations import conventions
 from tee_portal.problem_kinds import status_of
 from tee_portal.problems import problem
@@ -117,5 +119,18 @@ def openapi_json(request: HttpRequest) -> HttpResponse:
 @cache
 def openapi_document() -> bytes:
     """The description of every operation; the same bytes for the same code."""
-    document = described(api.get_openapi_schema(path_prefix="/api/v1/"))
+    document = described(api.get_openapi_schema(path_prefix="/api/v1/"), _stated())
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def _stated() -> dict[str, Stated]:
+    """By the id of each operation."""
+    return {
+        operation.operation_id or api.get_openapi_operation_id(operation): Stated(
+            scopes=tuple(auth.scope.value for auth in operation.auth_callbacks if isinstance(auth, ScopedToken)),
+            body=rules_of(operation.view_func).body,
+        )
+        for bound in api._get_bound_routers()  # noqa: SLF001 - the framework has no other walk over its operations
+        for view in bound.path_operations.values()
+        for operation in view.operations
+    }

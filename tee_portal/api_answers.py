@@ -17,7 +17,6 @@ from tee_portal.kept_answers import kept_or_made
 from tee_portal.problems import problem
 
 API = "/api/"
-_READS = "GET, HEAD, OPTIONS"
 _EXPOSED = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After"
 _PREFLIGHT_SECONDS = "86400"
 _OK = 200
@@ -40,7 +39,7 @@ def api_answers(get_response: View) -> View:
             return get_response(request)
         asked = request.method
         if asked == "OPTIONS":
-            return _methods(request)
+            return _methods(request, get_response(request))
         if asked not in {"GET", "HEAD"}:
             return _named(request, get_response(request))
         # HEAD is answered as GET is; the server leaves the body away (RFC 9110, section 9.3.2).
@@ -54,10 +53,20 @@ def api_answers(get_response: View) -> View:
     return middleware
 
 
-def _methods(request: HttpRequest) -> HttpResponse:
-    """Any page may read what is public. None is told that it may do more, whoever is signed in beside it."""
-    response = HttpResponse(status=204, headers={"Allow": _READS, "Cache-Control": NOT_KEPT})
-    if request.headers.get("Access-Control-Request-Method", "GET") in {"GET", "HEAD"}:
+def _methods(request: HttpRequest, refused: HttpResponseBase) -> HttpResponseBase:
+    """Any page may read what is public. None is told that it may do more, whoever is signed in beside it.
+
+    ``refused`` is what the address says to OPTIONS, which no operation takes: what it takes instead, or that there is
+    no such address.
+    """
+    if not isinstance(refused, HttpResponseNotAllowed):
+        return refused
+    allowed = _allowed(refused)
+    response = HttpResponse(
+        status=204, headers={"Allow": ", ".join(sorted(allowed | {"OPTIONS"})), "Cache-Control": NOT_KEPT}
+    )
+    wanted = request.headers.get("Access-Control-Request-Method", "GET")
+    if wanted in {"GET", "HEAD"} and "GET" in allowed:
         response["Access-Control-Allow-Origin"] = "*"
         response["Access-Control-Allow-Methods"] = "GET, HEAD"
         response["Access-Control-Allow-Headers"] = "If-None-Match"
@@ -68,12 +77,16 @@ def _methods(request: HttpRequest) -> HttpResponse:
 def _named(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if not isinstance(response, HttpResponseNotAllowed):
         return response
-    allowed = {method.strip() for method in response["Allow"].split(",")}
-    allowed |= {"HEAD"} if "GET" in allowed else set()
     error = MethodNotAllowed(f"this address does not take {request.method}"[:100], where=request.path[:200])
     refused = problem(request, error, response.status_code)
-    refused["Allow"] = ", ".join(sorted(allowed))
+    refused["Allow"] = ", ".join(sorted(_allowed(response)))
     return refused
+
+
+def _allowed(response: HttpResponseNotAllowed) -> set[str]:
+    """The methods that an address takes: HEAD wherever GET is."""
+    allowed = {method.strip() for method in response["Allow"].split(",")}
+    return allowed | {"HEAD"} if "GET" in allowed else allowed
 
 
 def _read(response: HttpResponseBase) -> HttpResponseBase:

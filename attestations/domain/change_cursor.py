@@ -9,6 +9,8 @@ from typing import ClassVar, Final, Self
 from builds.domain.errors import MalformedInput
 
 START: Final = "start"
+WRITTEN_CURSOR: Final = "^(start|[1-9][0-9]{0,17}-[0-9a-f]{16})$"
+"""As a JSON Schema's pattern, for who is to write one; ``ChangeCursor.parse`` decides."""
 _WRITTEN = re.compile(r"([1-9][0-9]{0,18})-([0-9a-f]{16})", re.ASCII)
 _SHOWN = 16
 

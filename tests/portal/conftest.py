@@ -16,31 +16,17 @@ from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher
 from attestations.services import trust_roots
 from builds.demo.github_server import GitHubServer, PublishedRelease, RepositoryDescription
-from builds.domain.dsse import IN_TOTO_PAYLOAD
-from builds.domain.materials import lock_digest
-from builds.domain.roles import BootMode, Role
-from builds.models import Component, LaunchConfiguration, Measurement, Project, Rebuild, Release, ReleaseEvent
-from builds.services import submitting
+from builds.models import Project, Rebuild, Release
 from builds.services.projects import keep_recipe
-from builds.services.release_events import CONTRADICTION
 from tee_portal import kept_answers
+from tests.support import rows
 from tests.support.forge import REPOSITORY, Forge
-from tests.support.operators import (
-    MATERIAL,
-    MEASUREMENT,
-    RECIPE_SHA256,
-    digests,
-    operator_named,
-    portal_operator,
-    result_of,
-)
 from tests.support.receivers import Behaviour, Receiver, receiver
 from tests.support.sources import make_bare_repository
-from tests.support.statements import encoded
 from tests.support.vm_release import TAG, VmRelease
 from tests.support.vm_world import EXAMPLE, World, expected
 
-COMMIT = "c" * 40
+COMMIT = rows.COMMIT
 ROOT_NAME = "local-demo-trust-root"
 
 
@@ -54,46 +40,7 @@ def make_release(project: Project) -> Callable[..., Release]:
     """A release whose five components have the bytes of their role's name."""
 
     def make(tag: str = "v1.0.0", contradiction: str = "") -> Release:
-        release = Release.objects.create(
-            project=project,
-            tag=tag,
-            commit=COMMIT,
-            source_date_epoch=1_700_000_000,
-            manifest=b"{}",
-            manifest_sha256="e" * 64,
-            commit_time=1_700_000_000,
-            recipe_origin="source-tree",
-            recipe_sha256=RECIPE_SHA256,
-            recipe_roles=sorted(role.value for role in Role),
-            lock_sha256=lock_digest([MATERIAL]),
-        )
-        for role in Role:
-            facts = digests(role)
-            claimed = f"sha384:{facts['sha384']}" if role is Role.KATANA else f"sha256:{facts['sha256']}"
-            Component.objects.create(
-                release=release, role=role, file_name=f"{role}.img", claimed_digest=claimed, **facts
-            )
-        configuration = LaunchConfiguration.objects.create(
-            release=release,
-            name="default",
-            boot_mode=BootMode.DIRECT_KERNEL,
-            vcpus=4,
-            vcpu_type="EPYC-v4",
-            guest_features=1,
-            vmm="qemu",
-            command_line="console=ttyS0",
-            origin="test",
-            not_covered=[{"what": "data disk", "check": "look at the host"}],
-        )
-        Measurement.objects.create(
-            launch_configuration=configuration,
-            published=MEASUREMENT,
-            recomputed=MEASUREMENT,
-            coverage=["cmdline", "initrd", "kernel", "ovmf"],
-        )
-        if contradiction:
-            ReleaseEvent(release=release, kind=CONTRADICTION, detail={"sentence": contradiction}).save()
-        return release
+        return rows.release_row(project, tag, contradiction)
 
     return make
 
@@ -107,23 +54,8 @@ def nothing_kept() -> None:
 
 @pytest.fixture
 def make_rebuild() -> Callable[..., Rebuild]:
-    """A rebuild with the release's own bytes, except for the roles in ``changed``, signed and handed in.
-
-    By the portal's own worker, or by the operator of that name.
-    """
-
-    def make(
-        release: Release,
-        changed: tuple[Role, ...] = (),
-        missing: tuple[Role, ...] = (),
-        by: str | None = None,
-        **parts: Any,
-    ) -> Rebuild:
-        rebuilding_as = operator_named(by) if by is not None else portal_operator()
-        document = result_of(release, rebuilding_as.public.name, changed, missing, **parts)
-        return submitting.accept(rebuilding_as.sign(IN_TOTO_PAYLOAD, encoded(document)).as_bytes()).rebuild
-
-    return make
+    """A rebuild with the release's own bytes, except for the roles in ``changed``, signed and handed in."""
+    return rows.rebuilt
 
 
 @pytest.fixture

@@ -133,6 +133,37 @@ def test_a_method_that_an_address_does_not_take_is_a_problem(client: Client, pat
     assert {"GET", "HEAD"} <= set(answer["Allow"].split(", "))
 
 
+@pytest.mark.parametrize("path", sorted({path for _, path, _ in OPERATIONS}))
+def test_an_address_says_which_methods_it_takes_and_takes_them(client: Client, path: str) -> None:
+    told = client.options(path)
+    taken = {method for method, other, _ in OPERATIONS if other == path}
+    assert told.status_code == 204
+    assert set(told["Allow"].split(", ")) == taken | {"OPTIONS"} | ({"HEAD"} if "GET" in taken else set())
+    assert ("Access-Control-Allow-Origin" in told) == ("GET" in taken)
+    answers = [client.generic(method, path) for method in taken]
+    assert {answer.status_code for answer in answers}.isdisjoint({405})
+
+
+def test_an_address_that_leads_nowhere_takes_no_method(client: Client) -> None:
+    answer = client.options("/api/v1/no-such-thing")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "moment", ["0", "1795571047", "2026-11-23", "2026-11-23T12:00:00", "2026-11-23T12:00Z trailing"]
+)
+@pytest.mark.parametrize(
+    "address",
+    ["/attestations?integrated_at=", "/verdicts/enclave/v1.0.0?at=", "/releases/enclave/v1.0.0/verdict?at="],
+)
+def test_a_moment_is_a_date_and_time_with_its_offset_everywhere(
+    client: Client, make_release: Callable[..., Release], address: str, moment: str
+) -> None:
+    make_release()
+    answer = client.get(f"/api/v1{address}{moment}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "malformed-question")
+
+
 def test_a_problem_of_a_foreign_host_name_does_not_repeat_it(client: Client) -> None:
     answer = client.get("/api/v1/releases", HTTP_HOST="evil.example")
     assert answer.status_code == 400

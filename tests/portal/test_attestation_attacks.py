@@ -27,7 +27,8 @@ from builds.domain.paths import file_name
 from builds.domain.roles import Role
 from builds.models import Component, Project, Release, ReleaseEvent
 from builds.services.release_events import CHANGED_SINCE_IMPORT
-from tests.portal.conftest import COMMIT, digests
+from tests.portal.conftest import COMMIT
+from tests.support.operators import digests
 
 pytestmark = pytest.mark.django_db
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -13,6 +15,7 @@ from django.test import Client
 
 from tee_portal.api import api
 
+WITHOUT_BODY = ("/cancel", "/retry", "/give-back")
 COMMITTED = Path(settings.BASE_DIR) / "docs" / "openapi.json"
 
 
@@ -45,3 +48,43 @@ def test_it_has_every_operation_and_what_each_refuses_with() -> None:
         assert "application/problem+json" in operation["responses"]["default"]["content"]
         assert operation["description"], operation["operationId"]
     assert len({operation["operationId"] for operation in told}) == len(told)
+
+
+def described() -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and what is said of every operation."""
+    paths = json.loads(COMMITTED.read_bytes())["paths"]
+    return [(method.upper(), path, told) for path, item in paths.items() for method, told in item.items()]
+
+
+NAMES = [f"{method} {path}" for method, path, _ in described()]
+
+
+@pytest.mark.parametrize(("method", "path", "told"), described(), ids=NAMES)
+def test_what_is_said_of_an_operation_is_what_every_answer_of_it_holds_to(
+    method: str, path: str, told: dict[str, Any]
+) -> None:
+    answers = told["responses"]
+    assert {"422", "429", "default"} <= answers.keys()
+    assert ("404" in answers) == ("{" in path)
+    assert ("413" in answers) == ("requestBody" in told)
+    for status, answer in answers.items():
+        if status.startswith("2"):
+            assert {"RateLimit", "RateLimit-Policy"} <= answer["headers"].keys()
+    if method == "GET":
+        assert {"ETag", "Cache-Control"} <= answers["200"]["headers"].keys()
+    # Where something is sent along, what it looks like is said, also where the operation reads its bytes by itself.
+    assert "requestBody" in told or method != "POST" or path.endswith(WITHOUT_BODY)
+
+
+@pytest.mark.parametrize(("method", "path", "told"), described(), ids=NAMES)
+def test_no_parameter_is_null_which_an_address_cannot_hold(method: str, path: str, told: dict[str, Any]) -> None:
+    for parameter in told["parameters"]:
+        assert "null" not in json.dumps(parameter["schema"]), parameter["name"]
+
+
+def test_every_reference_of_it_leads_somewhere() -> None:
+    text = COMMITTED.read_text()
+    schemas = json.loads(text)["components"]["schemas"]
+    used = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert used <= schemas.keys()
+    assert '"#/$defs/' not in text

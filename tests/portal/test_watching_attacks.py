@@ -22,7 +22,7 @@ from builds.domain.roles import Role
 from builds.models import Component, Release, ReleaseEvent
 from builds.services.importing import ReleaseChanged
 from builds.services.release_events import CHANGED_SINCE_IMPORT
-from tests.portal.conftest import COMMIT, digests
+from tests.portal.conftest import COMMIT
 from tests.portal.test_attestation_attacks import (
     REPOSITORY,
     ROOT_NAME,
@@ -32,6 +32,7 @@ from tests.portal.test_attestation_attacks import (
     listed,
     synchronised,
 )
+from tests.support.operators import digests
 
 pytestmark = pytest.mark.django_db
 
