@@ -66,7 +66,7 @@ def release_verdict(
     project: str,
     tag: str,
     at: Annotated[Moment | None, Query()] = None,
-    policy: Annotated[str | None, _POLICY, Query()] = None,
+    policy: Annotated[Annotated[str, _POLICY] | None, Query()] = None,
 ) -> HttpResponse:
     """Whether to allow a release, why, by whose word, and the signed summary that says the same.
 
@@ -87,7 +87,7 @@ def release_verdict(
 @router.get("/changes", response=ChangesOut)
 def changes(
     request: HttpRequest,
-    since: Annotated[str, _CURSOR, Query()] = START,
+    since: Annotated[str, Query(pattern=WRITTEN_CURSOR)] = START,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> HttpResponse:
     """Every verdict that was recorded after ``since``, oldest first, in the order of recording, as webhooks tell.
