@@ -32,6 +32,8 @@ class Environment(BaseSettings):
     """Database, work directories and the generated secret key."""
     material_store: Path | None = None
     """Where materials are kept; by default ``materials`` in the data directory."""
+    notice: str = Field(default="", max_length=400)
+    """What stands at the head of every page, as that a portal is a test."""
     secret_key: SecretStr | None = None
     allowed_hosts: str = "127.0.0.1,localhost,[::1]"
     debug: bool = False

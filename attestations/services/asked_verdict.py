@@ -122,7 +122,7 @@ def verdict_for(view: ReleaseView, standing: ReleaseStanding, asked: CallerPolic
         sentence=f"{UNDER_A_CALLER} {verdict.sentence}",
         derivation=Derivation.NOW,
         as_of=None,
-        axes=axes_of(view, standing, verdict),
+        axes=axes_of(view, standing, verdict, lambda judged: _carries(judged, asked)),
         tally=verdict.tally,
         policy=applied,
         signed=None,
@@ -221,6 +221,11 @@ def _caller_policy(view: ReleaseView, standing: ReleaseStanding, asked: CallerPo
 def _attested(component: ComponentStanding, asked: CallerPolicy) -> AttestedComponent:
     own = AttestedComponent(component.state, component.sentence)
     return attested_for(asked, [_claims(judged) for judged in component.bundles], own)
+
+
+def _carries(judged: JudgedBundle, asked: CallerPolicy) -> bool:
+    own = AttestedComponent(judged.state, "")
+    return attested_for(asked, [_claims(judged)], own).state is AttestationState.VERIFIED
 
 
 def _claims(judged: JudgedBundle) -> FoundClaims:

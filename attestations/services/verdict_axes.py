@@ -10,7 +10,8 @@ from urllib.parse import quote
 from django.urls import reverse
 
 from attestations.services.standing import JudgedBundle, ReleaseStanding
-from builds.domain.conditions import Condition
+from builds.domain.conditions import Condition, ConditionState
+from builds.domain.evidence import AttestationState
 from builds.domain.verdict import ReleaseVerdict
 from builds.models import Release
 from builds.services.consensus import Result, statement_of
@@ -79,50 +80,68 @@ def release_path(release: Release) -> str:
     return f"{API}/releases/{release.project.name}/{quote(release.tag)}"
 
 
-def axes_of(view: ReleaseView, standing: ReleaseStanding, verdict: ReleaseVerdict) -> tuple[Axis, ...]:
-    """Every condition of ``verdict``, which is the view's own or another policy's on the same evidence."""
-    return tuple(_axis(condition, view, standing, verdict) for condition in verdict.conditions)
+def is_verified(judged: JudgedBundle) -> bool:
+    """Whether a bundle carries its component's attestation under the project's own policy."""
+    return judged.state is AttestationState.VERIFIED
 
 
-def _axis(condition: Condition, view: ReleaseView, standing: ReleaseStanding, verdict: ReleaseVerdict) -> Axis:
-    """A condition that nobody has said the evidence of is a mistake here, and must not pass in silence."""
-    return _AXES[condition.key](condition, view, standing, verdict)
+def axes_of(
+    view: ReleaseView,
+    standing: ReleaseStanding,
+    verdict: ReleaseVerdict,
+    carries: Callable[[JudgedBundle], bool] = is_verified,
+) -> tuple[Axis, ...]:
+    """Every condition of ``verdict``, which is the view's own or another policy's on the same evidence.
+
+    ``carries`` says of a bundle whether it is what that policy asks for: only who signed one of these is trusted. A
+    condition that nobody has said the evidence of is a mistake here, and must not pass in silence.
+    """
+    return tuple(
+        _attested(condition, standing, verdict, carries)
+        if condition.key == _ATTESTED
+        else _AXES[condition.key](condition, view, verdict)
+        for condition in verdict.conditions
+    )
 
 
-type _Maker = Callable[[Condition, ReleaseView, ReleaseStanding, ReleaseVerdict], Axis]
+type _Maker = Callable[[Condition, ReleaseView, ReleaseVerdict], Axis]
 
 
-def _files(condition: Condition, view: ReleaseView, _standing: ReleaseStanding, _verdict: ReleaseVerdict) -> Axis:
+def _files(condition: Condition, view: ReleaseView, _verdict: ReleaseVerdict) -> Axis:
     release = view.release
     link = EvidenceLink(LinkKind.MANIFEST, release_path(release), release.manifest_sha256)
     return Axis(condition, "", (link,), (RECOMPUTED,))
 
 
-def _attested(condition: Condition, _view: ReleaseView, standing: ReleaseStanding, verdict: ReleaseVerdict) -> Axis:
-    bundles = {
-        judged.sighting.bundle.sha256: judged for component in standing.components for judged in component.bundles
-    }
+def _attested(
+    condition: Condition, standing: ReleaseStanding, verdict: ReleaseVerdict, carries: Callable[[JudgedBundle], bool]
+) -> Axis:
+    """Where it holds, what carries it and nothing else; where it does not, every bundle that there is to look at."""
+    found = [judged for component in standing.components for judged in component.bundles]
+    carrying = [judged for judged in found if carries(judged)]
+    shown = carrying if condition.state is ConditionState.MET else found
     links = tuple(
-        EvidenceLink(LinkKind.BUNDLE, reverse("raw-bundle", args=[sha256]), sha256) for sha256 in sorted(bundles)
+        EvidenceLink(LinkKind.BUNDLE, reverse("raw-bundle", args=[sha256]), sha256)
+        for sha256 in sorted({judged.sighting.bundle.sha256 for judged in shown})
     )
-    return Axis(condition, verdict.attestation or "", links, _signers(bundles.values()))
+    return Axis(condition, verdict.attestation or "", links, _signers(carrying))
 
 
-def _reproduced(condition: Condition, view: ReleaseView, _standing: ReleaseStanding, verdict: ReleaseVerdict) -> Axis:
+def _reproduced(condition: Condition, view: ReleaseView, verdict: ReleaseVerdict) -> Axis:
     return Axis(condition, verdict.outcome or "", _rebuilt(view.results), _operators(view.results))
 
 
-def _measured(condition: Condition, view: ReleaseView, _standing: ReleaseStanding, _verdict: ReleaseVerdict) -> Axis:
+def _measured(condition: Condition, view: ReleaseView, _verdict: ReleaseVerdict) -> Axis:
     return Axis(condition, view.measured or "", *_by_files_and_rebuilds(view))
 
 
-def _covered(condition: Condition, view: ReleaseView, _standing: ReleaseStanding, _verdict: ReleaseVerdict) -> Axis:
+def _covered(condition: Condition, view: ReleaseView, _verdict: ReleaseVerdict) -> Axis:
     return Axis(condition, "", *_by_files_and_rebuilds(view))
 
 
+_ATTESTED = "attested-by-expected-publisher"
 _AXES: dict[str, _Maker] = {
     "files-match-manifest": _files,
-    "attested-by-expected-publisher": _attested,
     "reproduced-by-enough-operators": _reproduced,
     "measurements-recompute": _measured,
     "measurement-covers-what-boots": _covered,
@@ -159,7 +178,7 @@ def _operators(results: Iterable[Result]) -> tuple[TrustAnchor, ...]:
 
 
 def _signers(bundles: Iterable[JudgedBundle]) -> tuple[TrustAnchor, ...]:
-    """Who signed what held cryptographically, each once, whether or not that is who was expected."""
+    """Who signed them, each once."""
     found = {_signer(judged) for judged in bundles if judged.finding is not None and judged.finding.signer}
     return tuple(sorted(found, key=lambda anchor: (anchor.name, anchor.identity)))
 

@@ -34,11 +34,11 @@ def free_port(wanted: int) -> int:
 
 
 @contextmanager
-def web_server(base: Path, log: Path, port: int) -> Iterator[str]:
-    """Serve the portal on ``port``; yields its address once it answers."""
+def web_server(base: Path, log: Path, port: int, notice: str) -> Iterator[str]:
+    """Serve the portal on ``port``, with a notice on its pages; yields its address once it answers."""
     command = [str(_PYTHON_BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{port}"]
     address = f"http://127.0.0.1:{port}/"
-    with running(command, base, log) as process:
+    with running(command, base, log, {**os.environ, "TEE_PORTAL_NOTICE": notice}) as process:
         deadline = time.monotonic() + _START_SECONDS
         while not answers(address):
             if process.poll() is not None or time.monotonic() > deadline:

@@ -27,6 +27,11 @@ from tee_portal.env import BASE_DIR
 PROJECT = "reference-enclave"
 HONEST, TAMPERED, CONTRADICTING, IMPOSTOR = "v1.0.0", "v1.0.1", "v1.0.0-mirror", "v1.0.2"
 _IMPOSTOR_WORKFLOW = ".github/workflows/nightly.yml"
+NOTICE = (
+    "A demo: one machine played the publisher, the signer and all three rebuilders of reference-enclave. Its verdicts"
+    " show how the portal decides; nobody independent stands behind them."
+)
+NOTICE_FILE = "notice.txt"
 TAGS = (HONEST, TAMPERED, CONTRADICTING, IMPOSTOR)
 
 

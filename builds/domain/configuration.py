@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, get_args
 
+from builds.domain.command_line import init_replacement
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import COVERABLE, covers_what_boots
 from builds.domain.launch import FEATURES_END, MAX_VCPUS, LaunchConfiguration, LaunchMeasurement, Vmm
+from builds.domain.printable import one_line
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode
 from builds.domain.verdict import Decision, ReleaseVerdict
@@ -141,7 +143,7 @@ def judge_configuration(
     the form could not be read, which ``found`` then names.
     """
     standing = _standing(wanted, found, published)
-    own = _own_condition(standing, found)
+    own = _own_condition(standing, found) or _init_condition(wanted, published)
     unmet = (*verdict.unmet, *([own] if own is not None else []))
     allows = verdict.decision is Decision.ALLOW and not unmet
     decision = Decision.ALLOW if allows else Decision.DENY
@@ -212,6 +214,19 @@ def _own_condition(standing: Standing, found: LaunchMeasurement | PortalError) -
         what = f"The measurement of this configuration covers only: {covered}."
         return Condition("configuration-covers-what-boots", ConditionState.UNMET, what)
     return None
+
+
+def _init_condition(
+    wanted: WantedConfiguration | None, published: Sequence[PublishedConfiguration]
+) -> Condition | None:
+    """Against a command line, published by nobody, that names another first program than the image's init."""
+    if wanted is None or _is_published_command_line(wanted, published):
+        return None
+    replacing = init_replacement(wanted.command_line)
+    if replacing is None:
+        return None
+    what = f"The command line names another first program than the image's init: {one_line(replacing, 100)}."
+    return Condition("configuration-starts-the-images-init", ConditionState.UNMET, what)
 
 
 def _origin_sentence(

@@ -21,6 +21,8 @@ COMMIT_CHARACTERS = 40
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _NAMED = re.compile(r"(?:(sha256|sha384|sha512):|0x)?([0-9a-f]+)", re.ASCII)
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
+_BYTES = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2})+", re.ASCII)
+"""As fingerprints are often written: bytes with colons between them."""
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.ASCII)
 _AROUND = " \t\r\n\"'`,;<>()[]{}"
 
@@ -113,6 +115,8 @@ def recognise(pasted: str) -> Query:
 
 def _hexadecimal(text: str) -> list[Reading]:
     together = text.replace(" ", "").lower()
+    if _BYTES.fullmatch(together):
+        together = together.replace(":", "")
     found = []
     named = _NAMED.fullmatch(together)
     if named is not None:
@@ -132,9 +136,10 @@ def _hexadecimal(text: str) -> list[Reading]:
 
 def _names(text: str) -> list[Reading]:
     found = []
-    project, _, rest = text.partition(" ")
-    if rest and _PROJECT.fullmatch(project) and is_git_tag(rest):
-        found.append(Reading(Kind.RELEASE, text))
+    for between in (" ", "/"):
+        project, _, rest = text.partition(between)
+        if rest and _PROJECT.fullmatch(project) and is_git_tag(rest):
+            found.append(Reading(Kind.RELEASE, f"{project} {rest}"))
     tag = text.removeprefix("refs/tags/")
     if is_git_tag(tag):
         found.append(Reading(Kind.TAG, tag))

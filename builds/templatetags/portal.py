@@ -41,6 +41,15 @@ def outcome(value: RebuildOutcome | None) -> SafeString:
 
 
 @register.simple_tag
+def rebuilt(verdict: ReleaseVerdict) -> SafeString:
+    """What rebuilds came to, for a list: fewer than are needed is nothing that has been shown."""
+    tally = verdict.tally
+    if verdict.outcome is RebuildOutcome.REPRODUCED and tally.reproduced < tally.needed:
+        return state(f"reproduced by {tally.reproduced} of {tally.needed} needed", _OPEN)
+    return outcome(verdict.outcome)
+
+
+@register.simple_tag
 def outcome_words(row: ComponentRow) -> SafeString:
     if row.comparison is None:
         return outcome(None)

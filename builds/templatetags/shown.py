@@ -6,6 +6,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from django import template
+from django.conf import settings
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -19,6 +20,13 @@ _NONE = "\N{EN DASH}"
 _LONG_TEXT = 300
 _MOST_TEXT = 20_000
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@register.simple_tag
+def notice() -> SafeString:
+    """What the operator of the portal has every page say first; nothing where that is nothing."""
+    said: str = settings.ENVIRONMENT.notice
+    return format_html('<p class="panel open" role="note">{}</p>', said) if said else SafeString("")
 
 
 @register.simple_tag
@@ -55,7 +63,7 @@ def beside(*named: object) -> SafeString:
     """
     known = [(str(name), str(value)) for name, value in itertools.batched(named, 2, strict=True) if value]
     if not known:
-        return format_html("")
+        return SafeString("")
     first = known[0][1]
     unlike = next((value for _, value in known if _hex(value) != _hex(first)), first)
     rows = [(name, digest_against(value, first if place else unlike)) for place, (name, value) in enumerate(known)]

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from attestations.domain.mirror import MeasurementsDocument
+from builds.domain.command_line import init_replacement
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
+from builds.domain.printable import one_line
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.published_release import MissingFile, PublishedRelease
@@ -167,7 +169,7 @@ def gives(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch
             problem = error
             continue
         if mine.hex == value:
-            return _covering(mine, f"Your files give it for {launched.words}.", YOU)
+            return _init_replaced(launched, named) or _covering(mine, f"Your files give it for {launched.words}.", YOU)
     if problem is not None:
         return Finding(_AXIS, State.UNCHECKED, str(problem), YOU)
     reason = f"Your files give {value} for none of: {'; '.join(launched.words for launched in tried)}."
@@ -238,9 +240,21 @@ def _asked(
     if other is not None:
         reason = f"Your files give {mine.hex}, not {other.value}, for {launched.words}."
         return Finding(_AXIS, State.FAILED, reason, other.said_by)
+    if (replaced := _init_replaced(launched, named)) is not None:
+        return replaced
     confirmed = mine.hex == published or any(entry.value == mine.hex for entry in same)
     origin = "Published for this launch." if confirmed else "Not published; it follows from the same files."
     return _covering(mine, f"{mine.hex} for {launched.words}. {origin}", YOU)
+
+
+def _init_replaced(launched: Launched, named: Sequence[Launched]) -> Finding | None:
+    """Against a command line, named by nobody else, that names another first program than the image's init."""
+    replacing = init_replacement(launched.command_line)
+    if replacing is None or any(entry.command_line == launched.command_line for entry in named):
+        return None
+    what = one_line(replacing, 100)
+    reason = f"The command line names another first program than the image's init: {what}."
+    return Finding(_AXIS, State.FAILED, reason, YOU)
 
 
 def _covering(mine: LaunchMeasurement, reason: str, said_by: str) -> Finding:

@@ -5,7 +5,7 @@
 (() => {
   const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-  // The server writes UTC; the reader's own zone is shown and UTC stays in the title.
+  // The server writes UTC; the reader's own zone is shown, which the foot of the page names, and UTC stays in the title.
   function localTimes(root) {
     for (const time of root.querySelectorAll("time[data-local]")) {
       const moment = new Date(time.dateTime);
@@ -13,6 +13,10 @@
       time.textContent = when.format(moment);
       time.removeAttribute("data-local");
     }
+  }
+
+  for (const said of document.querySelectorAll("[data-zone]")) {
+    said.textContent = `Times are those of ${when.resolvedOptions().timeZone} unless they say UTC; each has UTC in its title.`;
   }
 
   function showCopyButtons(root) {

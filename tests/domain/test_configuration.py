@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,7 @@ def test_the_published_configuration_of_a_denied_release_is_denied_with_its_cond
 
 
 def test_an_own_command_line_of_a_denied_release_reads_as_the_design_says() -> None:
-    found = judged(command_line="init=/bin/sh", found=other_value(), unmet=("a", "b"))
+    found = judged(command_line="luks=1234", found=other_value(), unmet=("a", "b"))
     assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.DENY)
     assert found.sentence == (
         f"Computed for your command line, 4 vCPUs, EPYC-v4: {OTHER}. The publisher did not publish this value; it"
@@ -86,9 +87,24 @@ def test_an_own_command_line_of_a_denied_release_reads_as_the_design_says() -> N
 
 
 def test_an_own_command_line_of_a_good_release_is_allowed_and_nobody_else_vouches_for_it() -> None:
-    found = judged(command_line="init=/bin/sh", found=other_value())
+    found = judged(command_line="luks=1234", found=other_value())
     assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.ALLOW)
     assert "Nobody but you vouches for this command line. Release conditions: all met. Allow." in found.sentence
+
+
+def test_an_own_command_line_that_replaces_the_images_init_is_denied_for_an_otherwise_good_release() -> None:
+    found = judged(command_line="console=ttyS0 rdinit=/bin/sh", found=other_value())
+    assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.DENY)
+    (own,) = found.unmet
+    assert (own.key, own.state) == ("configuration-starts-the-images-init", ConditionState.UNMET)
+    assert "rdinit=/bin/sh" in own.sentence
+    assert found.sentence.endswith("Deny: configuration-starts-the-images-init.")
+
+
+def test_a_command_line_that_the_publisher_published_is_the_publishers_affair() -> None:
+    published = replace(PUBLISHED, command_line="rdinit=/own", published=OTHER)
+    found = judged(command_line="rdinit=/own", found=other_value(), published=(published,))
+    assert (found.standing, found.decision) == (Standing.PUBLISHED, Decision.ALLOW)
 
 
 def test_another_processor_count_with_the_published_command_line_is_allowed_without_that_warning() -> None:

@@ -66,6 +66,22 @@ def test_a_rebuild_is_recognised_with_and_without_dashes(name: uuid.UUID) -> Non
         assert recognise(written).value(Kind.REBUILD) == str(name)
 
 
+@given(hexadecimal(96))
+def test_bytes_with_colons_between_them_are_a_digest_too(value: str) -> None:
+    written = ":".join(value[at : at + 2] for at in range(0, 96, 2))
+    assert recognise(written.upper()).value(Kind.SHA384) == value
+
+
+@pytest.mark.parametrize("text", ["enclave v1.0.0", "enclave/v1.0.0", "  enclave/v1.0.0 "])
+def test_a_release_is_recognised_by_project_and_tag_as_commands_write_it(text: str) -> None:
+    assert recognise(text).value(Kind.RELEASE) == "enclave v1.0.0"
+
+
+def test_a_tag_with_a_slash_may_still_be_a_tag() -> None:
+    found = recognise("release/1.0")
+    assert (found.value(Kind.TAG), found.value(Kind.RELEASE)) == ("release/1.0", "release 1.0")
+
+
 def test_one_text_may_be_several_things() -> None:
     assert kinds("abcdef12") == [Kind.COMMIT, Kind.CUT, Kind.TAG, Kind.PROJECT]
     assert kinds("enclave v1.0.0") == [Kind.RELEASE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from attestations.local_sigstore import TrustDomain
-from attestations.models import ExpectedPublisher, VerdictRecord
+from attestations.models import BundleRecord, ExpectedPublisher, VerdictRecord
 from attestations.services.verdicts import record_verdict
 from builds.domain.roles import Role
 from builds.models import AcceptedOpaqueInput, Project, Rebuild, RebuilderKey, Release, StoredStatement
@@ -83,6 +84,20 @@ def test_every_axis_says_who_says_so_and_where_that_can_be_read(allowed: Release
     assert statements == set(StoredStatement.objects.values_list("payload_sha256", flat=True))
     (signer,) = axis(answer, "attested-by-expected-publisher")["trust_anchor"]
     assert (signer["kind"], signer["name"], signer["identity"]) == ("sigstore", ROOT_NAME, WORKFLOW.san)
+
+
+def test_who_attested_the_same_bytes_for_something_else_is_no_anchor_of_what_is_allowed(
+    allowed: Release, domain: TrustDomain
+) -> None:
+    before = axis(asked(allowed), "attested-by-expected-publisher")
+    attest_all(allowed, domain, replace(WORKFLOW, repository="stranger/enclave"))
+    assert BundleRecord.objects.count() > len(before["evidence"])
+    assert axis(asked(allowed), "attested-by-expected-publisher") == before
+    caller = asked(allowed, policy=f"identity:{replace(WORKFLOW, repository='stranger/enclave').san}")
+    theirs = axis(caller, "attested-by-expected-publisher")
+    assert {anchor["identity"] for anchor in theirs["trust_anchor"]} <= {
+        replace(WORKFLOW, repository="stranger/enclave").san
+    }
 
 
 def test_what_denies_is_named_with_its_state_and_reason(make_release: MakeRelease) -> None:

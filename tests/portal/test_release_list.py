@@ -68,6 +68,18 @@ def test_every_filter_keeps_what_fits(
     assert tags(client, f"until={today - timedelta(days=1)}") == []
 
 
+def test_a_list_shows_fewer_operators_than_are_needed_as_open(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild]
+) -> None:
+    release = make_release()
+    Project.objects.update(needed_operators=2)
+    make_rebuild(release)
+    assert "reproduced by 1 of 2 needed" in page(client, "/releases/")
+    Project.objects.update(needed_operators=1)
+    caches["verdicts"].clear()
+    assert "of 1 needed" not in page(client, "/releases/")
+
+
 def test_the_last_day_that_there_is_can_be_asked_for(client: Client, make_release: Callable[..., Release]) -> None:
     make_release()
     assert tags(client, "since=0001-01-01&until=9999-12-31") == ["v1.0.0"]

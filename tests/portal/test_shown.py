@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from builds.templatetags.shown import digest, digest_against, duration, foreign, moment, size
+from builds.templatetags.shown import beside, digest, digest_against, duration, foreign, moment, size
 
 
 def test_a_digest_is_whole_and_can_be_copied() -> None:
@@ -76,3 +76,7 @@ def test_a_size_has_its_unit_and_unknown_is_not_zero(count: int | None, words: s
 )
 def test_a_span_of_time_has_its_units(span: timedelta | float | None, words: str) -> None:
     assert duration(span) == words
+
+
+def test_digests_of_which_none_is_known_are_no_line_at_all() -> None:
+    assert beside("published", None, "rebuilt", "") == ""

@@ -281,6 +281,12 @@ def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, pr
     assert world.run("--vcpu-type", "Pentium") == 2
 
 
+def test_an_own_command_line_that_replaces_the_images_init_denies(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.run("--json", "--command-line", "console=ttyS0 rdinit=/bin/sh") == 1
+    assert "another first program than the image's init: rdinit=/bin/sh" in reason(printed(), "measurement")
+
+
 def test_firmware_that_cannot_be_measured_is_not_checked_though_everybody_signed_it(
     world: World, printed: Callable[[], str]
 ) -> None:

@@ -45,8 +45,10 @@ class Command(BaseCommand):
         demo = story.Demo(root, self._say)
         with ExitStack() as stack:
             chosen = processes.free_port(port)
-            address = stack.enter_context(processes.web_server(BASE_DIR, root / "web.log", chosen))
-            self._say(f"pages at {address} while this runs")
+            address = stack.enter_context(processes.web_server(BASE_DIR, root / "web.log", chosen, story.NOTICE))
+            # For whoever serves these pages later (scripts/serve).
+            (root / story.NOTICE_FILE).write_text(story.NOTICE, encoding="utf-8")
+            self._say(f"pages at {address} {'until the verdicts are there' if stop else 'while this runs'}")
             stack.enter_context(processes.worker(BASE_DIR, root / "worker.log"))
             imported = demo.import_releases(demo.publish())
             rebuilt = [imported[story.HONEST], imported[story.TAMPERED]]
