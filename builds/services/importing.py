@@ -70,10 +70,11 @@ def import_release(
     ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
     that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
     asked of the source when it is not given. ``confirm`` is called between reading the files and storing what they
-    say; it raises when they may not have been whole meanwhile. Raises that, the named errors of
-    ``read_release_directory``, of the source for the commit, ``ReleaseChanged`` and ``ReleaseMisnamed``; then nothing
-    is imported. A source or materials that cannot be had are recorded as an event instead: the release stays visible,
-    and a rebuild says the same.
+    say; it raises when they may not have been whole meanwhile.
+
+    Raises that, the named errors of ``read_release_directory``, of the source for the commit, ``ReleaseChanged`` and
+    ``ReleaseMisnamed``; then nothing is imported. A source or materials that cannot be had are recorded as an event
+    instead: the release stays visible, and a rebuild says the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
