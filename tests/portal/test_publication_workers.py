@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,41 @@ def test_two_workers_that_are_hinted_at_once_do_the_work_once(project: Project) 
     for thread in threads:
         thread.join()
     assert len([claim for claim in taken if claim is not None]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "kernels", [(b"a kernel", b"a kernel"), (b"a kernel", b"another kernel")], ids=["same", "other"]
+)
+def test_two_publications_of_one_tag_at_once_make_one_release_of_what_was_first(
+    project: Project, kernels: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = publisher_token(project)
+    made = [send(token, files(kernel)) for kernel in kernels]
+    ready, reading = threading.Barrier(2), importing.read_release_directory
+
+    def together(*arguments: Any, **named: Any) -> Any:
+        found = reading(*arguments, **named)
+        if not ready.broken and not Release.objects.exists():
+            with suppress(threading.BrokenBarrierError):
+                ready.wait(timeout=10)
+        return found
+
+    monkeypatch.setattr(importing, "read_release_directory", together)
+
+    def run(publication_id: uuid.UUID) -> None:
+        try:
+            publications.run(publication_id, AssetFetcher())
+        finally:
+            publications.connection.close()
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in publications.due(timezone.now())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    states = sorted(shown(one)["state"] for one in made)
+    assert states == (["imported", "imported"] if kernels[0] == kernels[1] else ["imported", "refused"])
+    release = Release.objects.get()
+    assert release.events.filter(kind="changed-since-import").count() == states.count("refused")
+    assert {event.kind for event in release.events.all()} >= {"imported", "announced"}
