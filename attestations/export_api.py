@@ -63,7 +63,7 @@ def _state(request: HttpRequest) -> str:
 
 
 @router.get("/export/policy", response={200: ReferenceValuesOut | dict[str, Any]}, openapi_extra=_LINES)
-@rules(OperationRules(state=_state))
+@rules(OperationRules(state=_state, refuses=(404,)))
 def export_policy(
     request: HttpRequest,
     format: Annotated[ExportFormat, Query()] = ExportFormat.JSON,  # noqa: A002 - the parameter's name

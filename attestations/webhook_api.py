@@ -8,7 +8,7 @@ from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema, Status
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from attestations.domain.webhook_address import MAX_ADDRESS_CHARACTERS
 from attestations.models import Webhook
@@ -16,6 +16,7 @@ from attestations.services import webhooks as service
 from attestations.services.webhook_pages import own_webhook, webhooks_page
 from builds.domain.access import Scope
 from builds.models import Project
+from builds.operation_rules import OperationRules, rules
 from builds.services.absent import PROJECT, the_one
 from builds.token_auth import IdempotencyKey, ScopedToken, once, token_use
 
@@ -28,7 +29,12 @@ class WebhookWish(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[str, Field(min_length=1, max_length=MAX_ADDRESS_CHARACTERS)]
+    url: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_ADDRESS_CHARACTERS),
+        # For readers of the description: what does not fit is refused by the name of its own error.
+        WithJsonSchema({"type": "string", "maxLength": MAX_ADDRESS_CHARACTERS, "pattern": "^https://[!-~]+$"}),
+    ]
     project: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
 
 
@@ -63,6 +69,7 @@ def webhooks(request: HttpRequest) -> WebhooksOut:
 
 
 @router.post("/webhooks", response={201: NewWebhookOut}, auth=_MAY_MANAGE)
+@rules(OperationRules(refuses=(404, 409)))
 def add_webhook(request: HttpRequest, wish: WebhookWish, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Tell an address of verdict changes from now on; the answer has the secret that signs each delivery."""
     project = the_one(Project.objects.filter(name=wish.project), PROJECT, wish.project) if wish.project else None

@@ -18,6 +18,7 @@ from builds.domain.access import Scope
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
 from builds.models import Rebuild, Release
+from builds.operation_rules import OperationRules, rules
 from builds.paging import lead_on
 from builds.public_address import public_base
 from builds.schemas import RebuildSummaryOut, rebuild_summary_out
@@ -87,6 +88,7 @@ class CancelledOut(Schema):
 
 
 @router.get("/rebuilds", response=RebuildListOut)
+@rules(OperationRules(refuses=(404,)))
 def rebuilds(
     request: HttpRequest,
     response: HttpResponse,
@@ -101,6 +103,7 @@ def rebuilds(
 
 
 @router.post("/rebuilds", response={200: RequestedOut, 201: RequestedOut}, auth=_MAY_TRIGGER)
+@rules(OperationRules(refuses=(404, 409)))
 def request_rebuild(request: HttpRequest, wish: RebuildWish, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Ask for a rebuild: 201 for a new one, 200 when it joins one that runs or waits.
 
@@ -119,6 +122,7 @@ def request_rebuild(request: HttpRequest, wish: RebuildWish, idempotency_key: Id
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/retry", response={200: RequestedOut, 201: RequestedOut}, auth=_MAY_TRIGGER)
+@rules(OperationRules(refuses=(409,)))
 def retry(request: HttpRequest, rebuild_id: uuid.UUID, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Ask for another rebuild of the same release, as ``POST /rebuilds`` does; 409 while this one has not ended."""
     rebuild = the_rebuild(Rebuild.objects.select_related("release__project"), rebuild_id)
@@ -129,6 +133,7 @@ def retry(request: HttpRequest, rebuild_id: uuid.UUID, idempotency_key: Idempote
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/cancel", response={200: CancelledOut}, auth=_MAY_TRIGGER)
+@rules(OperationRules(refuses=(409,)))
 def cancel(request: HttpRequest, rebuild_id: uuid.UUID, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Cancel a rebuild that this account asked for, or any of them for staff; 409 when it has ended."""
     rebuild = the_rebuild(Rebuild.objects.all(), rebuild_id)

@@ -18,7 +18,7 @@ from attestations.services import verdicts
 from builds.agent_schemas import enrolled, listed_releases, submitted
 from builds.domain.answers import Enrolled, ListedReleases, Submitted, Told
 from builds.domain.dsse import MAX_ENVELOPE_BYTES
-from builds.domain.envelope_shapes import SignedEnrolment, SignedRequest, SignedStatement
+from builds.domain.envelope_shapes import SignedClaim, SignedEnrolment, SignedStatement
 from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.job import ClaimedJob, RebuildJob, parse_as
 from builds.domain.json_depth import refuse_deep
@@ -39,6 +39,7 @@ router = Router(by_alias=True)
 MAX_PROGRESS_BYTES = 16 * 1024 * 1024
 _BEARER = "Bearer "
 _FOR_AGENTS = OperationRules(kept=NOT_KEPT, by_agents=True)
+_OF_A_CLAIM = (403, 410)
 
 
 @router.get("/jobs", response=ListedReleases)
@@ -65,7 +66,7 @@ def job(request: HttpRequest, project: str, tag: str) -> RebuildJob:
 
 
 @router.post("/claims", response={200: ClaimedJob, 204: None})
-@rules(replace(_FOR_AGENTS, body=SignedRequest))
+@rules(replace(_FOR_AGENTS, body=SignedClaim, refuses=(403, 404, 409)))
 def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | None]:
     """Reserve one job; 204 when there is none for this rebuilder now. The body is a signed claim request."""
     claimed = claiming.claim_signed(_body(request, 2 * MAX_REQUEST_BYTES), audience(request))
@@ -76,7 +77,7 @@ def claim(request: HttpRequest, response: HttpResponse) -> Status[ClaimedJob | N
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/progress", response=Told)
-@rules(replace(_FOR_AGENTS, max_body=MAX_PROGRESS_BYTES, body=Progress))
+@rules(replace(_FOR_AGENTS, max_body=MAX_PROGRESS_BYTES, body=Progress, refuses=_OF_A_CLAIM))
 def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
     """Stages and log since the last time, or nothing but a sign of life; renews the lease."""
     told = parse_as(Progress, _body(request, MAX_PROGRESS_BYTES), where="progress", max_bytes=MAX_PROGRESS_BYTES)
@@ -87,7 +88,7 @@ def progress(request: HttpRequest, rebuild_id: uuid.UUID) -> Told:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/failure", response={204: None})
-@rules(replace(_FOR_AGENTS, body=FailureReport))
+@rules(replace(_FOR_AGENTS, body=FailureReport, refuses=_OF_A_CLAIM))
 def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The build ended with a named error: no evidence either way."""
     report = parse_as(FailureReport, _body(request, MAX_REQUEST_BYTES), where="failure")
@@ -100,7 +101,7 @@ def failure(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
 
 
 @router.post("/rebuilds/{uuid:rebuild_id}/give-back", response={204: None})
-@rules(_FOR_AGENTS)
+@rules(replace(_FOR_AGENTS, refuses=_OF_A_CLAIM))
 def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
     """The rebuilder stops: the place is open to others at once."""
     rebuilding.give_back(_claim(request, rebuild_id))
@@ -108,7 +109,7 @@ def give_back(request: HttpRequest, rebuild_id: uuid.UUID) -> Status[None]:
 
 
 @router.post("/statements", response={200: Submitted, 201: Submitted})
-@rules(replace(_FOR_AGENTS, max_body=MAX_ENVELOPE_BYTES, body=SignedStatement))
+@rules(replace(_FOR_AGENTS, max_body=MAX_ENVELOPE_BYTES, body=SignedStatement, refuses=(403, 404, 409, 410)))
 def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] = None) -> Status[Submitted]:
     """Hand in a signed statement: an envelope or a Sigstore bundle. 200 when it was here before.
 
@@ -123,7 +124,7 @@ def submit(request: HttpRequest, rebuild: Annotated[uuid.UUID | None, Query()] =
 
 
 @router.post("/enrolments", response={201: Enrolled})
-@rules(replace(_FOR_AGENTS, body=SignedEnrolment))
+@rules(replace(_FOR_AGENTS, body=SignedEnrolment, refuses=(403, 409)))
 def enrol(request: HttpRequest) -> Status[Enrolled]:
     """Make a key known; pending until an administrator or an older key of the operator vouches for it."""
     key = enrolling.enrol(_body(request, 4 * MAX_REQUEST_BYTES), audience(request))

@@ -29,7 +29,8 @@ class OperationRules:
     ``takes_files``: a body that is ``multipart/form-data`` may be as large as a release, and is read by the operation
     itself; any other is JSON like everywhere.
     ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes. ``body`` is the shape of
-    what the operation reads from the request's bytes by itself, where they are signed or may be large.
+    what the operation reads from the request's bytes by itself, where they are signed or may be large. ``refuses`` are
+    statuses that it may answer with beside those that any operation may.
     """
 
     kept: str = FOR_A_MOMENT
@@ -38,6 +39,7 @@ class OperationRules:
     state: Callable[..., str] | None = None
     takes_files: bool = False
     body: type[BaseModel] | None = None
+    refuses: tuple[int, ...] = ()
 
 
 def rules[**P, R](stated: OperationRules) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
+from builds.operation_rules import OperationRules, rules
 from builds.operator_schemas import (
     OperatorDetailOut,
     OperatorListOut,
@@ -25,6 +26,7 @@ router = Router()
 
 
 @router.get("/rebuilders", response=OperatorListOut)
+@rules(OperationRules(refuses=(404,)))
 def operators(
     request: HttpRequest,
     response: HttpResponse,

@@ -129,6 +129,7 @@ def _stated() -> dict[str, Stated]:
         operation.operation_id or api.get_openapi_operation_id(operation): Stated(
             scopes=tuple(auth.scope.value for auth in operation.auth_callbacks if isinstance(auth, ScopedToken)),
             body=rules_of(operation.view_func).body,
+            refuses=rules_of(operation.view_func).refuses,
         )
         for bound in api._get_bound_routers()  # noqa: SLF001 - the framework has no other walk over its operations
         for view in bound.path_operations.values()

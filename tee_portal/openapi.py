@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from attestations.domain.caller_policy import MAX_POLICY_CHARACTERS, WRITTEN_POLICY
+from attestations.domain.change_cursor import WRITTEN_CURSOR
 from tee_portal.problems import PROBLEM_TYPE
 
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -33,12 +35,16 @@ _PROBLEM: Mapping[str, Any] = {
     },
 }
 _REFUSALS: Mapping[str, str] = {
+    "400": "What was sent is not what it should be; the code says what is wrong with it.",
     "401": "No token was sent, or one that is good for nothing.",
     "403": "The token is good, and not for this.",
     "404": "What the question names is not here.",
+    "409": "It does not fit what is the case now.",
+    "410": "The claim is gone, or was never this token's.",
     "413": "The body is too large.",
     "422": "The question cannot be read, or holds what nobody asked for.",
-    "429": "Too many questions within a minute; Retry-After says when to come again.",
+    "429": "Too many questions within a minute, or more than the account may; Retry-After says when to come again.",
+    "503": "The portal cannot answer now, and says nothing about any release.",
     "default": "A problem document: nothing is said about any release.",
 }
 _SECONDS = {"schema": {"type": "integer", "minimum": 0}, "required": True, "description": "Seconds (RFC 9110)."}
@@ -65,17 +71,26 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
         "description": "A launch measurement: 96 hexadecimal characters; spaces between them do no harm.",
         "pattern": "^(0x)?[0-9a-fA-F]{96}$",
     },
+    "since": {"description": "A cursor as `next` of an answer gives it.", "pattern": WRITTEN_CURSOR},
+    "policy": {
+        "description": "The caller's own policy in one line; docs/api.md has its grammar.",
+        "minLength": 1,
+        "maxLength": MAX_POLICY_CHARACTERS,
+        "pattern": WRITTEN_POLICY,
+    },
 }
-"""What stands in an address, by the place's name; the operations themselves answer by name for what does not fit."""
+"""What stands in an address, by the name of place or parameter: for who writes it. The operations themselves refuse by
+a name of their own what does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What the code says of an operation that its signature does not: scopes one of which its token must have, and
-    the body that it reads by itself."""
+    """What the code says of an operation that its signature does not: scopes one of which its token must have, the
+    body that it reads by itself, and what it may refuse with beside what any operation may."""
 
     scopes: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
+    refuses: tuple[int, ...] = ()
 
 
 def described(schema: Mapping[str, Any], stated: Mapping[str, Stated]) -> dict[str, Any]:
@@ -106,16 +121,17 @@ def _operation(
     answers = {str(status): answer for status, answer in told["responses"].items()}
     whole["responses"] = {
         **{status: _with_headers(method, status, answer, schemas) for status, answer in answers.items()},
-        **{status: _refusal(status) for status in _refused_with(path, whole) if status not in answers},
+        **{status: _refusal(status) for status in _refused_with(path, whole, stated) if status not in answers},
     }
     return whole
 
 
-def _refused_with(path: str, whole: Mapping[str, Any]) -> list[str]:
+def _refused_with(path: str, whole: Mapping[str, Any], stated: Stated) -> list[str]:
     scoped = ["401", "403"] if whole.get("security") else []
     reads = ["413"] if "requestBody" in whole else []
     named = ["404"] if "{" in path else []
-    return [*scoped, *named, *reads, "422", "429", "default"]
+    own = [str(status) for status in stated.refuses]
+    return [*dict.fromkeys(["400", *scoped, *named, *own, *reads, "422", "429", "503", "default"])]
 
 
 def _refusal(status: str) -> dict[str, Any]:
@@ -147,8 +163,6 @@ def _parameter(told: Mapping[str, Any]) -> dict[str, Any]:
         if len(choices) == 1:
             del schema[several]
             schema = {**choices[0], **schema}
-    if told["in"] != "path":
-        return {**told, "schema": schema}
     place = dict(_PLACES.get(told["name"], {}))
     beside: dict[str, Any] = {name: place.pop(name) for name in ("description", "example") if name in place}
     return {**told, **beside, "schema": {**schema, **place}}

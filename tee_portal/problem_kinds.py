@@ -14,6 +14,7 @@ from attestations.domain.publication_errors import (
     NotAPublisher,
     PublicationsWaiting,
 )
+from attestations.domain.webhook_errors import TooManyWebhooks, WebhookKnown
 from attestations.services.exporting import ExportTooLarge
 from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
 from builds.account_api import RebuildNotEnded
@@ -48,6 +49,8 @@ STATUSES: dict[type[PortalError], int] = {
     RebuildAlreadyLive: 409,
     RebuildEnded: 409,
     RebuildNotEnded: 409,
+    WebhookKnown: 409,
+    TooManyWebhooks: 409,
     KeyReused: 422,
     AnnouncementRefused: 422,
     AssetAddressRefused: 422,

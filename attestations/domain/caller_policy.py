@@ -32,7 +32,7 @@ _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+", re.ASCII)
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _VALUE = "([!-$&-+\\--~]|%[2-7][0-9A-Fa-f])+"
 _ENTRY = f"(k:([1-9][0-9]?|100)|identity:{_VALUE}|issuer:https://{_VALUE}|opaque:(none|sha256:[0-9a-f]{{64}}))"
-WRITTEN: Final = f"^{_ENTRY}(,{_ENTRY})*$"
+WRITTEN_POLICY: Final = f"^{_ENTRY}(,{_ENTRY})*$"
 """As a JSON Schema's pattern, which cannot say that an entry stands once, or needs another beside it."""
 _ALWAYS_ASKED = ("claims agree", COMMIT_CLAUSE)
 _AS_THE_PROJECT = PREDICATE_CLAUSE

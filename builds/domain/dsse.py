@@ -6,7 +6,6 @@ DSSE 1.0.2 (protocol.md, envelope.md); Sigstore bundle v0.3 with a public key's 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -96,5 +95,5 @@ def _decoded(text: object, name: str, where: str) -> bytes:
         raise MalformedEnvelope(f"the {name} is no base64 text", where=where)
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also of characters that are no ASCII, which is no binascii.Error
         raise MalformedEnvelope(f"the {name} is no base64", where=where) from error

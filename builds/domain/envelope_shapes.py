@@ -17,18 +17,33 @@ Base64 = Annotated[str, Field(pattern=_BASE64, json_schema_extra={"contentEncodi
 class Signature(BaseModel):
     """``sig`` is over the pre-authentication encoding of type and payload; a ``keyid`` is not relied on."""
 
-    sig: Annotated[Base64, Field(min_length=1)]
+    sig: Annotated[Base64, Field(min_length=4)]
     keyid: str | None = None
 
 
-class SignedRequest(BaseModel):
-    """A DSSE envelope with exactly one signature; the payload is what is asked for, as docs/rebuilders.md has it."""
-
+class _Envelope(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    payload: Base64
-    payload_type: Annotated[str, Field(alias="payloadType")]
+    payload: Annotated[Base64, Field(min_length=4)]
     signatures: Annotated[list[Signature], Field(min_length=1, max_length=1)]
+
+
+class SignedClaim(_Envelope):
+    """A DSSE envelope with exactly one signature, around a request for work."""
+
+    payload_type: Annotated[Literal["application/vnd.tee-portal.claim.v1+json"], Field(alias="payloadType")]
+
+
+class EnrolmentEnvelope(_Envelope):
+    """A DSSE envelope with exactly one signature, around a request that a key be known."""
+
+    payload_type: Annotated[Literal["application/vnd.tee-portal.enrolment.v1+json"], Field(alias="payloadType")]
+
+
+class StatementEnvelope(_Envelope):
+    """A DSSE envelope with exactly one signature, around an in-toto statement of a rebuild."""
+
+    payload_type: Annotated[Literal["application/vnd.in-toto+json"], Field(alias="payloadType")]
 
 
 class StatementBundle(BaseModel):
@@ -36,10 +51,10 @@ class StatementBundle(BaseModel):
 
     media_type: Annotated[Literal["application/vnd.dev.sigstore.bundle.v0.3+json"], Field(alias="mediaType")]
     verification_material: Annotated[dict[str, Any], Field(alias="verificationMaterial")]
-    dsse_envelope: Annotated[SignedRequest, Field(alias="dsseEnvelope")]
+    dsse_envelope: Annotated[StatementEnvelope, Field(alias="dsseEnvelope")]
 
 
-class SignedStatement(RootModel[SignedRequest | StatementBundle]):
+class SignedStatement(RootModel[StatementEnvelope | StatementBundle]):
     """A signed statement: a DSSE envelope, or a Sigstore bundle of one."""
 
 
@@ -48,6 +63,6 @@ class SignedEnrolment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    enrolment: SignedRequest
-    endorsement: SignedRequest | None = None
+    enrolment: EnrolmentEnvelope
+    endorsement: EnrolmentEnvelope | None = None
     endorsed_by: Annotated[str | None, Field(alias="endorsedBy")] = None

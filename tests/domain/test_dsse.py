@@ -55,6 +55,8 @@ def test_the_signed_bytes_are_those_of_the_specification() -> None:
         (written(signatures=[{"sig": ""}]), "signature is empty"),
         (written(payload=7), "payload is no base64"),
         (written(payload="a b="), "payload is no base64"),
+        (written(payload="\u0084"), "payload is no base64"),
+        (written(signatures=[{"sig": "AAA\u0661"}]), "signature is no base64"),
         (written(payload=base64.urlsafe_b64encode(b"\xff\xfe\xfd").decode()), "payload is no base64"),
         (written(payloadType=None), "payloadType is no text"),
         (written(payloadType="half a \ud800 character"), "payloadType is no text"),
