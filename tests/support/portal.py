@@ -113,7 +113,7 @@ class Portal:
     def web(self) -> Iterator[subprocess.Popen[bytes]]:
         command = [str(BIN / "gunicorn"), "tee_portal.wsgi", "--bind", f"127.0.0.1:{self.port}"]
         with process(command, self.environment, self.root / "web.log") as running:
-            wait_for("the web server", self._answers)
+            wait_for("the web server", self._answers, 180)
             yield running
 
     @contextmanager
@@ -144,7 +144,7 @@ class Portal:
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=2).ok
+            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=10).ok
         except (requests.ConnectionError, requests.Timeout):
             return False
 
