@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 
@@ -20,10 +20,13 @@ from attestations.schemas import (
     raw_address,
     recorded_verdict_out,
 )
+from attestations.services.finding_list import findings_before
 from attestations.services.history import verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
 from builds.domain.moment import Moment
 from builds.models import Release
+from builds.operation_rules import OperationRules, rules
+from builds.paging import lead_on
 from builds.services.absent import BUNDLE, NotHere, the_release
 
 router = Router()
@@ -33,14 +36,21 @@ SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @router.get("/attestations", response=list[ClaimedOut])
+@rules(OperationRules(refuses=(404,)))
 def attestations(
     request: HttpRequest,
+    response: HttpResponse,
     claims: Query[ClaimFilter],
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> list[ClaimedOut]:
-    """Findings whose verified claims are these, newest first: who signed what, for which release."""
-    found = FindingRecord.objects.filter(**claims.model_dump(exclude_none=True)).exclude(signer="")
-    page = list(found.order_by("-found_at", "-pk")[:limit])
+    """Findings whose verified claims are these, newest first: who signed what, for which release.
+
+    The answer is a plain list: only ``Link`` leads to the next page.
+    """
+    found = findings_before(before, size=limit, **claims.model_dump(exclude_none=True))
+    page = found.findings
+    lead_on(request, response, "before", found.older)
     sightings = Sighting.objects.filter(pk__in={row.sighting_id for row in page})
     today = {entry.sighting.pk: entry for entry in judged_today(sightings)}
     return [_claimed(row, today[row.sighting_id]) for row in page]

@@ -149,8 +149,9 @@ def _with_headers(method: str, status: str, answer: Mapping[str, Any], schemas: 
     headers = {**_COUNTED, **answer.get("headers", {})}
     if method == "get" and status == _OK:
         headers |= _KEPT
-        name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
-        if "next" in schemas.get(name.removeprefix(_REF), {}).get("properties", {}):
+        shape = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        members = schemas.get(shape.get("$ref", "").removeprefix(_REF), {}).get("properties", {})
+        if "next" in members or shape.get("type") == "array":
             headers |= _NEXT
     return {**answer, "headers": headers}
 

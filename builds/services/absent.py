@@ -66,6 +66,12 @@ BUNDLE = Sought(
     f"Look at {_API}/attestations for the bundles whose claims are verified, and at {_API}/releases/PROJECT/TAG"
     " for a release's.",
 )
+FINDING = Sought(
+    "finding",
+    "A finding is named by its number; each release's page lists those of its bundles.",
+    "releases",
+    f"Ask {_API}/attestations without `before`, and go on from there.",
+)
 DIGEST = Sought(
     "file of this digest",
     "Nobody here published, rebuilt or consumed these bytes; that says nothing against them.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
-from django.db.models import Count, Max, Prefetch, Q, QuerySet
+from django.db.models import BooleanField, Count, ExpressionWrapper, Max, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome, overall_outcome
@@ -19,7 +19,7 @@ from builds.domain.lifecycle import RunState
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, Release, StoredStatement
 from builds.pipeline.signing import read_public_key
-from builds.services.absent import OPERATOR, STATEMENT, NotHere
+from builds.services.absent import OPERATOR, STATEMENT, NotHere, the_one
 from builds.services.consensus import not_counted
 from builds.services.evidence import comparisons_of, outcome_of
 from builds.services.queue_page import WaitingPlace, next_places
@@ -123,23 +123,35 @@ def _ten_minutes() -> int:
 
 def operator_standings() -> list[OperatorStanding]:
     """Every operator: accepted ones first, then by name."""
-    found = sorted(_operators(), key=lambda row: (row.accepted_at is None, row.slug))
-    counted = _counted(Release.objects.aggregate(newest=Max("evidence_changed_at"))["newest"], _ten_minutes())
-    return [_standing(operator, counted) for operator in found]
+    counted = _counted_now()
+    return [_standing(operator, counted) for operator in _in_order(_operators())]
 
 
 def operators_after(slug: str | None, size: int) -> tuple[list[OperatorStanding], str | None]:
-    """Those that come after ``slug`` in that list, and the last of them when there are more; 404 without such one.
+    """Those that come after ``slug`` in that list, and the last of them when there are more; 404 without such one."""
+    found = _operators()
+    if slug is not None:
+        last = the_one(Operator.objects.filter(slug=slug).only("slug", "accepted_at"), OPERATOR, slug)
+        found = found.filter(_after(last))
+    rows, counted = list(_in_order(found)[: size + 1]), _counted_now()
+    shown = [_standing(operator, counted) for operator in rows[:size]]
+    return shown, shown[-1].operator.slug if len(rows) > size else None
 
-    All are read: there are as many as an administrator has looked at, and a few that wait.
-    """
-    rows = operator_standings()
-    names = [row.operator.slug for row in rows]
-    if slug is not None and slug not in names:
-        raise NotHere(OPERATOR, slug)
-    begin = names.index(slug) + 1 if slug is not None else 0
-    shown = rows[begin : begin + size]
-    return shown, shown[-1].operator.slug if begin + size < len(rows) else None
+
+def _in_order(found: QuerySet[Operator]) -> QuerySet[Operator]:
+    waits = ExpressionWrapper(Q(accepted_at__isnull=True), output_field=BooleanField())
+    return found.annotate(waits=waits).order_by("waits", "slug")
+
+
+def _after(last: Operator) -> Q:
+    later = Q(slug__gt=last.slug)
+    if last.accepted_at is None:
+        return Q(accepted_at__isnull=True) & later
+    return Q(accepted_at__isnull=True) | later
+
+
+def _counted_now() -> dict[int, tuple[int, int]]:
+    return _counted(Release.objects.aggregate(newest=Max("evidence_changed_at"))["newest"], _ten_minutes())
 
 
 def operator_page(slug: str, *, before: int | None = None) -> OperatorPage:

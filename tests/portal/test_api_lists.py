@@ -8,11 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from attestations.local_sigstore import TrustDomain
+from attestations.models import FindingRecord
+from builds.domain.roles import Role
 from builds.models import Component, Operator, Rebuild, Release
+from builds.services import operator_pages
 from builds.services.rebuild_list import WantedRebuilds, rebuild_list
+from tests.portal.attested import attest_all
+from tests.support.operators import operator_named
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +108,49 @@ def test_rebuilders_are_listed_with_keys_and_what_their_results_say(client: Clie
     assert re.fullmatch("[0-9a-f]{64}", key["fingerprint"])
     assert key["state"] == "accepted"
     assert client.get("/api/v1/rebuilders?after=nobody").status_code == 404
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_pages_of_rebuilders_hold_each_once_those_that_wait_last(client: Client, db: None, limit: int) -> None:
+    for name, accepted in (("zed", True), ("abe", False), ("ada", True), ("ben", False), ("a-1", True)):
+        operator_named(name, accepted=accepted)
+    seen = [row["slug"] for page in pages(client, f"/api/v1/rebuilders?limit={limit}") for row in page["operators"]]
+    assert (set(seen[:3]), set(seen[3:])) == ({"a-1", "ada", "zed"}, {"abe", "ben"})
+    assert len(seen) == 5
+    assert seen == [row.operator.slug for row in operator_pages.operator_standings()]
+
+
+def test_a_page_of_rebuilders_reads_its_own_rows_and_no_others(client: Client, db: None) -> None:
+    for number in range(6):
+        operator_named(f"operator-{number}")
+    operator_pages.operators_after(None, 1)
+    for after in (None, "operator-2"):
+        with CaptureQueriesContext(connection) as captured:
+            shown, more = operator_pages.operators_after(after, 2)
+        assert [row.operator.slug for row in shown] == (
+            ["operator-0", "operator-1"] if after is None else ["operator-3", "operator-4"]
+        )
+        assert more == shown[-1].operator.slug
+        assert "LIMIT 3" in next(entry["sql"] for entry in captured if "COUNT(" in entry["sql"])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 5, 100])
+def test_findings_are_led_through_by_the_link_alone(
+    client: Client, release: Release, domain: TrustDomain, limit: int
+) -> None:
+    attest_all(release, domain)
+    FindingRecord.objects.update(found_at=timezone.now())
+    seen: list[str] = []
+    address = f"/api/v1/attestations?repository=https://github.com/example/enclave&limit={limit}"
+    for _ in range(10):
+        answer = client.get(address)
+        seen += [row["role"] for row in answer.json()]
+        if "Link" not in answer:
+            break
+        address = re.fullmatch(r'<http://testserver(/[^>]+)>; rel="next"', answer["Link"])[1]  # type: ignore[index]
+        assert "repository=" in address
+    assert sorted(seen) == sorted(role.value for role in Role)
+    assert client.get("/api/v1/attestations?before=999999").json()["code"] == "not-found"
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384"])
