@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +125,27 @@ def test_the_example_recipes_and_the_katana_lock_can_be_read() -> None:
     assert spec.command_line == "console=ttyS0 KATANA_EXPECTED_LUKS_UUID={LUKS_UUID}"
     lock = BASE_DIR / "examples" / "katana" / "materials.lock"
     assert parse_lock(lock.read_bytes()).images
+
+
+@pytest.mark.parametrize("directory", ["", "/srv/mirror"])
+def test_a_mirror_is_on_the_schedule_where_a_directory_is_set(directory: str, tmp_path: Path) -> None:
+    program = (
+        "import json; from django.conf import settings; "
+        "found = settings.CELERY_BEAT_SCHEDULE.get('publish the mirror'); "
+        "print(json.dumps([str(settings.ENVIRONMENT.mirror_dir), found]))"
+    )
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tee_portal.settings",
+        "TEE_PORTAL_DATA_DIR": str(tmp_path),
+        "TEE_PORTAL_MIRROR_DIR": directory,
+        "TEE_PORTAL_MIRROR_SECONDS": "60",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True
+    )
+    task = {"task": "attestations.tasks.publish_mirror", "schedule": 60.0}
+    assert json.loads(ran.stdout) == ([directory, task] if directory else ["None", None])
 
 
 def test_a_variable_that_a_compose_file_leaves_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
