@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from attestations.services import mirror_changes, mirroring, verdicts
 from attestations.services.mirroring import Publication, publish
 from attestations.services.portal_key import portal_key
 from builds.domain.errors import DiskFull
-from builds.models import MeasurementSeries, Release
+from builds.models import MeasurementSeries, Project, Release
 from builds.services import measurement_index
 from builds.verify.evidence import Kind
 from tests.portal.attested import attest_all
@@ -101,6 +102,39 @@ def test_a_mirror_that_followed_every_change_is_byte_for_byte_one_that_is_made_a
     assert kinds.count("statement") == kinds.count("rebuilder-key") == 2
     assert kinds.count("attestation") == 5
     assert mirror.publish(anew=True).checkpoint.root == found.checkpoint.root
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_of_changes_and_losses_ends_with_the_files_of_the_database(
+    mirror: Mirror, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(mirror_changes, "PAGE", 4)
+    chance = random.Random(seed)
+    names = iter(range(100))
+
+    def rebuild() -> None:
+        rebuilt(chance.choice(list(Release.objects.order_by("pk"))), chance.choice(["ada", "ben", "cy"]))
+
+    def lose() -> None:
+        for path in chance.sample(sorted(objects(mirror.directory)), 3):
+            (mirror.directory / path).unlink()
+
+    changes: list[Callable[[], object]] = [
+        lambda: make_release(f"v{next(names)}"),
+        rebuild,
+        rebuild,
+        lambda: [release.delete() for release in Release.objects.filter(rebuilds=None).order_by("-pk")[1:2]],
+        lose,
+        lambda: (Project.objects.update(needed_operators=chance.randint(1, 5)), verdicts.record_all()),
+    ]
+    changes[0]()
+    mirror.publish()
+    for _ in range(12):
+        chance.choice(changes)()
+        if chance.random() < 0.6:
+            mirror.publish()
+    mirror.publish()
+    mirror.assert_whole()
 
 
 def test_without_a_change_nothing_is_written_but_a_newer_checkpoint(mirror: Mirror, make_release: MakeRelease) -> None:
