@@ -6,10 +6,12 @@ shard stays small: 40 bytes for each value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
+from operator import itemgetter
+from typing import Self
 
-from django.db.models import Count, F, Max
+from django.db.models import Count, F, Max, Sum
 from pydantic import ValidationError
 
 from attestations.domain.mirror import (
@@ -24,6 +26,7 @@ from attestations.domain.mirror import (
 from attestations.mirror_tree import MirrorTree
 from attestations.models import MirroredPart
 from attestations.services.mirror_shards import keep_tree, put_tree
+from builds.domain.frozen import CamelCase
 from builds.models import IndexedMeasurement, MeasurementSeries, Release
 from builds.services.measurement_index import MOST_VCPUS
 
@@ -31,68 +34,122 @@ _NAME = "measurements"
 _FORM = "1"
 _MOST_IN_SHARD = 2048
 _RANGES = 256
-_WIDTH = 2**56
-"""Of one range of keys: those with the same first two digits."""
 _ENTIRE = 2**64
+_HEX = 96
+"""Characters of one measurement."""
 
 type _Row = tuple[str, int]
 """The first digits of a measurement, and the primary key of a release that gives it."""
 
 
-def measurement_tree(tree: MirrorTree, *, anew: bool) -> Tree:
-    """The index; as it was where no series was added or removed since. Holds one 256th of the rows at a time.
+class _From(CamelCase):
+    """Which series an index was made from: how many, the newest, and the sum of their numbers.
 
-    Two statements when nothing changed, else one more for each range of keys.
+    Without the sum, one that became visible late and another that was removed would make up for each other.
     """
-    facts = MeasurementSeries.objects.aggregate(count=Count("pk"), newest=Max("pk"))
-    version = f"{_FORM}:{facts['count']}:{facts['newest']}"
-    known = None if anew else MirroredPart.objects.filter(name=_NAME, version=version).first()
-    if known is not None:
-        kept = _read(known)
-        if kept is not None and keep_tree(tree, kept):
-            return kept
-    entries = facts["count"] * MOST_VCPUS
+
+    count: int = 0
+    newest: int = 0
+    total: int = 0
+
+    @classmethod
+    def now(cls) -> Self:
+        found = MeasurementSeries.objects.aggregate(count=Count("pk"), newest=Max("pk"), total=Sum("pk"))
+        return cls(count=found["count"], newest=found["newest"] or 0, total=int(found["total"] or 0))
+
+
+class _Known(CamelCase):
+    """The index as it was made last."""
+
+    tree: Tree
+    made_from: _From
+
+
+def measurement_tree(tree: MirrorTree, *, anew: bool) -> Tree:
+    """The index; as it was where no series was added or removed since.
+
+    Where some were added, shards that none of them touches stay. Holds one 256th of the rows at a time. Two statements
+    when nothing changed, else one more for each shard that changed, or for each range of keys.
+    """
+    series = _From.now()
+    known = None if anew else _known()
+    kept = keep_tree(tree, known.tree) if known is not None else None
+    if known is not None and kept is not None and known.made_from == series:
+        return known.tree
+    entries = series.count * MOST_VCPUS
     digits = digits_for(entries, _MOST_IN_SHARD)
-    made = put_tree(tree, digits, entries, _shards(tree, digits), empty=MeasurementShard(prefix="", values=()))
-    content = made.model_dump(mode="json", by_alias=True)
-    MirroredPart.objects.update_or_create(name=_NAME, defaults={"version": version, "content": content})
+    touched = _touched(known, series, digits) if known is not None and kept is not None else None
+    if kept is None or touched is None:
+        shards = _shards(tree, digits)
+    else:
+        shards = iter(sorted((kept | dict(_made(tree, touched, _names()))).items()))
+    made = put_tree(tree, digits, entries, shards, empty=MeasurementShard(prefix="", values=()))
+    content = _Known(tree=made, made_from=series).model_dump(mode="json", by_alias=True)
+    MirroredPart.objects.update_or_create(name=_NAME, defaults={"version": _FORM, "content": content})
     return made
 
 
-def _read(known: MirroredPart) -> Tree | None:
+def _known() -> _Known | None:
+    row = MirroredPart.objects.filter(name=_NAME, version=_FORM).first()
     try:
-        return Tree.model_validate(known.content)
+        return _Known.model_validate(row.content) if row is not None else None
     except ValidationError:
+        # Of another version of the program.
         return None
 
 
+def _touched(known: _Known, series: _From, digits: Digits) -> list[str] | None:
+    """The shards that hold what was added since; None when all have to be made, or it would be no more work."""
+    if digits == 0 or digits != known.tree.digits:
+        return None
+    added = MeasurementSeries.objects.filter(pk__gt=known.made_from.newest).values_list("pk", "digests")
+    found: set[str] = set()
+    count, total = known.made_from.count, known.made_from.total
+    for pk, digests in added.iterator(chunk_size=100):
+        count, total = count + 1, total + pk
+        if len(found) * 2 > 16**digits:
+            return None
+        values = bytes(digests).hex()
+        found |= {values[start : start + digits] for start in range(0, len(values), _HEX)}
+    # One that was removed, or that became visible late, is missing from this sum or too much in it.
+    return sorted(found) if found and (count, total) == (series.count, series.total) else None
+
+
+def _names() -> dict[int, str]:
+    rows = Release.objects.annotate(name=F("project__name")).values_list("pk", "name", "tag")
+    return {pk: f"{project}/{tag}" for pk, project, tag in rows}
+
+
+def _made(tree: MirrorTree, prefixes: Iterable[str], names: dict[int, str]) -> Iterator[tuple[str, Ref]]:
+    for prefix in prefixes:
+        yield prefix, _put(tree, prefix, _rows(prefix), names)
+
+
 def _shards(tree: MirrorTree, digits: Digits) -> Iterator[tuple[str, Ref]]:
-    names = {
-        pk: f"{project}/{tag}"
-        for pk, project, tag in Release.objects.annotate(name=F("project__name")).values_list("pk", "name", "tag")
-    }
+    """All of them, with two digits' rows at a time."""
+    names = _names()
     if digits == 0:
-        rows = [row for number in range(_RANGES) for row in _rows(number)]
-        yield "", _put(tree, "", rows, names)
+        yield "", _put(tree, "", _rows(""), names)
         return
     for number in range(_RANGES):
-        for prefix, found in groupby(_rows(number), lambda row: row[0][:digits]):
+        for prefix, found in groupby(_rows(f"{number:02x}"), lambda row: row[0][:digits]):
             yield prefix, _put(tree, prefix, list(found), names)
 
 
-def _rows(number: int) -> list[_Row]:
-    """The rows of one range in the order of their digits, the newest releases first."""
-    begin, end = (_signed(edge * _WIDTH) for edge in (number, number + 1))
-    found = IndexedMeasurement.objects.filter(key__gte=begin)
-    # The last key of all has no next one that the column could hold.
-    found = found.filter(key__lt=end) if end > begin else found.filter(key__lte=begin + _WIDTH - 1)
+def _rows(prefix: str) -> list[_Row]:
+    """The rows whose digits begin so, in their order, the newest releases first."""
+    found = IndexedMeasurement.objects.all()
+    if prefix:
+        # Keys of one first digit lie beside each other also as signed numbers.
+        begin, end = (int(prefix.ljust(KEY_DIGITS, fill), 16) for fill in "0f")
+        found = found.filter(key__gte=_signed(begin), key__lte=_signed(end))
     rows = found.order_by("key", "-series__release_id").values_list("key", "series__release_id")
-    return [(f"{key % _ENTIRE:0{KEY_DIGITS}x}", release) for key, release in rows]
+    # Signed, those that begin with 8 to f come first; the sort is stable.
+    return sorted(((f"{key % _ENTIRE:0{KEY_DIGITS}x}", release) for key, release in rows), key=itemgetter(0))
 
 
 def _signed(key: int) -> int:
     """As the databases have it (``IndexedMeasurement.key``)."""
-    key %= _ENTIRE
     return key - _ENTIRE if key >= _ENTIRE // 2 else key
 
 

@@ -33,17 +33,19 @@ def put_tree(
     return Tree(digits=digits, entries=entries, top=_node(tree, "", below))
 
 
-def keep_tree(tree: MirrorTree, known: Tree) -> bool:
-    """Name everything of an index that was put by an earlier publication; False when any of it has to be made again."""
+def keep_tree(tree: MirrorTree, known: Tree) -> dict[str, Ref] | None:
+    """Name everything of an index that was put by an earlier publication: its shards by their prefixes, in their order.
+
+    None when any of it has to be made again.
+    """
     if known.digits == 0:
-        return tree.keep_document(known.top) is not None
+        return {"": known.top} if tree.keep_document(known.top) is not None else None
+    found: dict[str, Ref] = {}
     levels = 1 if known.digits == _TWO else 2
-    return _keep_node(tree, known.top, levels)
+    return found if _keep_node(tree, known.top, levels, found) else None
 
 
-def _keep_node(tree: MirrorTree, ref: Ref, levels: int) -> bool:
-    if levels == 0:
-        return tree.keep(ref.index_path, ref.size)
+def _keep_node(tree: MirrorTree, ref: Ref, levels: int, found: dict[str, Ref]) -> bool:
     data = tree.keep_document(ref)
     if data is None:
         return False
@@ -52,7 +54,10 @@ def _keep_node(tree: MirrorTree, ref: Ref, levels: int) -> bool:
     except MalformedMirror:
         # Of another version of the program.
         return False
-    return all(_keep_node(tree, child.ref, levels - 1) for child in node.children)
+    if levels > 1:
+        return all(_keep_node(tree, child.ref, levels - 1, found) for child in node.children)
+    found |= {child.prefix: child.ref for child in node.children}
+    return all(tree.keep(child.ref.index_path, child.ref.size) for child in node.children)
 
 
 def _node(tree: MirrorTree, prefix: str, children: Iterable[tuple[str, Ref]]) -> Ref:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -25,11 +26,12 @@ from attestations.domain.mirror import CHECKPOINT_FILE, KEY_DIGITS, MAX_OBJECT_B
 from attestations.local_sigstore import TrustDomain
 from attestations.mirror_tree import MirrorBusy, MirrorNotWritable, mirror_tree
 from attestations.models import ExpectedPublisher, MirroredPart, MirroredRelease, MirrorSequence, VerdictRecord
-from attestations.services import mirror_changes, mirroring, verdicts
+from attestations.services import mirror_changes, mirror_measurements, mirroring, verdicts
 from attestations.services.mirroring import Publication, publish
 from attestations.services.portal_key import portal_key
 from builds.domain.errors import DiskFull
-from builds.models import MeasurementSeries, Project, Release
+from builds.models import IndexedMeasurement, MeasurementSeries, Project, Release
+from builds.pipeline.measurement import signature_of
 from builds.services import measurement_index
 from builds.verify.evidence import Kind
 from tests.portal.attested import attest_all
@@ -395,8 +397,6 @@ def test_every_measurement_that_is_indexed_is_found_with_its_releases(mirror: Mi
 def test_an_index_of_any_depth_holds_the_same(
     mirror: Mirror, world: World, monkeypatch: pytest.MonkeyPatch, most: int, digits: int
 ) -> None:
-    from attestations.services import mirror_measurements  # noqa: PLC0415
-
     monkeypatch.setattr(mirror_measurements, "_MOST_IN_SHARD", most)
     world.imported()
     mirror.publish()
@@ -408,6 +408,48 @@ def test_an_index_of_any_depth_holds_the_same(
     (mirror.directory / gone).unlink()
     mirror.publish()
     mirror.assert_whole()
+
+
+@pytest.mark.parametrize(("most", "digits"), [(1000, 0), (40, 2), (0.4, 3), (0.02, 4)])
+def test_series_that_come_and_go_change_the_shards_that_they_touch(
+    mirror: Mirror, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch, most: float, digits: int
+) -> None:
+    monkeypatch.setattr(mirror_measurements, "_MOST_IN_SHARD", most)
+    shared = hashlib.sha384(b"firmware alone").digest()
+
+    def indexed(release: Release, *values: bytes) -> None:
+        series = MeasurementSeries.objects.create(
+            release=release,
+            basis=hashlib.sha256(b"".join(values)).hexdigest(),
+            boot_mode="direct_kernel",
+            cpu_signature=signature_of("EPYC-v4"),
+            guest_features=1,
+            vmm="qemu",
+            digests=b"".join(values),
+        )
+        for vcpus, value in enumerate(values, 1):
+            key = int.from_bytes(value[:8], signed=True)
+            IndexedMeasurement.objects.create(series=series, vcpus=vcpus, key=key)
+        Release.objects.filter(pk=release.pk).update(measurements_indexed_at=timezone.now())
+
+    for number in range(4):
+        release = make_release(f"v{number}")
+        values = [hashlib.sha384(f"{number} {vcpus}".encode()).digest() for vcpus in range(12)]
+        indexed(release, shared, *values)
+        mirror.publish()
+        found = mirror.assert_whole()
+        held = {key: names for shard in found.measurements for key, names in shard.values}
+        assert len(held) == 1 + 12 * (number + 1)
+        # The newest release first.
+        assert held[shared.hex()[:KEY_DIGITS]] == tuple(f"enclave/v{older}" for older in range(number, -1, -1))
+    assert found.root.measurements.digits == digits
+    release.delete()
+    mirror.publish()
+    assert len([key for shard in mirror.assert_whole().measurements for key, _ in shard.values]) == 37
+    other = make_release("v9")
+    indexed(other, *(hashlib.sha384(f"9 {vcpus}".encode()).digest() for vcpus in range(3)))
+    mirror.publish()
+    assert len([key for shard in mirror.assert_whole().measurements for key, _ in shard.values]) == 40
 
 
 def test_the_statements_of_a_publication_do_not_grow_with_the_releases(
