@@ -19,6 +19,7 @@ from builds.demo.github_server import GitHubServer, PublishedRelease, Repository
 from builds.models import Project, Rebuild, Release
 from builds.services.projects import keep_recipe
 from tee_portal import kept_answers
+from tests.portal.mirroring import Mirror
 from tests.support import rows
 from tests.support.forge import REPOSITORY, Forge
 from tests.support.receivers import Behaviour, Receiver, receiver
@@ -100,6 +101,11 @@ def forge(tmp_path: Path, firmware: Path) -> Iterator[Forge]:
     description = RepositoryDescription(REPOSITORY, 100001, 200002, [published])
     with GitHubServer(description) as server:
         yield Forge(server, repository.url, commit, directory)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    return Mirror(tmp_path / "mirror", tmp_path / "beside")
 
 
 @pytest.fixture
