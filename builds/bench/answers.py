@@ -12,11 +12,11 @@ from statistics import median
 
 import requests
 
-from builds.bench import rebuilderd_full, rebuilderd_peer, wrk
+from builds.bench import nginx, rebuilderd_full, rebuilderd_peer, wrk
 from builds.bench.debian_peers import PeerMissing, Programs
 from builds.bench.page_store import Scale
 from builds.bench.page_stores import Store, database
-from builds.bench.timing import until
+from builds.bench.timing import timed, until
 from builds.bench.wrk import Load
 from builds.demo import processes
 from builds.domain.errors import PortalError
@@ -24,7 +24,8 @@ from tee_portal.env import BASE_DIR
 
 CONNECTIONS = (1, 8, 32)
 _LIST = 100
-_TIMES_REBUILDERD = 5
+_TIMES_LIST = 5
+"""How often a list must come for each of rebuilderd's."""
 _BARE = "/bench/constant"
 """Of ``builds.bench.bare``, which is a web application: importing it would set one up here."""
 _UNLIMITED = "100000000"
@@ -44,6 +45,18 @@ The index of one release, {configurations} configurations: **{index:.2f} s**, bo
 
     wrk --threads 1 --connections 32 --duration {seconds}s --latency http://127.0.0.1:8000/api/v1/releases/PROJECT/TAG/verdict
 """
+
+
+_BESIDE = """\
+Next to {version}, which holds {packages} packages and builds, one real rebuild's rows repeated: a list of {list} is
+releases with their verdicts here and builds with their states there; a document is a signed file of the mirror here and
+one build there.
+
+| What | Connections | Ours | rebuilderd | Ratio | Bound |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+
+The mirror of {releases} releases was published in {mirror:.0f} s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,7 @@ class Bench:
             store.fill(self.scale)
             with self._serving(store) as base:
                 compared = list(self._compared(loader, base, store))
-                beside = self._beside(loader, base)
+                beside = self._beside(loader, base, store)
         self.say("the index of one release")
         configurations, index = self.index()
         return _TEXT.format(
@@ -142,24 +155,41 @@ class Bench:
     def _load(self, loader: Programs, address: str, connections: int, fields: Mapping[str, str] | None = None) -> Load:
         return wrk.load(loader, address, connections, self.seconds, fields)
 
-    def _beside(self, loader: Programs, base: str) -> str:
+    def _beside(self, loader: Programs, base: str, store: Store) -> str:
+        """What stands under the table: a list and one document, each next to rebuilderd's."""
         try:
-            programs = rebuilderd_peer.programs(self.cache)
+            programs, server = rebuilderd_peer.programs(self.cache), nginx.programs(self.cache)
             version = rebuilderd_peer.version(programs)
-            with rebuilderd_full.serving(programs, self.work / "rebuilderd") as peer:
-                self.say(f"beside {version}")
-                theirs_list = f"{peer.api}/builds?limit={_LIST}"
-                ours_list = f"{base}/api/v1/releases?limit={_LIST}"
-                return _beside_text(
-                    version,
-                    [
-                        (n, self._load(loader, ours_list, n), self._load(loader, theirs_list, n))
-                        for n in CONNECTIONS
-                        for _ in range(self.pairs)
-                    ],
-                )
         except PeerMissing as error:
             return f"rebuilderd could not be run beside it: {error.what}."
+        self.say("publishing a mirror")
+        mirror = self.work / "mirror"
+        seconds = timed(lambda: store.manage("publish_mirror", str(mirror)))
+        document = max((mirror / "blobs").rglob("*"), key=lambda path: path.is_file() and path.stat().st_mtime)
+        with (
+            rebuilderd_full.serving(programs, self.work / "rebuilderd") as peer,
+            nginx.serving(server, mirror, self.work) as files,
+        ):
+            self.say(f"beside {version}")
+            lists = self._pairs(loader, f"{base}/api/v1/releases?limit={_LIST}", f"{peer.api}/builds?limit={_LIST}")
+            documents = self._pairs(loader, f"{files}/{document.relative_to(mirror)}", f"{peer.api}/builds/1")
+        rows = [f"| a list of {_LIST} {row} {_TIMES_LIST} |" for row in _peer_rows(lists)]
+        rows += [f"| one document by its id, from the mirror by nginx {row} 1 |" for row in _peer_rows(documents)]
+        return _BESIDE.format(
+            list=_LIST,
+            version=version,
+            packages=rebuilderd_full.PACKAGES,
+            rows="\n".join(rows),
+            releases=self.scale.releases,
+            mirror=seconds,
+        )
+
+    def _pairs(self, loader: Programs, ours: str, theirs: str) -> dict[int, list[tuple[float, float]]]:
+        """Answers a second by connections, taken in turn."""
+        return {
+            n: [(self._load(loader, ours, n).rate, self._load(loader, theirs, n).rate) for _ in range(self.pairs)]
+            for n in CONNECTIONS
+        }
 
 
 def _questions(base: str, store: Store) -> Iterator[Question]:
@@ -181,19 +211,9 @@ def _tag(address: str) -> str:
     return tag
 
 
-def _beside_text(version: str, found: list[tuple[int, Load, Load]]) -> str:
-    rows = []
-    for connections in CONNECTIONS:
-        pairs = [(ours.rate, theirs.rate) for n, ours, theirs in found if n == connections]
+def _peer_rows(found: dict[int, list[tuple[float, float]]]) -> Iterator[str]:
+    for connections, pairs in found.items():
         ours, theirs = (median(pair[side] for pair in pairs) for side in (0, 1))
         ratios = [one / other for one, other in pairs]
-        rows.append(
-            f"| {connections} | {ours:.0f}/s | {theirs:.0f}/s | **{median(ratios):.1f}** ({min(ratios):.1f} to"
-            f" {max(ratios):.1f}) | {_TIMES_REBUILDERD} |"
-        )
-    head = (
-        f"A list of {_LIST}: releases with their verdicts here, builds with their states of {version}, which holds"
-        f" {rebuilderd_full.PACKAGES} packages, one real rebuild's rows repeated, on the same machine in the same"
-        " minute.\n\n| Connections | Ours | rebuilderd | Ratio | Bound |\n| --- | --- | --- | --- | --- |\n"
-    )
-    return head + "\n".join(rows)
+        spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
+        yield f"| {connections} | {ours:.0f}/s | {theirs:.0f}/s | **{median(ratios):.1f}** ({spread}) |"

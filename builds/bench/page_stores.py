@@ -36,12 +36,16 @@ class Store:
 
     def ask(self, *arguments: str) -> Any:
         """What ``manage.py bench_pages`` prints, as JSON."""
+        return json.loads(self.manage("bench_pages", *arguments))
+
+    def manage(self, *arguments: str) -> str:
+        """What ``manage.py`` prints; ``PortalError`` when it fails."""
         done = subprocess.run(
             self._command(*arguments), cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise PortalError(f"bench_pages {arguments[0]} failed: {done.stderr[-2000:]}", where="benchmark")
-        return json.loads(done.stdout)
+            raise PortalError(f"{' '.join(arguments[:2])} failed: {done.stderr[-2000:]}", where="benchmark")
+        return done.stdout
 
     def fill(self, scale: Scale) -> None:
         self.ask("fill", *(str(number) for number in asdict(scale).values()))
@@ -49,13 +53,13 @@ class Store:
     @contextmanager
     def started(self, *arguments: str) -> Iterator[None]:
         with processes.running(
-            self._command(*arguments), BASE_DIR, self.data / f"{arguments[0]}.log", self.environment
+            self._command("bench_pages", *arguments), BASE_DIR, self.data / f"{arguments[0]}.log", self.environment
         ):
             yield
 
     def _command(self, *arguments: str) -> list[str]:
         self.data.mkdir(parents=True, exist_ok=True)
-        return [sys.executable, "manage.py", "bench_pages", *arguments]
+        return [sys.executable, "manage.py", *arguments]
 
 
 @contextmanager

@@ -95,6 +95,12 @@ def running(
                 process.wait()
 
 
+def listens(port: int) -> bool:
+    """Whether anything takes connections there on loopback."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def answers(address: str) -> bool:
     try:
         return requests.get(address, timeout=2).ok

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,68 +10,27 @@ import httpx
 import pytest
 from django.conf import settings
 
-from builds.bench.debian_peers import unpacked
+from builds.bench import nginx
+from builds.bench.debian_peers import Programs
 from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
-from tee_portal.env import BASE_DIR
 from tests.support.mirrors import objects
 from tests.verify.mirrored import UNSIGNED, Mirrored
 from tests.verify.world import TAG
 
 pytestmark = pytest.mark.slow
 
-CONFIGURATION = BASE_DIR / "deploy" / "nginx-mirror.conf"
-# With the libraries that it is linked to, so that any host can run it.
-PACKAGES = ["libc6", "libcrypt1", "libpcre2-8-0", "libssl3t64", "libzstd1", "nginx", "zlib1g"]
-_SECONDS = 20
-
 
 @pytest.fixture(scope="session")
-def program() -> list[str]:
-    """How to start it: unpacked privately, by its own loader."""
-    root = unpacked("forky", PACKAGES, settings.DATA_DIR / "bench" / "nginx")
-    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
-    loader = libraries / "ld-linux-x86-64.so.2"
-    return [str(loader), "--library-path", str(libraries), str(root / "usr" / "sbin" / "nginx")]
+def program() -> Programs:
+    """Unpacked privately, and started by its own loader."""
+    return nginx.programs(settings.DATA_DIR / "bench")
 
 
 @pytest.fixture
-def address(program: list[str], mirrored: Mirrored, tmp_path: Path) -> Iterator[str]:
-    """Where it serves the mirror; nothing of the configuration is another than port and places."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = CONFIGURATION.read_text()
-    for found, put in (
-        ("listen 8080;", f"listen 127.0.0.1:{port};"),
-        ("root /srv/mirror;", f"root {mirrored.directory};"),
-        (" /tmp/nginx", f" {tmp_path}/nginx"),
-    ):
-        assert found in text
-        text = text.replace(found, put)
-    held = tmp_path / "nginx.conf"
-    held.write_text(text)
-    # Workers of another user could not read a test's directory.
-    said = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-    log = tmp_path / "nginx.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen([*program, "-c", str(held), "-e", "stderr", "-g", said], stderr=output)
-    try:
-        deadline = time.monotonic() + _SECONDS
-        while not _answers(port):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(_SECONDS)
-    assert "[emerg]" not in log.read_text()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+def address(program: Programs, mirrored: Mirrored, tmp_path: Path) -> Iterator[str]:
+    with nginx.serving(program, mirrored.directory, tmp_path) as served:
+        yield served
 
 
 def by_nginx(mirrored: Mirrored, address: str, *arguments: str) -> int:
