@@ -163,7 +163,7 @@ def test_an_asset_replaced_between_listing_and_import_is_told_at_once(
     followed = following.follow(REPOSITORY)
     first_seen = {"a": "sha256:" + "00" * 32}
     FollowedRelease.objects.create(following=followed, tag="v1", assets=first_seen)
-    monkeypatch.setattr(following, "import_release", importing(make_release("v1")))
+    monkeypatch.setattr("builds.services.importing.import_release", importing(make_release("v1")))
     synchronised(followed, ScriptedGitHub(listed("v1", "a")))
     assert "asset a was" in ReleaseEvent.objects.get(kind=CHANGED_SINCE_IMPORT).detail["what"]
 
@@ -172,7 +172,9 @@ def test_a_worker_that_came_second_takes_nothing_back(
     make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = make_release("v1")
-    monkeypatch.setattr(following, "import_release", importing(release, [IntegrityError("somebody was faster")]))
+    monkeypatch.setattr(
+        "builds.services.importing.import_release", importing(release, [IntegrityError("somebody was faster")])
+    )
     followed = synchronised(following.follow(REPOSITORY), ScriptedGitHub(listed("v1", "a")))
     assert followed.problem is None
     assert FollowedRelease.objects.get().release == release
@@ -182,7 +184,7 @@ def test_a_worker_that_came_second_takes_nothing_back(
         raise LimitExceeded("too large", where="v1")
 
     FollowedRelease.objects.update(release=None)
-    monkeypatch.setattr(following, "import_release", slow)
+    monkeypatch.setattr("builds.services.importing.import_release", slow)
     synchronised(followed, ScriptedGitHub(listed("v1", "a")))
     assert FollowedRelease.objects.get().release == release
 
@@ -270,7 +272,9 @@ def test_a_new_release_that_breaks_the_portal_itself_does_not_blind_the_watch_ov
     FollowedRelease.objects.create(
         following=followed, tag="v1", commit=COMMIT, release=make_release("v1"), assets=known
     )
-    monkeypatch.setattr(following, "import_release", importing(make_release("v2"), [RuntimeError("a fault")]))
+    monkeypatch.setattr(
+        "builds.services.importing.import_release", importing(make_release("v2"), [RuntimeError("a fault")])
+    )
     assert following.take(followed.pk, timezone.now())
     with pytest.raises(RuntimeError):
         synchronised(followed, ScriptedGitHub(listed("v2", "a"), listed("v1", "a")))

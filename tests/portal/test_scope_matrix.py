@@ -19,6 +19,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
+from attestations.models import ProjectPublisher
 from builds.domain.access import TOKEN_PREFIX, Scope
 from builds.models import ApiToken, Rebuild, RebuildRequest, Release
 from tests.support.accounts import account_named, token_of
@@ -42,6 +43,7 @@ NEEDS: dict[str, Scope | str | None] = {
     "GET /api/v1/jobs/{project}/{tag}": NOTHING,
     "POST /api/v1/measurements/recompute": NOTHING,
     "GET /api/v1/measurements/{value}": NOTHING,
+    "GET /api/v1/publications/{publication_id}": NOTHING,
     "GET /api/v1/queue": NOTHING,
     "GET /api/v1/rebuilders": NOTHING,
     "GET /api/v1/rebuilders/{slug}": NOTHING,
@@ -55,6 +57,7 @@ NEEDS: dict[str, Scope | str | None] = {
     "POST /api/v1/rebuilds/{rebuild_id}/progress": SIGNED,
     "POST /api/v1/rebuilds/{rebuild_id}/retry": Scope.TRIGGER_REBUILD,
     "GET /api/v1/releases": NOTHING,
+    "POST /api/v1/releases": Scope.PUBLISH_RELEASE,
     "GET /api/v1/releases/{project}/{tag}": NOTHING,
     "GET /api/v1/releases/{project}/{tag}/verdict": NOTHING,
     "POST /api/v1/statements": SIGNED,
@@ -132,10 +135,13 @@ def ask(make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuil
     rebuild = make_rebuild(make_release(), by="alder")
     # Only whoever asked for a rebuild may cancel it, whatever their token may do.
     RebuildRequest(account=account_named("ada"), rebuild=rebuild, joined=False).save()
+    # The same of releases: only a publisher of the project may announce one.
+    ProjectPublisher.objects.create(project=rebuild.release.project, account=account_named("ada"))
     places = {
         "project": "enclave",
         "tag": "v1.0.0",
         "rebuild_id": str(rebuild.pk),
+        "publication_id": str(uuid.UUID(int=0)),
         "webhook_id": str(uuid.UUID(int=0)),
         "sha256": rebuild.statement.payload_sha256,
         "digest": f"sha256:{rebuild.components.all()[0].sha256}",
@@ -145,6 +151,11 @@ def ask(make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuil
     bodies = {
         "/api/v1/rebuilds": {"project": "enclave", "tag": "v1.0.0"},
         "/api/v1/measurements/recompute": {"project": "enclave", "tag": "v1.0.0"},
+        "/api/v1/releases": {
+            "project": "enclave",
+            "tag": "v2",
+            "files": [{"name": "manifest.json", "base64": "e30="}],
+        },
         "/api/v1/webhooks": {"url": "https://hooks.example/"},
     }
 

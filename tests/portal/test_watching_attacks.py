@@ -111,7 +111,7 @@ def without_digests(entry: GitHubRelease, *, first_id: int = 1) -> GitHubRelease
 @pytest.fixture
 def undigested(make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch) -> Following:
     """A release of before June 2025, for whose assets GitHub names no digest."""
-    monkeypatch.setattr(following, "import_release", importing(make_release("v1")))
+    monkeypatch.setattr("builds.services.importing.import_release", importing(make_release("v1")))
     found = following.follow(REPOSITORY)
     for _ in range(2):
         assert synchronised(found, ScriptedGitHub(without_digests(listed("v1", "a")))).problem is None
@@ -164,7 +164,7 @@ def test_a_repository_that_another_one_took_the_name_of_denies_what_was_imported
 def test_assets_that_were_uploaded_after_the_release_was_listed_are_watched(
     make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "import_release", importing(make_release("v1")))
+    monkeypatch.setattr("builds.services.importing.import_release", importing(make_release("v1")))
     followed = following.follow(REPOSITORY)
     nothing_yet = listed("v1").model_copy(update={"assets": ()})
     for entry in (nothing_yet, listed("v1", "vmlinuz"), listed("v1", "vmlinuz")):
@@ -179,7 +179,7 @@ def test_the_commit_that_a_tag_named_first_is_kept_when_an_import_is_tried_again
     make_release: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [ReleaseChanged("for now", where="test")]
-    monkeypatch.setattr(following, "import_release", importing(make_release("v1"), failures))
+    monkeypatch.setattr("builds.services.importing.import_release", importing(make_release("v1"), failures))
     followed = following.follow(REPOSITORY)
     github = ScriptedGitHub(listed("v1", "a"))
     synchronised(followed, github)
