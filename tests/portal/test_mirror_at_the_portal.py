@@ -14,13 +14,15 @@ from attestations.local_sigstore import TrustDomain
 from attestations.models import MirroredRelease, VerdictRecord
 from attestations.services import mirroring
 from attestations.services.portal_key import portal_key
-from builds.models import Release
+from builds.models import Rebuild, Release
+from builds.services.operators import set_aside
 from builds.verify.cli import main
 from builds.verify.evidence import Evidence, Kind, read_evidence
 from builds.verify.vouching import read_vouching
 from tests.portal.attested import attest_all
 from tests.support.attacks import hand_in, signed
 from tests.support.mirrors import Reader, objects, served
+from tests.support.operators import MEASUREMENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,6 +71,34 @@ def test_mirror_and_portal_give_the_same_evidence_byte_for_byte(
     vouched = [read_vouching(evidence, portal_key().public, datetime.now(UTC)) for evidence in (by_portal, by_mirror)]
     assert vouched[0].vouched is not None
     assert vouched[0].vouched.checkpoint == vouched[1].vouched.checkpoint  # type: ignore[union-attr]
+
+
+def test_what_the_portal_allows_is_allowed_by_its_mirror(
+    release: Release,
+    make_rebuild: Callable[..., Rebuild],
+    domain: TrustDomain,
+    mirror: Path,
+    tmp_path: Path,
+    key: Path,
+) -> None:
+    attest_all(release, domain)
+    for name in ("alder", "birch"):
+        make_rebuild(release, by=name)
+    mirroring.publish(mirror)
+    with served(mirror) as server:
+        given = ["--mirror", server.address, "--portal-key", str(key), "--state", str(tmp_path / "seen.json")]
+        # Published, though nothing could be computed of this release; another one that nobody rebuilt has it too.
+        assert main(["measurement", MEASUREMENT, "--max-age", "1h", *given]) == 0
+        assert main(["measurement", MEASUREMENT, "--release", "enclave/v0", *given]) == 1
+        older = (mirror / "checkpoint.json").read_bytes()
+        # One result is set aside: the next publication withdraws the allow.
+        for rebuild in Rebuild.objects.filter(rebuilder__operator__slug="alder"):
+            set_aside(rebuild, reason="a broken machine", by="Ada")
+        mirroring.publish(mirror)
+        assert main(["measurement", MEASUREMENT, *given]) == 1
+        # Everything of the older tree is there still; who serves its checkpoint is found out by the number.
+        (mirror / "checkpoint.json").write_bytes(older)
+        assert main(["measurement", MEASUREMENT, *given]) == 2
 
 
 def test_a_verdict_that_is_newer_than_the_checkpoint_goes_without_it(
