@@ -21,11 +21,14 @@ from attestations.services import following
 from attestations.services.portal_key import portal_key
 from attestations.services.verdicts import bundle_of
 from attestations.vendored_roots import public_good
+from builds.conditional import conditional
 from builds.domain.errors import PortalError
-from builds.raw_files import BLOB_TYPE, BUNDLE_TYPE, ENVELOPE_TYPE, PEM_TYPE, raw_file
+from builds.raw_files import BLOB_TYPE, BUNDLE_TYPE, ENVELOPE_TYPE, OPEN, PEM_TYPE, raw_file
 from builds.services.absent import MIRRORED, POLICY, PORTAL_KEY, TRUST_ROOT, VERDICT, NotHere, the_one
 
 logger = logging.getLogger(__name__)
+
+_KEY_SECONDS = 300
 
 
 class KeyAway(PortalError):
@@ -36,14 +39,14 @@ class KeyAway(PortalError):
 
 
 @require_safe
-def raw_bundle(_request: HttpRequest, sha256: str) -> HttpResponse:
+def raw_bundle(request: HttpRequest, sha256: str) -> HttpResponse:
     """A bundle's bytes as they were received."""
     bundle = stored_bundle(sha256)
-    return raw_file(bytes(bundle.content), f"{bundle.sha256}.sigstore.json", BUNDLE_TYPE)
+    return raw_file(request, bytes(bundle.content), f"{bundle.sha256}.sigstore.json", BUNDLE_TYPE)
 
 
 @require_safe
-def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
+def raw_trust_root(request: HttpRequest, sha256: str) -> HttpResponse:
     """A trust root's bytes, by their digest, so that a check can be repeated with exactly the same root."""
     if public_good().ref.sha256 == sha256:
         content = public_good().data
@@ -52,11 +55,11 @@ def raw_trust_root(_request: HttpRequest, sha256: str) -> HttpResponse:
         if version is None:
             raise NotHere(TRUST_ROOT, f"sha256:{sha256}")
         content = bytes(version.content)
-    return raw_file(content, "trusted_root.json", "application/json")
+    return raw_file(request, content, "trusted_root.json", "application/json")
 
 
 @require_safe
-def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> HttpResponse:
+def portal_key_file(request: HttpRequest, fingerprint: str | None = None) -> HttpResponse:
     """A public key that verdicts are signed with: the current one, or one by its fingerprint, also long after."""
     if fingerprint is None:
         try:
@@ -65,40 +68,41 @@ def portal_key_file(_request: HttpRequest, fingerprint: str | None = None) -> Ht
             # Where the key lies is not for strangers.
             logger.error("the portal's key cannot be used: %s", error)  # noqa: TRY400 - named
             return _refused(KeyAway("the portal's key cannot be used right now", where="portal.pub"), 503)
-        response = HttpResponse(pem, content_type=PEM_TYPE)
-        response["Cache-Control"] = "public, max-age=300"
+        response = conditional(request, HttpResponse(pem, content_type=PEM_TYPE), seconds=_KEY_SECONDS)
+        response[OPEN] = "*"
         return response
     key = the_one(PortalKey.objects.filter(fingerprint=fingerprint), PORTAL_KEY, f"sha256:{fingerprint}")
-    return raw_file(key.pem.encode(), f"{fingerprint}.pub", PEM_TYPE)
+    return raw_file(request, key.pem.encode(), f"{fingerprint}.pub", PEM_TYPE)
 
 
 @require_safe
-def signed_verdict(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
+def signed_verdict(request: HttpRequest, sha256: str, form: str) -> HttpResponse:
     """A signed summary by the digest of its payload: as a Sigstore bundle, or as the DSSE envelope that was signed."""
     rows = VerdictRecord.objects.select_related("key").filter(payload_sha256=sha256)
     record = the_one(rows, VERDICT, f"sha256:{sha256}")
     if form == "dsse":
-        return raw_file(bytes(record.envelope or b""), f"{sha256}.dsse.json", ENVELOPE_TYPE)
-    return raw_file(bundle_of(record), f"{sha256}.vsa.sigstore.json", BUNDLE_TYPE)
+        return raw_file(request, bytes(record.envelope or b""), f"{sha256}.dsse.json", ENVELOPE_TYPE)
+    return raw_file(request, bundle_of(record), f"{sha256}.vsa.sigstore.json", BUNDLE_TYPE)
 
 
 @require_safe
-def policy_document(_request: HttpRequest, sha256: str) -> HttpResponse:
+def policy_document(request: HttpRequest, sha256: str) -> HttpResponse:
     """The bytes of a policy that a summary names by this digest."""
     record = VerdictRecord.objects.filter(policy_sha256=sha256).only("policy").first()
     if record is None:
         raise NotHere(POLICY, f"sha256:{sha256}")
-    return raw_file(bytes(record.policy), f"{sha256}.policy.json", "application/json")
+    return raw_file(request, bytes(record.policy), f"{sha256}.policy.json", "application/json")
 
 
 @require_safe
-def mirror_file(_request: HttpRequest, path: str) -> HttpResponse:
+def mirror_file(request: HttpRequest, path: str) -> HttpResponse:
     """A file of the mirror as it was published last, for who asks the portal itself for its checkpoint."""
     directory = settings.ENVIRONMENT.mirror_dir
     data = published_file(directory, path) if directory is not None else None
     if data is None:
         raise NotHere(MIRRORED, path)
-    response = raw_file(data, path.rpartition("/")[2], "application/json" if path.endswith(".json") else BLOB_TYPE)
+    kind = "application/json" if path.endswith(".json") else BLOB_TYPE
+    response = raw_file(request, data, path.rpartition("/")[2], kind)
     if path == CHECKPOINT_FILE:
         response["Cache-Control"] = "public, max-age=30"
     return response

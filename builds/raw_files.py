@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from django.http import HttpResponse
+import hashlib
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
 
 BLOB_TYPE = "application/octet-stream"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -11,11 +14,21 @@ PEM_TYPE = "application/x-pem-file"
 FOREVER = "public, max-age=31536000, immutable"
 
 
-def raw_file(content: bytes, name: str, content_type: str) -> HttpResponse:
-    """An answer that a browser saves as ``name`` and takes for nothing else."""
+OPEN = "Access-Control-Allow-Origin"
+
+
+def raw_file(request: HttpRequest, content: bytes, name: str, content_type: str) -> HttpResponse:
+    """An answer that a browser saves as ``name`` and takes for nothing else; 304 for who has these bytes.
+
+    Pages of other origins may read it, as they may ask the API that names its address.
+    """
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Cache-Control": FOREVER,
         "X-Content-Type-Options": "nosniff",
     }
-    return HttpResponse(content, content_type=content_type, headers=headers)
+    etag = f'"{hashlib.sha256(content).hexdigest()}"'
+    whole = HttpResponse(content, content_type=content_type, headers={**headers, "ETag": etag})
+    answer = get_conditional_response(request, etag, None, whole) or whole
+    answer[OPEN] = "*"
+    return answer

@@ -48,21 +48,21 @@ def statement(request: HttpRequest, sha256: str) -> HttpResponse:
 
 
 @require_safe
-def statement_file(_request: HttpRequest, sha256: str, form: str) -> HttpResponse:
+def statement_file(request: HttpRequest, sha256: str, form: str) -> HttpResponse:
     """A statement by its payload's digest: as received, as a Sigstore bundle, as an envelope; or its public key."""
     page = operator_pages.statement_page(sha256)
     stored = page.row.statement
     if form == "received":
-        return raw_file(bytes(stored.content), f"{sha256}.received.json", "application/json")
+        return raw_file(request, bytes(stored.content), f"{sha256}.received.json", "application/json")
     if form == "dsse":
-        return raw_file(page.envelope.as_bytes(), f"{sha256}.dsse.json", ENVELOPE_TYPE)
+        return raw_file(request, page.envelope.as_bytes(), f"{sha256}.dsse.json", ENVELOPE_TYPE)
     if form == "key":
-        return raw_file(stored.key.pem.encode(), f"{sha256}.rebuild.pub", PEM_TYPE)
-    return raw_file(page.bundle, f"{sha256}.rebuild.sigstore.json", BUNDLE_TYPE)
+        return raw_file(request, stored.key.pem.encode(), f"{sha256}.rebuild.pub", PEM_TYPE)
+    return raw_file(request, page.bundle, f"{sha256}.rebuild.sigstore.json", BUNDLE_TYPE)
 
 
 @require_safe
-def key_file(_request: HttpRequest, fingerprint: str) -> HttpResponse:
+def key_file(request: HttpRequest, fingerprint: str) -> HttpResponse:
     """A rebuilder's public key by its fingerprint, also long after it was revoked."""
     key = the_one(RebuilderKey.objects.filter(fingerprint=fingerprint), REBUILDER_KEY, f"sha256:{fingerprint}")
-    return raw_file(key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)
+    return raw_file(request, key.pem.encode(), f"{key.fingerprint}.pub", PEM_TYPE)

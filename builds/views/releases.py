@@ -80,8 +80,8 @@ def materials(request: HttpRequest, project: str, tag: str) -> HttpResponse:
 
 
 @require_safe
-def document(_request: HttpRequest, sha256: str) -> HttpResponse:
+def document(request: HttpRequest, sha256: str) -> HttpResponse:
     """The bytes of a release's own document (manifest.json or build-info), by their digest."""
     rows = Release.objects.filter(manifest_sha256=sha256).only("manifest")
     found = the_one(rows, DOCUMENT, f"sha256:{sha256}")
-    return raw_file(bytes(found.manifest), f"{sha256}.document", "application/octet-stream")
+    return raw_file(request, bytes(found.manifest), f"{sha256}.document", "application/octet-stream")
