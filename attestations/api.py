@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 
-from attestations.models import BundleRecord, FindingRecord, Sighting, VerdictRecord
+from attestations.models import BundleRecord, FindingRecord, Sighting
 from attestations.schemas import (
     BundleDetailOut,
     ClaimedOut,
@@ -21,7 +21,7 @@ from attestations.schemas import (
     recorded_verdict_out,
 )
 from attestations.services.finding_list import findings_before
-from attestations.services.history import verdict_at
+from attestations.services.history import recorded_before, verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
 from builds.domain.moment import Moment
 from builds.models import Release
@@ -31,7 +31,6 @@ from builds.services.absent import BUNDLE, NotHere, the_release
 
 router = Router()
 
-_MOST_VERDICTS = 100
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -95,15 +94,27 @@ def _seen(entry: JudgedBundle) -> SightingOut:
 
 @router.get("/verdicts/{project}/{path:tag}", response=VerdictHistoryOut)
 def verdicts(
-    request: HttpRequest, project: str, tag: str, at: Annotated[Moment | None, Query()] = None
+    request: HttpRequest,
+    response: HttpResponse,
+    project: str,
+    tag: str,
+    *,
+    at: Annotated[Moment | None, Query()] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 100,
 ) -> VerdictHistoryOut:
-    """Every signed verdict of a release, and the one that held ``at`` a moment (now, when it is not given)."""
+    """Every signed verdict of a release, newest first, and the one that held ``at`` a moment (now, when not given).
+
+    ``next`` is the value of ``before`` for older ones, or null.
+    """
     release = the_release(Release.objects.all(), project, tag)
     held = verdict_at(release, at or timezone.now())
-    records = VerdictRecord.objects.filter(release=release).select_related("key").order_by("-at", "-pk")
+    page = recorded_before(release, before, size=limit)
+    lead_on(request, response, "before", page.older)
     return VerdictHistoryOut(
         verdict=recorded_verdict_out(held) if held is not None else None,
-        history=[recorded_verdict_out(record) for record in records.defer("policy", "envelope")[:_MOST_VERDICTS]],
+        history=[recorded_verdict_out(record) for record in page.records],
+        next=page.older,
     )
 
 

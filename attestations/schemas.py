@@ -196,6 +196,7 @@ class VerdictHistoryOut(Schema):
 
     verdict: RecordedVerdictOut | None
     history: list[RecordedVerdictOut]
+    next: int | None
 
 
 def recorded_verdict_out(record: VerdictRecord) -> RecordedVerdictOut:

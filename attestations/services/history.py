@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Q
+
 from attestations.models import VerdictRecord
 from builds.domain.comparison import RebuildOutcome
 from builds.models import Release
+from builds.services.absent import VERDICT, the_one
 from builds.services.evidence import ReleaseView
 
 _SHOWN = 50
@@ -24,6 +27,25 @@ class History:
     @property
     def newest(self) -> VerdictRecord | None:
         return self.records[0] if self.records else None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """``older`` is the number of the last of these when more come after it, else None."""
+
+    records: tuple[VerdictRecord, ...]
+    older: int | None
+
+
+def recorded_before(release: Release, number: int | None, *, size: int) -> RecordPage:
+    """Signed verdicts of a release, newest first, after its record ``number``; 404 when it has no such record."""
+    own = VerdictRecord.objects.filter(release=release)
+    found = own.select_related("key").defer("policy", "envelope").order_by("-at", "-pk")
+    if number is not None:
+        last = the_one(own.filter(pk=number).only("at"), VERDICT, str(number))
+        found = found.filter(Q(at__lt=last.at) | Q(at=last.at, pk__lt=last.pk))
+    rows = tuple(found[: size + 1])
+    return RecordPage(rows[:size], rows[size - 1].pk if len(rows) > size else None)
 
 
 def history_of(view: ReleaseView) -> History:

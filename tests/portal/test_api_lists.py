@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from attestations.local_sigstore import TrustDomain
-from attestations.models import FindingRecord
+from attestations.models import FindingRecord, VerdictRecord
+from attestations.services.verdicts import record_verdict
 from builds.domain.roles import Role
 from builds.models import Component, Operator, Rebuild, Release
 from builds.services import operator_pages
@@ -151,6 +152,23 @@ def test_findings_are_led_through_by_the_link_alone(
         assert "repository=" in address
     assert sorted(seen) == sorted(role.value for role in Role)
     assert client.get("/api/v1/attestations?before=999999").json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_pages_of_recorded_verdicts_hold_each_once_the_newest_first(
+    client: Client, make_release: Callable[..., Release], make_rebuild: Callable[..., Rebuild], limit: int
+) -> None:
+    release, other = make_release(), make_release("v2")
+    for name in "abc":
+        make_rebuild(release, by=name)
+        record_verdict(release.pk)
+    record_verdict(other.pk)
+    address = f"/api/v1/verdicts/enclave/v1.0.0?limit={limit}"
+    seen = [row["at"] for page in pages(client, address) for row in page["history"]]
+    assert len(set(seen)) == len(seen) == VerdictRecord.objects.filter(release=release).count() >= 3
+    assert seen == sorted(seen, reverse=True)
+    elsewhere = VerdictRecord.objects.filter(release=other).latest("at").pk
+    assert client.get(f"{address}&before={elsewhere}").status_code == 404
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384"])

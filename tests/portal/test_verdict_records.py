@@ -126,6 +126,7 @@ def test_any_moment_can_be_asked_for_and_has_the_verdict_that_held_then(make_rel
     now = asked(release)
     assert now["verdict"] == now["history"][0]
     assert [entry["reproduced"] for entry in now["history"]] == [2, 1]
+    assert now["next"] is None
 
 
 @ONE_AT_A_TIME
