@@ -39,20 +39,19 @@ from builds.token_auth import IdempotencyKey, ScopedToken, once, token_use
 router = Router()
 _MAY_PUBLISH = ScopedToken(Scope.PUBLISH_RELEASE)
 _ACCEPTED, _BAD_REQUEST = 202, 400
+_FORM = whole_schema(AnnouncedRelease)
 _BODY: Mapping[str, Any] = {
     "required": True,
     "content": {
         "application/json": {"schema": whole_schema(AnnouncementWish)},
         FILES: {
             "schema": {
-                "type": "object",
+                **_FORM,
                 "description": "The fields first. Each file under any field name, and under its own file name.",
-                "required": ["project", "tag", "files"],
+                "required": [*_FORM["required"], "files"],
                 "properties": {
-                    "project": {"type": "string"},
-                    "tag": {"type": "string"},
-                    "commit": {"type": "string"},
-                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    **_FORM["properties"],
+                    "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
                 },
             }
         },
@@ -64,7 +63,7 @@ _BODY: Mapping[str, Any] = {
 @releases_router.post(
     "/releases", response={_ACCEPTED: PublicationOut}, auth=_MAY_PUBLISH, openapi_extra={"requestBody": _BODY}
 )
-@rules(OperationRules(takes_files=True))
+@rules(OperationRules(takes_files=True, refuses=(404,)))
 def publish(request: HttpRequest, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Announce a release, by the addresses of its files or with the files themselves.
 

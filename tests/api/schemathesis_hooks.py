@@ -17,7 +17,13 @@ SEEDED: dict[str, str] = json.loads(os.environ.get("SEEDED", "{}"))
 """Values of places in addresses that the served portal knows, by "path name" or name."""
 
 UNSAYABLE = {
+    "announcement-refused": "which names may stand together, and what a form holds once, is more than a schema can say",
+    "asset-address-refused": "which addresses are a project's is more than a pattern can say",
+    "asset-foreign-host": "which addresses are a project's is more than a pattern can say",
+    "asset-not-https": "which addresses are a project's is more than a pattern can say",
+    "asset-names-collide": "which names may stand together is more than a schema can say",
     "claim-gone": "whether a claim is still held depends on the moment, as whether something is there does (404)",
+    "document-not-announced": "one of the files is the release's document, which its name says",
     "idempotency-key-reused": "a key stands for one request, and which came with it before is no matter of its form",
     "malformed-address": "an address that holds NUL is none of any operation",
     "malformed-envelope": "the payload is a document in base64, whose schema is not that of the envelope",

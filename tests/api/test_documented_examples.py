@@ -16,6 +16,7 @@ import pytest
 from tee_portal.env import BASE_DIR
 from tests.api.conftest import Served
 from tests.api.newcomer import Newcomer
+from tests.support.api_data import COMMIT
 from tests.support.documented import Block, Example, blocks_of, differences, examples_of
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,7 @@ NOT_RUN = {
 }
 """Blocks that a page itself marks as not run, by their first line, and why."""
 ELSEWHERE = {
+    ("api.md", "yaml"): "tests/end_to_end/test_publishing.py runs the step",
     ("verify.md", "text"): "tests/verify/test_documentation.py holds it against what the program prints",
     ("verify.md", "yaml"): "tests/verify/test_documentation.py runs the step",
     ("verify.md", "ini"): "tests/verify/test_documentation.py runs the unit's command",
@@ -76,6 +78,7 @@ def _values(served: Served) -> dict[str, str]:
         "PORTAL": served.portal.address,
         "TOKEN": facts["everything"],
         "MEASUREMENT": facts["measurement"],
+        "COMMIT": COMMIT,
         "KERNEL": facts["kernel"],
         "BUNDLE": facts["bundle"],
         "STATEMENT": facts["statement"],
@@ -90,6 +93,8 @@ def _prepare(folder: Path, newcomer: Newcomer, block: Block) -> None:
         if f"@{name}" in block.text:
             (folder / name).write_bytes(signed())
     (folder / "claim.token").write_text(newcomer.token)
+    for name in ("manifest.json", "vmlinuz", "initrd.img", "ovmf.fd"):
+        (folder / name).write_bytes(name.encode())
 
 
 def _run(block: Block, folder: Path, environment: dict[str, str]) -> Ran:
@@ -164,7 +169,7 @@ def _operations_in(commands: str) -> list[str]:
     for asked in (found for line in lines for found in _ASKED.finditer(line)):
         whole = asked[0]
         stated = re.search(r"(?:-X|--request) (\w+)", whole)
-        sends = re.search(r"(?:--json|--data\S*|-d) ", whole) is not None
+        sends = re.search(r"(?:--json|--data\S*|-d|-F|--form) ", whole) is not None
         method = stated[1] if stated else "POST" if sends else "GET"
         path = asked["path"].partition("?")[0]
         fitting = (

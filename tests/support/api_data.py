@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from attestations.local_sigstore import GitHubWorkflow, TrustDomain
-from attestations.models import BundleRecord, ExpectedPublisher
+from attestations.models import AssetHost, BundleRecord, ExpectedPublisher, ProjectPublisher
 from attestations.services import trust_roots, verification, webhooks
 from attestations.services.verdicts import record_verdict
 from builds.domain.access import Scope
@@ -42,6 +42,9 @@ OWNER, OTHER = "ada", "ben"
 def fill(firmware: str) -> None:
     """An allowed release, one that was tampered with, one that nobody looked at, and what an account may hold."""
     project = Project.objects.create(name=PROJECT, source_url="file:///nowhere")
+    # Whose account may announce releases of it, and from where.
+    ProjectPublisher.objects.create(project=project, account=account_named(OWNER))
+    AssetHost.objects.create(project=project, host="downloads.example", port=443)
     domain = TrustDomain()
     trust_roots.add(ROOT_NAME, domain.trusted_root(), "minted for a test")
     ExpectedPublisher.objects.create(
