@@ -51,6 +51,8 @@ _BODY: Mapping[str, Any] = {
                 "required": [*_FORM["required"], "files"],
                 "properties": {
                     **_FORM["properties"],
+                    # A field of a form has no null.
+                    "commit": {"type": "string", "minLength": 40, "maxLength": 40},
                     "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
                 },
             }
@@ -116,7 +118,7 @@ class _Announced:
 
     def by_files(self) -> Announcement:
         each, together = announcing.most_bytes()
-        upload = take_upload(self._request, self._spool, Bounds(each, together), self._permit)
+        upload = take_upload(self._request, self._spool, Bounds(each, together, tuple(_FORM["required"])), self._permit)
         self.told_apart_by = upload.fingerprint
         wish = _read(AnnouncedRelease, upload.fields, "form")
         return self._announcement(self._permitted(wish), wish, PublicationForm.FILES, upload.files)

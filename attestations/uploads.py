@@ -40,6 +40,8 @@ class Bounds:
 
     each: int
     together: int
+    first: tuple[str, ...] = ()
+    """Fields that stand before the first file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,9 @@ class _ToSpool(FileUploadHandler):
         if self.parser is None:
             raise TypeError("a handler needs its parser")
         fields = self.parser.fields()
-        if not fields:
-            raise FieldsNotFirst("a file came before the fields", where="the body")
+        late = [name for name in self._bounds.first if name not in fields]
+        if late or not fields:
+            raise FieldsNotFirst(f"a file came before the field {', '.join(late)}", where="the body")
         self._permit(fields)
         self.permitted = fields
         try:

@@ -24,6 +24,7 @@ UNSAYABLE = {
     "asset-names-collide": "which names may stand together is more than a schema can say",
     "claim-gone": "whether a claim is still held depends on the moment, as whether something is there does (404)",
     "document-not-announced": "one of the files is the release's document, which its name says",
+    "fields-not-first": "the order of a form's parts is no matter of its schema",
     "idempotency-key-reused": "a key stands for one request, and which came with it before is no matter of its form",
     "malformed-address": "an address that holds NUL is none of any operation",
     "malformed-envelope": "the payload is a document in base64, whose schema is not that of the envelope",
