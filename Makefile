@@ -11,7 +11,7 @@ help:
 	@echo "make setup               only what both need: packages and .venv"
 	@echo "make serve [PORT=8000]   serve the data that is there"
 	@echo "make screenshots         take every page's picture into docs/screenshots/, and judge the pages meanwhile"
-	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders, pages or all), and write docs/benchmarks.md"
+	@echo "make bench [PART=...]    measure (rebuilds, attestations, rebuilders, pages, api or all), and write docs/benchmarks.md"
 	@echo "make lint                style, types, layers, migrations, shell scripts"
 	@echo "make lock [UPGRADE=1]    resolve the dependencies in pyproject.toml into requirements.lock"
 	@echo "make clean               stop what killed runs left, remove var/ and .venv"

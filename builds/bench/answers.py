@@ -107,7 +107,7 @@ class Bench:
     say: Callable[[str], None]
     scale: Scale = field(default_factory=Scale)
     pairs: int = 3
-    seconds: int = 3
+    seconds: int = 2
 
     def measure(self) -> str:
         """The API's part of docs/benchmarks.md."""

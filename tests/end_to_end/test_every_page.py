@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,11 +146,14 @@ def said(context: BrowserContext, address: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_says_the_same_to_who_runs_no_script(
+def test_a_page_says_all_of_it_to_who_runs_no_script_too(
     reader: BrowserContext, without_script: BrowserContext, showcase: Showcase, name: str
 ) -> None:
     address = showcase.portal.address + PAGES[name].format(**showcase.places)
-    assert said(without_script, address) == said(reader, address)
+    plain, whole = said(without_script, address), said(reader, address)
+    # There may be more: what follows a run by itself is a link to be asked again.
+    lacking = {what: list((Counter(texts) - Counter(plain[what])).elements()) for what, texts in whole.items()}
+    assert not any(lacking.values()), lacking
 
 
 def test_axe_would_find_what_is_wrong(browser: Browser) -> None:
