@@ -15,8 +15,9 @@
     }
   }
 
+  const zone = when.resolvedOptions().timeZone;
   for (const said of document.querySelectorAll("[data-zone]")) {
-    said.textContent = `Times are those of ${when.resolvedOptions().timeZone} unless they say UTC; each has UTC in its title.`;
+    if (zone !== "UTC") said.textContent = `Times are those of ${zone} unless they say UTC; each has UTC in its title.`;
   }
 
   function showCopyButtons(root) {
