@@ -27,7 +27,8 @@ type Make = Callable[[HttpRequest], HttpResponseBase]
 
 _OK = 200
 _MOST_BYTES = 64 * 1024 * 1024
-_LARGEST = 1024 * 1024
+_LARGEST = 4 * 1024 * 1024
+"""Bytes; a list of a hundred releases has more than one million."""
 _WAIT_SECONDS = 2.0
 _NOTE = "tee_portal.state"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})

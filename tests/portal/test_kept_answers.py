@@ -72,7 +72,7 @@ def test_who_asks_by_another_name_of_the_portal_gets_links_to_that(monkeypatch: 
     assert [asked(operation), asked(operation, host="localhost"), asked(operation)] == ["1", "2", "1"]
 
 
-@pytest.mark.parametrize("operation", [Operation(status=404), Operation(status=503), Operation(size=2 * 1024 * 1024)])
+@pytest.mark.parametrize("operation", [Operation(status=404), Operation(status=503), Operation(size=5 * 1024 * 1024)])
 def test_failures_and_very_large_answers_are_not_kept(operation: Operation) -> None:
     assert [asked(operation), asked(operation)] == ["1", "2"]
 
