@@ -14,7 +14,7 @@ from builds.pipeline.process import run
 _SUITE = "sid"
 _PACKAGES = ("wrk", "libc6", "libgcc-s1", "libluajit-5.1-2", "libssl3t64", "libzstd1", "zlib1g")
 _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
-_P99 = re.compile(r"^\s+99%\s+([0-9.]+)(us|ms|s)$", re.MULTILINE)
+_P99 = re.compile(r"^\s+99%\s+([0-9.]+)(us|ms|s)\s*$", re.MULTILINE)
 _FAILED = re.compile(r"^\s*(Non-2xx or 3xx responses|Socket errors): .*$", re.MULTILINE)
 _SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 

@@ -24,7 +24,7 @@ Transfer/sec:    410.02KB
 """
 
 
-@pytest.mark.parametrize(("shown", "seconds"), [("14.21ms", 0.01421), ("  980us", 0.00098), ("  1.02s", 1.02)])
+@pytest.mark.parametrize(("shown", "seconds"), [("14.21ms", 0.01421), ("  980us", 0.00098), ("  1.02s ", 1.02)])
 def test_rate_and_percentile_are_read(shown: str, seconds: float) -> None:
     assert parsed(PRINTED.format(more="").replace("14.21ms", shown), "x") == Load(1017.91, pytest.approx(seconds))
 
