@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from builds.domain.printable import one_line
+
 _INIT = frozenset({"init", "rdinit"})
 """Parameters that name the first program: of the root file system, and of the initrd."""
 
@@ -20,6 +22,14 @@ def init_replacement(command_line: str) -> str | None:
         if separator and name in _INIT:
             return parameter
     return None
+
+
+def said_of_replaced_init(command_line: str) -> str | None:
+    """The sentence against a command line that replaces init; None when it does not."""
+    replacing = init_replacement(command_line)
+    if replacing is None:
+        return None
+    return f"The command line names another first program than the image's init: {one_line(replacing, 100)}."
 
 
 def _parameters(command_line: str) -> list[str]:

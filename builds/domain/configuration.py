@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, get_args
 
-from builds.domain.command_line import init_replacement
+from builds.domain.command_line import said_of_replaced_init
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import COVERABLE, covers_what_boots
 from builds.domain.launch import FEATURES_END, MAX_VCPUS, LaunchConfiguration, LaunchMeasurement, Vmm
-from builds.domain.printable import one_line
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode
 from builds.domain.verdict import Decision, ReleaseVerdict
@@ -222,11 +221,8 @@ def _init_condition(
     """Against a command line, published by nobody, that names another first program than the image's init."""
     if wanted is None or _is_published_command_line(wanted, published):
         return None
-    replacing = init_replacement(wanted.command_line)
-    if replacing is None:
-        return None
-    what = f"The command line names another first program than the image's init: {one_line(replacing, 100)}."
-    return Condition("configuration-starts-the-images-init", ConditionState.UNMET, what)
+    what = said_of_replaced_init(wanted.command_line)
+    return Condition("configuration-starts-the-images-init", ConditionState.UNMET, what) if what is not None else None
 
 
 def _origin_sentence(

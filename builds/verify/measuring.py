@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from attestations.domain.mirror import MeasurementsDocument
-from builds.domain.command_line import init_replacement
+from builds.domain.command_line import said_of_replaced_init
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
-from builds.domain.printable import one_line
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.published_release import MissingFile, PublishedRelease
@@ -249,11 +248,9 @@ def _asked(
 
 def _init_replaced(launched: Launched, named: Sequence[Launched]) -> Finding | None:
     """Against a command line, named by nobody else, that names another first program than the image's init."""
-    replacing = init_replacement(launched.command_line)
-    if replacing is None or any(entry.command_line == launched.command_line for entry in named):
+    reason = said_of_replaced_init(launched.command_line)
+    if reason is None or any(entry.command_line == launched.command_line for entry in named):
         return None
-    what = one_line(replacing, 100)
-    reason = f"The command line names another first program than the image's init: {what}."
     return Finding(_AXIS, State.FAILED, reason, YOU)
 
 
