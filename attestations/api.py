@@ -31,6 +31,7 @@ from builds.services.absent import BUNDLE, NotHere, the_release
 
 router = Router()
 
+MOST_SIGHTINGS = 100
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -69,13 +70,19 @@ def _claimed(finding: FindingRecord, today: JudgedBundle) -> ClaimedOut:
 
 @router.get("/attestations/{sha256}", response=BundleDetailOut)
 def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
-    """One bundle by the sha256 of its bytes: everywhere it was found, and every finding made, newest last."""
+    """One bundle by the sha256 of its bytes: where it was found, newest first, and every finding, newest last.
+
+    ``more_sightings`` says that there are older places than the hundred that are listed.
+    """
     bundle = stored_bundle(sha256)
+    newest = list(bundle.sightings.order_by("-pk").values_list("pk", flat=True)[: MOST_SIGHTINGS + 1])
+    listed = Sighting.objects.filter(pk__in=newest[:MOST_SIGHTINGS]).order_by("-pk")
     return BundleDetailOut(
         sha256=bundle.sha256,
         received_at=bundle.received_at,
         raw=raw_address(bundle.sha256),
-        sightings=[_seen(entry) for entry in judged_today(bundle.sightings.all())],
+        sightings=[_seen(entry) for entry in judged_today(listed)],
+        more_sightings=len(newest) > MOST_SIGHTINGS,
     )
 
 

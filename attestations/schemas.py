@@ -87,12 +87,13 @@ class SightingOut(Schema):
 
 
 class BundleDetailOut(Schema):
-    """A bundle, everywhere it was found, with every finding ever made, newest last."""
+    """A bundle, where it was found, newest first, with every finding ever made there, newest last."""
 
     sha256: str
     received_at: datetime
     raw: str
     sightings: list[SightingOut]
+    more_sightings: bool
 
 
 def finding_out(finding: FindingRecord) -> FindingOut:

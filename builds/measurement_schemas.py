@@ -42,11 +42,27 @@ class ReleaseVerdictOut(Schema):
     address: str
 
 
+_Said = Literal["this value", "another value", "this value and another", "nothing"]
+
+
+class SaidByOut(Schema):
+    """What each says of this configuration's value: ``nothing`` is not published, not computable or not rebuilt.
+
+    ``this value and another`` is of operators who do not agree.
+    """
+
+    publisher: _Said
+    published_files: _Said
+    rebuilt_files: _Said
+
+
 class GiverOut(Schema):
     """A configuration that gives the measurement; ``decision`` is about exactly this one.
 
     ``configuration_name`` is null and ``is_default`` false when nobody published this configuration: then
-    ``differs_in`` names the fields in which it is another than the likest published one.
+    ``differs_in`` names the fields in which it is another than the likest published one. That a configuration is
+    published does not say that this value of it is: ``said_by`` does. ``coverage`` is null when the published files
+    are not known to give the value.
     """
 
     project: str
@@ -58,7 +74,8 @@ class GiverOut(Schema):
     is_default: bool
     differs_in: list[str]
     configuration: ConfigurationOut
-    coverage: list[str]
+    said_by: SaidByOut
+    coverage: list[str] | None
     not_covered: list[NotCoveredOut]
     decision: Literal["allow", "deny"]
     unmet: list[ConditionOut]
@@ -187,7 +204,7 @@ def recomputed_out(
 
 
 def _giver_out(entry: Giver, base: str) -> GiverOut:
-    release, verdict = entry.view.release, entry.view.verdict
+    release, verdict, said_by = entry.view.release, entry.view.verdict, entry.said_by
     names = [release.project.name, release.tag]
     return GiverOut(
         project=release.project.name,
@@ -199,7 +216,12 @@ def _giver_out(entry: Giver, base: str) -> GiverOut:
         is_default=entry.match is not None,
         differs_in=list(entry.differs_in),
         configuration=_configuration_out(entry.wanted),
-        coverage=list(entry.coverage),
+        said_by=SaidByOut(
+            publisher=said_by.publisher.value,
+            published_files=said_by.published_files.value,
+            rebuilt_files=said_by.rebuilt_files.value,
+        ),
+        coverage=list(entry.coverage) if entry.coverage is not None else None,
         not_covered=_not_covered(entry),
         decision=entry.decision.value,
         unmet=_unmet_out(entry.unmet),

@@ -26,6 +26,9 @@ SNP_ONLY = 0x1
 """SEV_FEATURES with SNP itself and nothing else, which sev-snp-measure assumes."""
 
 _FEATURES = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,20}", re.ASCII | re.IGNORECASE)
+_RECOMPUTES = "configuration-recomputes"
+_COVERS = "configuration-covers-what-boots"
+_STARTS_INIT = "configuration-starts-the-images-init"
 _NO_COMMAND_LINE = re.compile("[\0\n\ud800-\udfff]")
 
 
@@ -150,9 +153,10 @@ def judge_configuration(
     if allows and wanted is not None and not _is_published_command_line(wanted, published):
         said.append("Nobody but you vouches for this command line.")
     conditions = f"{len(verdict.unmet)} unmet" if verdict.unmet else "all met"
-    said.append(f"Release conditions: {conditions}.")
+    more = "" if own is None else "; this configuration adds one that is not met"
+    said.append(f"Release conditions: {conditions}{more}.")
     end = "Allow." if allows else "Deny."
-    said.append(end if own is None else f"Deny: {own.key}.")
+    said.append(end if own is None else f"Deny: {_in_short(own)}.")
     measurement = None if isinstance(found, PortalError) else found
     subject = "Nothing was computed"
     if wanted is not None:
@@ -204,15 +208,26 @@ def _standing(
 def _own_condition(standing: Standing, found: LaunchMeasurement | PortalError) -> Condition | None:
     """What speaks against this configuration whatever the release's verdict is."""
     if isinstance(found, PortalError):
-        return Condition("configuration-recomputes", ConditionState.UNKNOWN, f"{found.what} ({found.where}).")
+        return Condition(_RECOMPUTES, ConditionState.UNKNOWN, f"{found.what} ({found.where}).")
     if standing is Standing.DIFFERS:
         what = "The published files give another value than the publisher published for this configuration."
-        return Condition("configuration-recomputes", ConditionState.UNMET, what)
+        return Condition(_RECOMPUTES, ConditionState.UNMET, what)
     if standing is Standing.NOT_COVERED:
         covered = ", ".join(part for part in COVERABLE if part in found.coverage) or "nothing"
         what = f"The measurement of this configuration covers only: {covered}."
-        return Condition("configuration-covers-what-boots", ConditionState.UNMET, what)
+        return Condition(_COVERS, ConditionState.UNMET, what)
     return None
+
+
+def _in_short(own: Condition) -> str:
+    """A few words for a condition of the configuration that does not hold."""
+    if own.key == _RECOMPUTES:
+        known = own.state is ConditionState.UNMET
+        return "the published value is another one" if known else "its measurement could not be computed"
+    return {
+        _COVERS: "its measurement does not cover all that boots",
+        _STARTS_INIT: "another program than the image's init would start",
+    }[own.key]
 
 
 def _init_condition(
@@ -222,7 +237,7 @@ def _init_condition(
     if wanted is None or _is_published_command_line(wanted, published):
         return None
     what = said_of_replaced_init(wanted.command_line)
-    return Condition("configuration-starts-the-images-init", ConditionState.UNMET, what) if what is not None else None
+    return Condition(_STARTS_INIT, ConditionState.UNMET, what) if what is not None else None
 
 
 def _origin_sentence(

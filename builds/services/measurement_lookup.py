@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.configuration import ConfigurationJudgement, WantedConfiguration, differing_fields
+from builds.domain.measurement_words import SaidBy, Says
 from builds.domain.recipe import CommandLineUnknown
 from builds.domain.roles import BootMode
 from builds.domain.verdict import Decision
@@ -57,17 +58,24 @@ class Giver:
     @property
     def sentence(self) -> str:
         """By whose word the value is this configuration's, then the decision about it."""
-        said = (
-            self.match.sentence if self.match is not None else "Nobody published this value; published files give it."
-        )
+        said = "Nobody published this value; published files give it."
+        if self.match is not None:
+            said = self.match.said_by.sentence
         own = self._own_condition()
-        return f"{said} {self.judgement.said}" if own is None else f"{said} {own.sentence} Deny: {own.key}."
+        return f"{said} {self.judgement.said}" if own is None else f"{said} {own.sentence} Deny."
 
     @property
-    def coverage(self) -> tuple[str, ...]:
-        """What the value binds; empty when the published files are not known to give it."""
+    def said_by(self) -> SaidBy:
+        """What publisher, published files and rebuilt files say about the value for this configuration."""
+        if self.match is not None:
+            return self.match.said_by
+        return SaidBy(Says.NOTHING, Says.THIS, Says.NOTHING)
+
+    @property
+    def coverage(self) -> tuple[str, ...] | None:
+        """What the value binds; None when the published files are not known to give it."""
         found = self.judgement.measurement
-        return tuple(sorted(found.coverage)) if found is not None and found.hex == self.value else ()
+        return tuple(sorted(found.coverage)) if found is not None and found.hex == self.value else None
 
     @property
     def cpu_signature(self) -> int | None:
@@ -94,7 +102,7 @@ class Giver:
             return Condition(key, ConditionState.UNKNOWN, "Nothing could be computed for this configuration.")
         if found.hex != self.value:
             return Condition(key, ConditionState.UNMET, "The published files give another value.")
-        if self.match is not None and not (self.match.is_published and self.match.is_rebuilt):
+        if self.match is not None and not self.match.said_by.agree:
             what = "Publisher and rebuilders do not both name this value."
             return Condition("value-published-and-rebuilt", ConditionState.UNMET, what)
         return None

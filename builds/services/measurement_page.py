@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 
+from builds.domain.measurement_words import SaidBy, Says, says
 from builds.domain.verdict import Decision
 from builds.models import LaunchConfiguration, Measurement, Rebuild, RebuiltMeasurement, Release
 from builds.services.consensus import not_counted
@@ -34,17 +35,13 @@ class Match:
     operators: tuple[GivenBy, ...]
 
     @property
-    def is_published(self) -> bool:
-        return self.row.evidence.published == self.value
-
-    @property
-    def is_recomputed(self) -> bool:
-        return self.row.evidence.recomputed == self.value
-
-    @property
-    def is_rebuilt(self) -> bool:
-        """By a result that counts; one that does not says nothing."""
-        return any(not given.why_not for given in self.operators)
+    def said_by(self) -> SaidBy:
+        """What publisher, published files and rebuilt files say; a result that does not count says nothing."""
+        evidence = self.row.evidence
+        rebuilt = says(self.value, evidence.rebuilt)
+        if any(not given.why_not for given in self.operators):
+            rebuilt = Says.BOTH if rebuilt is Says.ANOTHER else Says.THIS
+        return SaidBy(says(self.value, evidence.published), says(self.value, evidence.recomputed), rebuilt)
 
     @property
     def others(self) -> tuple[MeasurementRow, ...]:
@@ -52,25 +49,9 @@ class Match:
         return tuple(row for row in self.view.measurements if row.configuration.pk != self.row.configuration.pk)
 
     @property
-    def sentence(self) -> str:
-        """By whose word the configuration gives this value, from the strongest on."""
-        if self.is_published and self.is_recomputed and self.is_rebuilt:
-            return "The publisher names this value, and both the published and the rebuilt files give it."
-        if self.is_published and self.is_recomputed:
-            return "The publisher names this value and the published files give it; no rebuild that counts does so far."
-        if self.is_published:
-            return "The publisher names this value; the published files are not known to give it."
-        if self.is_recomputed:
-            return "The publisher names another value or none; the published files give this one."
-        if self.is_rebuilt:
-            return "Only rebuilt files give this value; the publisher names another one or none."
-        return "Only results that do not count give this value. Nothing speaks for it."
-
-    @property
     def is_allowed(self) -> bool:
         """Whether all three agree on it and the release is allowed: the one case that is shown as good."""
-        all_three = self.is_published and self.is_recomputed and self.is_rebuilt
-        return all_three and self.view.verdict.decision is Decision.ALLOW
+        return self.said_by.agree and self.view.verdict.decision is Decision.ALLOW
 
     @property
     def decision(self) -> Decision:
@@ -89,7 +70,7 @@ class MeasurementPage:
     @property
     def vouched(self) -> list[Match]:
         """Those that give it by a word that counts."""
-        return [match for match in self.matches if match.is_published or match.is_recomputed or match.is_rebuilt]
+        return [match for match in self.matches if match.said_by.speaks_for_it]
 
 
 def measurement_page(value: str, *, publishers_of: PublishersOf) -> MeasurementPage:

@@ -98,7 +98,7 @@ def test_an_own_command_line_that_replaces_the_images_init_is_denied_for_an_othe
     (own,) = found.unmet
     assert (own.key, own.state) == ("configuration-starts-the-images-init", ConditionState.UNMET)
     assert "rdinit=/bin/sh" in own.sentence
-    assert found.sentence.endswith("Deny: configuration-starts-the-images-init.")
+    assert found.sentence.endswith("Deny: another program than the image's init would start.")
 
 
 def test_a_command_line_that_the_publisher_published_is_the_publishers_affair() -> None:
@@ -127,7 +127,10 @@ def test_a_measurement_of_the_firmware_only_is_denied_for_an_otherwise_good_rele
     assert [condition.key for condition in found.unmet] == ["configuration-covers-what-boots"]
     assert found.unmet[0].sentence == "The measurement of this configuration covers only: ovmf."
     assert "another kernel, initrd, command line or disk would give the same value" in found.sentence
-    assert found.sentence.endswith("Release conditions: all met. Deny: configuration-covers-what-boots.")
+    assert found.sentence.endswith(
+        "Release conditions: all met; this configuration adds one that is not met."
+        " Deny: its measurement does not cover all that boots."
+    )
 
 
 def test_a_published_measurement_of_the_firmware_only_is_not_green_either() -> None:
@@ -147,7 +150,7 @@ def test_another_published_value_for_the_same_configuration_is_named_and_denied(
     found = judged(found=other_value())
     assert (found.standing, found.decision) == (Standing.DIFFERS, Decision.DENY)
     assert f"The publisher published another value: {VALUE} for default." in found.sentence
-    assert found.sentence.endswith("Deny: configuration-recomputes.")
+    assert found.sentence.endswith("Deny: the published value is another one.")
 
 
 def test_what_cannot_be_computed_is_denied_and_says_what_to_do() -> None:
@@ -155,7 +158,8 @@ def test_what_cannot_be_computed_is_denied_and_says_what_to_do() -> None:
     assert (found.standing, found.decision, found.measurement) == (Standing.UNKNOWN, Decision.DENY, None)
     assert found.sentence == (
         "Not computed for the published command line, 4 vCPUs, EPYC-v4. The firmware of this release is not kept here"
-        " (sha256:1). Import it again. Release conditions: all met. Deny: configuration-recomputes."
+        " (sha256:1). Import it again. Release conditions: all met; this configuration adds one that is not met."
+        " Deny: its measurement could not be computed."
     )
     assert [condition.state for condition in found.unmet] == [ConditionState.UNKNOWN]
 

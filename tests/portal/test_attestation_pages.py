@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from attestations import api as attestations_api
 from attestations.local_sigstore import TrustDomain
 from attestations.models import ExpectedPublisher, FindingRecord, Sighting
 from attestations.services import repeating, verification
@@ -55,6 +56,18 @@ def test_a_bundle_is_stored_once_and_served_byte_for_byte(
     assert "immutable" in response["Cache-Control"]
     assert client.get(f"/attestations/{'0' * 64}/bundle.json").status_code == 404
     assert client.get("/attestations/nonsense/bundle.json").status_code == 404
+
+
+def test_of_a_bundle_that_was_found_in_many_places_the_newest_are_listed_and_more_is_said(
+    release: Release, domain: TrustDomain, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attestations_api, "MOST_SIGHTINGS", 2)
+    data = domain.attest({"a": digest_of(Role.KATANA)}, WORKFLOW)
+    for count, role in enumerate((Role.KATANA, Role.KERNEL, Role.INITRD), start=1):
+        sighting = found_for(release, role, data)
+        told = client.get(f"/api/v1/attestations/{sighting.bundle.sha256}").json()
+        assert told["more_sightings"] == (count > 2)
+    assert [entry["role"] for entry in told["sightings"]] == ["initrd", "kernel"]
 
 
 def test_page_and_api_tell_the_same_about_every_bundle(release: Release, domain: TrustDomain, client: Client) -> None:

@@ -33,7 +33,7 @@ def test_a_measurement_tells_apart_who_gives_it(
 ) -> None:
     release = make_release()
     text = page(client, ADDRESS)
-    assert "the published files give it; no rebuild that counts does so far" in text
+    assert "names this value; the published files give this one; no rebuild that counts gave one so far." in text
     make_rebuild(release, by="alder")
     text = page(client, ADDRESS)
     assert "The publisher names this value, and both the published and the rebuilt files give it." in text
@@ -51,10 +51,11 @@ def test_only_what_everybody_agrees_on_and_is_allowed_looks_good(
     release = make_release()
     make_rebuild(release)
     Measurement.objects.update(published="a" * 96)
-    assert "The publisher names another value or none; the published files give this one." in page(client, ADDRESS)
+    said = "The publisher names another value; the published files give this one; rebuilt files give this one."
+    assert said in page(client, ADDRESS)
     Measurement.objects.update(recomputed="c" * 96)
     text = page(client, ADDRESS)
-    assert "Only rebuilt files give this value" in text
+    assert "names another value; the published files give another one; rebuilt files give this one." in text
     assert "another value" in text
     assert 'class="panel good"' not in client.get(ADDRESS).content.decode()
 
@@ -96,7 +97,7 @@ def test_a_result_that_its_operator_replaced_or_that_was_set_aside_does_not_coun
     release = make_release()
     make_rebuild(release, by="alder", measurements=[measured(OTHER)])
     address = f"/measurements/{OTHER}/"
-    assert "Only rebuilt files give this value" in page(client, address)
+    assert "the published files give another one; rebuilt files give this one." in page(client, address)
     newest = make_rebuild(release, by="alder")
     assert "A newer result of the same operator replaced it." in page(client, address)
     ResultSetAside(rebuild=newest, reason="a broken disk", by="Ada").save()
