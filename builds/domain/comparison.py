@@ -50,6 +50,12 @@ class PublishedComponent:
         return file is not None and file.get(self.claimed.algorithm) != self.claimed
 
     @property
+    def source_of_published(self) -> str:
+        """What ``published`` is to be called: where the file is another one, only the manifest says it."""
+        speaks_of_content = self.claim_subject is Subject.CONTENT
+        return "manifest says" if self.contradicts_manifest and speaks_of_content else "published"
+
+    @property
     def algorithm(self) -> Algorithm:
         """The algorithm the manifest speaks in; sha256 where it is silent."""
         return self.claimed.algorithm if self.claimed is not None else Algorithm.SHA256

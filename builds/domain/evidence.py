@@ -134,6 +134,8 @@ class OperatorResult:
     opaque: tuple[OpaqueInput, ...]
     not_counted: str = ""
     environment: Mapping[str, str | int] = field(default_factory=dict)
+    copied: frozenset[Role] = frozenset()
+    """Components whose bytes are those of an input: taken as is, not built."""
 
     @property
     def counts(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from builds.domain.comparison import ComponentComparison, RebuildOutcome
 from builds.domain.lifecycle import RunState
@@ -17,14 +17,19 @@ _RUN_SENTENCES = {
 }
 
 
-def run_sentence(state: RunState, rows: Sequence[ComponentComparison], *, stopped_at: str = "") -> str:
-    """``rows`` are of a run that succeeded; ``stopped_at`` is the stage in which one did not."""
+def run_sentence(
+    state: RunState, rows: Sequence[ComponentComparison], *, copied: Collection[Role] = (), stopped_at: str = ""
+) -> str:
+    """``rows`` are of a run that succeeded, ``copied`` those whose bytes it only took over from an input.
+
+    ``stopped_at`` is the stage in which one that did not succeed stopped.
+    """
     if state is RunState.SUCCEEDED:
-        return _outcome_sentence(rows)
+        return _outcome_sentence(rows, [row.role for row in rows if row.role in copied])
     return f"{_RUN_SENTENCES[state]} It stopped at {stopped_at}." if stopped_at else _RUN_SENTENCES[state]
 
 
-def _outcome_sentence(rows: Sequence[ComponentComparison]) -> str:
+def _outcome_sentence(rows: Sequence[ComponentComparison], copied: Sequence[Role]) -> str:
     if not rows:
         return "The release names no component to compare with."
     by_outcome = {
@@ -33,6 +38,10 @@ def _outcome_sentence(rows: Sequence[ComponentComparison]) -> str:
     }
     other, missing, same = by_outcome.values()
     if not other and not missing:
+        if copied:
+            return (
+                f"Every published component came out with the same bytes; {listed(copied)} {_was(copied)} only copied."
+            )
         return "Every published component was rebuilt with the same bytes."
     parts = []
     if other:

@@ -89,14 +89,28 @@ def _rebuilt(evidence: ReleaseEvidence, outcome: RebuildOutcome | None) -> Itera
     if outcome is None:
         yield from _not_rebuilt(evidence)
     elif outcome is RebuildOutcome.REPRODUCED:
-        yield (
-            f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) rebuilt every"
-            f" component from commit {evidence.commit} with the same bytes."
-        )
+        yield from _reproduced(evidence)
     elif tally.reproduced:
         yield from _disputed(evidence)
     else:
         yield from _not_reproduced(evidence)
+
+
+def _reproduced(evidence: ReleaseEvidence) -> Iterator[str]:
+    """Who got the same bytes; a component that was only copied is not told as built."""
+    tally = tally_of(evidence)
+    copied = {role for result in evidence.counted for role in result.copied}
+    built = {component.role for component in evidence.components} - copied
+    what = "every component" if not copied or not built else _roles(built)
+    verb = "rebuilt" if built else "made"
+    yield (
+        f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) {verb} {what} from commit"
+        f" {evidence.commit} with the same bytes."
+    )
+    if copied:
+        which = _capital(_roles(copied)) if built else "Each"
+        is_, it_is = ("is", "it is") if not built or len(copied) == 1 else ("are", "they are")
+        yield f"{which} {is_} the same input, copied as {it_is} and not built."
 
 
 def _not_rebuilt(evidence: ReleaseEvidence) -> Iterator[str]:

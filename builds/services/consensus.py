@@ -11,6 +11,7 @@ from builds.domain.consensus import ResultFacts
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.evidence import BuildFailure, OperatorResult
 from builds.domain.lifecycle import RunState
+from builds.domain.origins import OriginKind
 from builds.domain.requests import ProofKind
 from builds.domain.roles import Role
 from builds.models import LaunchConfiguration, Operator, Project, Rebuild, Release, ResultSetAside, StoredStatement
@@ -172,7 +173,13 @@ def _operator_result(rebuild: Rebuild, release: Release, published: Iterable[Pub
         opaque=() if why_not else opaque_inputs_of(rebuild),
         not_counted=why_not,
         environment=rebuild.environment,
+        copied=frozenset() if why_not else copied_components(rebuild),
     )
+
+
+def copied_components(rebuild: Rebuild) -> frozenset[Role]:
+    """The components whose rebuilt bytes are an input's, as its operator signed."""
+    return frozenset(Role(row.role) for row in rebuild.components.all() if row.origin_kind != OriginKind.BUILT)
 
 
 def _rows(release: Release) -> list[Rebuild]:

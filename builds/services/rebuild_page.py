@@ -22,7 +22,7 @@ from builds.models import Rebuild, RebuildStage, RebuiltComponent, RebuiltFile
 from builds.services import build_logs
 from builds.services.absent import the_rebuild
 from builds.services.build_logs import LogParts
-from builds.services.consensus import why_not_counted
+from builds.services.consensus import copied_components, why_not_counted
 from builds.services.disagreement import Disagreement, disagreement_of
 from builds.services.earlier_runs import earlier_runs, plan_for
 from builds.services.evidence import comparisons_of
@@ -145,7 +145,9 @@ def _status(rebuild: Rebuild, comparisons: Sequence[ComponentComparison]) -> Run
     is_live = rebuild.run_state.is_live
     project = rebuild.release.project_id
     outcome, why_not = overall_outcome(comparisons), why_not_counted(rebuild)
-    sentence = run_sentence(rebuild.run_state, comparisons, stopped_at=_stopped_at(rebuild))
+    sentence = run_sentence(
+        rebuild.run_state, comparisons, copied=copied_components(rebuild), stopped_at=_stopped_at(rebuild)
+    )
     return RunStatus(
         rebuild=rebuild,
         plan=plan_for(rebuild, earlier_runs([project]) if is_live else {}, timezone.now()),

@@ -288,6 +288,18 @@ def evidence_of(axes: Axes) -> ReleaseEvidence:
     return evidence
 
 
+def test_a_component_that_was_only_copied_is_not_told_as_built() -> None:
+    copying = tuple(replace(operator(name), copied=frozenset({Role.KERNEL})) for name in ("one", "two"))
+    sentence = judge(design(results=copying)).sentence
+    assert sentence.startswith(
+        f"2 of 2 independent operators (2 needed) rebuilt katana, initrd, firmware and disk from commit {COMMIT} with"
+        " the same bytes. Kernel is the same input, copied as it is and not built. The expected workflow"
+    )
+    every = tuple(replace(entry, copied=frozenset(Role)) for entry in copying)
+    sentence = judge(design(results=every)).sentence
+    assert f"made every component from commit {COMMIT} with the same bytes. Each is the same input" in sentence
+
+
 @pytest.mark.parametrize("rebuild", REBUILDS)
 @pytest.mark.parametrize("attestation", AttestationState)
 def test_every_combination_of_axes_reads_true(rebuild: str, attestation: AttestationState) -> None:
