@@ -13,6 +13,7 @@ from builds.domain.evidence import AttestationState, MeasurementEvidence, Measur
 from builds.domain.likeness import listed
 from builds.domain.roles import BootMode, Role
 from builds.domain.sealing import LaunchFacts
+from builds.domain.suspicion import agreed_otherwise, replaced_files, suspect_files
 
 
 class Mender(StrEnum):
@@ -73,7 +74,7 @@ def _publisher(what: str, snippet: lines.Snippet | None = None) -> Advice:
 
 
 def _operators(what: str, names: Names) -> Advice:
-    return Advice(Mender.OPERATORS, what, lines.rebuild_command(names.tag, names.portal))
+    return Advice(Mender.OPERATORS, what, lines.rebuild_command(names.project, names.tag, names.portal))
 
 
 def _administrator(what: str, snippet: lines.Snippet | None = None) -> Advice:
@@ -90,11 +91,7 @@ def _files(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
             lines.explain_changes(names.project, names.tag),
         )
     if evidence.contradictions:
-        yield _publisher(
-            f"Find out whether the files or {names.document} are the ones you meant. Then cut a new release whose"
-            " document is written from the finished files. This is what the published files hash to:",
-            lines.manifest_components(evidence.components),
-        )
+        yield from _contradicting(evidence, names)
     if evidence.absent:
         absent = " ".join(evidence.absent[:MOST_LISTED])
         yield _publisher(f"Publish every file that the documents name, by its own name: {absent}")
@@ -113,6 +110,26 @@ def _files(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
         )
 
 
+def _contradicting(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
+    """What the files hash to is no line to paste where rebuilds say that the document was right."""
+    if replaced := replaced_files(evidence):
+        yield _publisher(
+            f"Whoever rebuilt {listed([role.value for role in replaced])} got what {names.document} says, not the"
+            " published file: it was replaced or damaged after the document was written. Treat it as an attack until"
+            " you can say what happened: take the file down, warn in public whoever runs it, and publish what the"
+            " release workflow builds under a new tag."
+        )
+        return
+    yield _publisher(
+        f"Find out first which is wrong, {names.document} or a file: take the files for replaced until you know. Only"
+        " if they are the ones you meant, cut a new release whose document is written from them. This is what they"
+        " hash to:",
+        lines.manifest_components(evidence.components),
+    )
+    if not evidence.counted:
+        yield _operators("A rebuild tells which of the two the source code gives.", names)
+
+
 _TO_ATTEST = (AttestationState.ABSENT, AttestationState.REJECTED, AttestationState.UNREADABLE)
 
 
@@ -127,7 +144,13 @@ def _attested(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
             "If the publisher moved, and you have it from the publisher by another way, change the expected publisher"
             " on the administration page; every finding is judged anew."
         )
-    if lacking := _roles(states, *_TO_ATTEST):
+    lacking, suspect = _roles(states, *_TO_ATTEST), suspect_files(evidence)
+    if doubtful := [role for role in lacking if role in suspect]:
+        yield _publisher(
+            f"Do not attest {listed(doubtful)} as published: it is not what the documents or the rebuilds say, and a"
+            " signature would vouch for it. Say first where it comes from."
+        )
+    if lacking := [role for role in lacking if role not in suspect]:
         yield _publisher(
             f"Attest {listed(lacking)} in the workflow that builds them, after the last file is written. An attestation"
             " of the same bytes may also be made later, by that workflow at this commit.",
@@ -155,13 +178,22 @@ def _reproduced(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
             " shape, to be filled with your Dockerfiles and package groups:",
             lines.recipe(names.project, [role for role in Role if role in names.files]),
         )
-    if against:
+    if other := agreed_otherwise(evidence):
+        yield _publisher(
+            f"All {tally.counted} operators got the same bytes of {listed([role.value for role in other])}, and others"
+            " than were published: the build repeats itself, and the published file did not come from it. Find out what"
+            " made it. Treat it as replaced until you can say so: take it down, warn in public whoever runs it, and"
+            " publish what the release workflow builds under a new tag.",
+            lines.rebuild_command(names.project, names.tag, names.portal),
+        )
+    elif against:
         yield _publisher(
             f"Compare what {listed([result.operator for result in against])} got with yours, file by file: the first"
             " difference names the step that is not deterministic (a time, a path, an order, a version that is not"
             " pinned).",
-            lines.rebuild_command(names.tag, names.portal),
+            lines.rebuild_command(names.project, names.tag, names.portal),
         )
+    if against:
         yield _administrator(
             "Only if a result is known to be wrong for a reason outside the release: set it aside, with a public"
             " reason. The portal asks another operator by itself.",

@@ -187,11 +187,19 @@ dockerfile = "vm-image.Dockerfile"
     )
 
 
-def rebuild_command(tag: str, portal: str) -> Snippet:
+def rebuild_line(project: str, tag: str, portal: str) -> str:
+    """The command that rebuilds one release and tells nobody."""
+    options = f"--portal {quoted(portal)} --project {quoted(project)}"
+    # A tag that begins like an option goes behind the mark that ends them.
+    given = f"{options} -- {quoted(tag)}" if tag.startswith("-") else f"{quoted(tag)} {options}"
+    return f"tee-portal-rebuilder rebuild {given}"
+
+
+def rebuild_command(project: str, tag: str, portal: str) -> Snippet:
     return Snippet(
         "sh",
         "On an operator's machine; it claims nothing and tells nobody",
-        f"tee-portal-rebuilder rebuild {quoted(tag)} --portal {quoted(portal)}\n",
+        f"{rebuild_line(project, tag, portal)}\n",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from builds.domain.advice_lines import rebuild_line
 from builds.domain.comparison import Subject
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.measure_command import path_of
@@ -95,13 +96,7 @@ def _measure(row: MeasurementRow, components: dict[Role, Component]) -> list[Com
 
 
 def _rebuild(release: Release, portal: str) -> CommandStep:
-    tag, options = (
-        quoted(release.tag),
-        f"--portal {quoted(portal)} --project {quoted(release.project.name)}",
-    )
-    # A tag that begins like an option goes behind the mark that ends them.
-    given = f"{options} -- {tag}" if release.tag.startswith("-") else f"{tag} {options}"
-    line = f"tee-portal-rebuilder rebuild {given}"
+    line = rebuild_line(release.project.name, release.tag, portal)
     about = (
         "On your own machine, from source and without network; it prints published and rebuilt digests beside each"
         " other and signs what it got. Nothing is claimed or handed in."

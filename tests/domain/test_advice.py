@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from builds.domain.advice import Advice, Mender, Names, advise
 from builds.domain.advice_lines import Snippet, measure
 from builds.domain.comparison import ComponentComparison as Compared
-from builds.domain.comparison import PublishedComponent, RebuildOutcome, Subject
+from builds.domain.comparison import PublishedComponent, RebuildOutcome, Subject, compare_component
 from builds.domain.conditions import Condition, ConditionState, conditions_of
 from builds.domain.digest import Algorithm, Digest, FileDigests
 from builds.domain.evidence import (
@@ -194,7 +194,8 @@ def test_an_operator_gets_the_one_command_with_this_portals_address() -> None:
     assert advice.mender is Mender.OPERATORS
     assert advice.what.startswith("2 more operators have to rebuild it")
     assert advice.snippet is not None
-    assert read(advice.snippet) == [["tee-portal-rebuilder", "rebuild", "v1.0.0", "--portal", "https://portal.example"]]
+    line = "tee-portal-rebuilder rebuild v1.0.0 --portal https://portal.example --project enclave"
+    assert read(advice.snippet) == [line.split()]
 
 
 def test_a_release_without_stages_gets_a_recipe_that_the_portal_reads() -> None:
@@ -213,6 +214,49 @@ def test_a_contradiction_names_the_operators_and_the_results_to_set_aside() -> N
     aside = next(entry.snippet for entry in found if entry.mender is Mender.ADMINISTRATOR)
     assert aside is not None
     assert read(aside)[0][1:4] == ["manage.py", "set_aside", "00000000-0000-0000-0000-000000000001"]
+
+
+def rebuilt(component: PublishedComponent, given: Digest, operator: str) -> OperatorResult:
+    rows = (compare_component(component, replace(FILE, sha256=given)),)
+    return OperatorResult(operator, rows, rows[0].outcome, ())
+
+
+KERNEL = published(Role.KERNEL)
+REPLACED = published(Role.KERNEL, Digest.sha256("f" * 64))
+ABSENT = attested(AttestationState.ABSENT, Role.KERNEL)
+
+
+def test_a_file_that_rebuilds_say_was_replaced_gets_no_line_that_blesses_it() -> None:
+    results = tuple(rebuilt(REPLACED, REPLACED.claimed or SHA256, name) for name in ("Ada", "Ben"))
+    seen = evidence(components=(REPLACED,), contradictions=("kernel: another.",), results=results, attestations=ABSENT)
+    (advice,) = advice_on("files-match-manifest", seen)
+    assert (advice.mender, advice.snippet) == (Mender.PUBLISHER, None)
+    assert "Whoever rebuilt kernel got what manifest.json says, not the published file" in advice.what
+    (advice,) = advice_on("attested-by-expected-publisher", seen)
+    assert "Do not attest kernel as published" in advice.what
+    assert advice.snippet is None
+
+
+def test_before_anybody_rebuilt_a_contradicting_file_is_taken_for_replaced_and_a_rebuild_is_asked_for() -> None:
+    seen = evidence(components=(REPLACED,), contradictions=("kernel: another.",), results=(), attestations=ABSENT)
+    publisher, operators = advice_on("files-match-manifest", seen)
+    assert "take the files for replaced until you know" in publisher.what
+    assert (operators.mender, operators.snippet is not None) == (Mender.OPERATORS, True)
+    (advice,) = advice_on("attested-by-expected-publisher", seen)
+    assert "Do not attest kernel as published" in advice.what
+
+
+def test_operators_who_agree_with_each_other_only_say_that_the_file_did_not_come_from_the_build() -> None:
+    other = Digest.sha256("e" * 64)
+    seen = evidence(
+        components=(KERNEL,), results=tuple(rebuilt(KERNEL, other, name) for name in ("A", "B")), attestations=ABSENT
+    )
+    assert "All 2 operators got the same bytes of kernel" in advice_on("reproduced-by-enough-operators", seen)[0].what
+    assert "Do not attest kernel" in advice_on("attested-by-expected-publisher", seen)[0].what
+    unlike = replace(seen, results=(rebuilt(KERNEL, other, "A"), rebuilt(KERNEL, Digest.sha256("d" * 64), "B")))
+    assert "not deterministic" in advice_on("reproduced-by-enough-operators", unlike)[0].what
+    one = replace(seen, results=seen.results[:1])
+    assert "not deterministic" in advice_on("reproduced-by-enough-operators", one)[0].what
 
 
 def test_a_measurement_document_is_one_that_the_portal_reads() -> None:

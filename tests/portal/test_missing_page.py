@@ -52,7 +52,7 @@ def test_the_newest_release_is_shown_and_any_other_can_be_chosen(
     assert '<input id="tag" name="tag" list="tags" value="v2"' in page(client)
     shown = page(client, "?tag=v1")
     assert '<input id="tag" name="tag" list="tags" value="v1"' in shown
-    assert "tee-portal-rebuilder rebuild v1 --portal http://testserver" in shown
+    assert "tee-portal-rebuilder rebuild v1 --portal http://testserver --project enclave" in shown
 
 
 def test_what_is_unmet_is_told_with_who_mends_it_and_what_is_met_with_how_it_stays_so(
