@@ -16,14 +16,18 @@ MOST_CHARACTERS = 400
 LEAST_OF_COMMIT = 6
 LEAST_OF_DIGEST = 8
 """A shorter beginning is shared by digests that have nothing to do with each other."""
+LEAST_OF_REBUILD = 8
+"""The first block of a rebuild's id."""
 COMMIT_CHARACTERS = 40
+UUID_CHARACTERS = 36
 
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
-_NAMED = re.compile(r"(?:(sha256|sha384|sha512):|0x)?([0-9a-f]+)", re.ASCII)
+_NAMED = re.compile(r"(?:(sha256|sha384|sha512)[:-]|0x)?([0-9a-f]+)", re.ASCII)
+"""With a colon as most write it, or with a dash as tags of container registries do."""
 _PROJECT = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _BYTES = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2})+", re.ASCII)
 """As fingerprints are often written: bytes with colons between them."""
-_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.ASCII)
+_UUID_DIGITS = 32
 _AROUND = " \t\r\n\"'`,;<>()[]{}"
 
 
@@ -38,6 +42,7 @@ class Kind(StrEnum):
     RELEASE = "project and tag"
     TAG = "tag"
     PROJECT = "project"
+    OPERATOR = "operator"
     CUT = "part of a digest"
 
 
@@ -64,6 +69,11 @@ class Reading:
                 return (
                     f"{count} hexadecimal characters, which no digest has (64, 96 or 128): one that was cut, or typed"
                 )
+            case Kind.REBUILD:
+                whole = count == UUID_CHARACTERS
+                return "a rebuild" if whole else f"the first {count} characters of a rebuild's id"
+            case Kind.OPERATOR:
+                return "an operator"
             case Kind.RELEASE:
                 return "a project and a tag"
             case kind:
@@ -128,10 +138,19 @@ def _hexadecimal(text: str) -> list[Reading]:
             found.append(Reading(Kind.CUT, value))
         if algorithm is None and LEAST_OF_COMMIT <= len(value) <= COMMIT_CHARACTERS:
             found.insert(0, Reading(Kind.COMMIT, value))
-    plain = together.removeprefix("urn:uuid:")
-    if _UUID.fullmatch(plain):
-        found.append(Reading(Kind.REBUILD, str(uuid.UUID(plain))))
+    if name := _rebuild_id(together.removeprefix("urn:uuid:")):
+        found.append(Reading(Kind.REBUILD, name))
     return found
+
+
+def _rebuild_id(text: str) -> str:
+    """A rebuild's id or its beginning, with dashes as it is written here; "" when it cannot be one."""
+    value = text.replace("-", "")
+    if not (_HEX.fullmatch(value) and LEAST_OF_REBUILD <= len(value) <= _UUID_DIGITS):
+        return ""
+    whole = str(uuid.UUID(value.ljust(_UUID_DIGITS, "0")))
+    written = next(whole[:count] for count in range(len(whole) + 1) if whole[:count].replace("-", "") == value)
+    return written if text.rstrip("-") in {value, written} else ""
 
 
 def _names(text: str) -> list[Reading]:
@@ -144,7 +163,7 @@ def _names(text: str) -> list[Reading]:
     if is_git_tag(tag):
         found.append(Reading(Kind.TAG, tag))
     if _PROJECT.fullmatch(text):
-        found.append(Reading(Kind.PROJECT, text))
+        found += [Reading(Kind.PROJECT, text), Reading(Kind.OPERATOR, text)]
     return found
 
 

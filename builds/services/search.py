@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from builds.domain.search import COMMIT_CHARACTERS, Kind, Query, apart, tag_spellings
-from builds.models import Project, Rebuild, Release
+from builds.models import Operator, Project, Rebuild, Release
 from builds.querysets import ReleaseQuerySet
 from builds.services.digest_indexes import Found, Searched, found_exactly, found_near, sizes
 
@@ -69,7 +70,7 @@ type MoreSizes = Callable[[], Sequence[Searched]]
 
 def search(query: Query, *, more_hits: MoreHits, more_sizes: MoreSizes) -> Answer:
     """Look everywhere that one of the query's readings leads to, in a constant number of statements."""
-    hits = [*_projects(query), *_releases(query), *_rebuilds(query)]
+    hits = [*_projects(query), *_operators(query), *_releases(query), *_rebuilds(query)]
     if query.digest:
         hits += _distinct(_digest_hits(found_exactly(query.digest)))
         hits += more_hits(query.digest)
@@ -128,8 +129,21 @@ def _why(row: Release, tag: str, commit: str) -> str:
 
 def _rebuilds(query: Query) -> list[Hit]:
     name = query.value(Kind.REBUILD)
-    found = Rebuild.objects.filter(pk=name).select_related("release__project") if name else ()
-    return [Hit("rebuild", f"{row.pk} of {row.release}", row.get_absolute_url(), "its id") for row in found]
+    if not name:
+        return []
+    first, last = (uuid.UUID(name.replace("-", "").ljust(32, end)) for end in "0f")
+    rows = Rebuild.objects.filter(pk__gte=first, pk__lte=last).select_related("release__project")
+    why = "its id" if first == last else "its id begins so"
+    return [
+        Hit("rebuild", f"{row.pk} of {row.release}", row.get_absolute_url(), why)
+        for row in rows.only("release__tag", "release__project__name").order_by("pk")[:MOST_HITS]
+    ]
+
+
+def _operators(query: Query) -> list[Hit]:
+    name = query.value(Kind.OPERATOR)
+    rows = Operator.objects.filter(Q(slug__iexact=name) | Q(name__iexact=name))[:MOST_HITS] if name else ()
+    return [Hit("operator", row.name, row.get_absolute_url(), "its name") for row in rows]
 
 
 def _digest_hits(found: Iterable[Found]) -> list[Hit]:

@@ -66,6 +66,18 @@ def test_a_rebuild_is_recognised_with_and_without_dashes(name: uuid.UUID) -> Non
         assert recognise(written).value(Kind.REBUILD) == str(name)
 
 
+@given(st.uuids(), st.integers(8, 36))
+def test_a_beginning_of_a_rebuilds_id_is_recognised_from_its_first_block_on(name: uuid.UUID, count: int) -> None:
+    start = str(name)[:count].rstrip("-")
+    assert recognise(str(name)[:count]).value(Kind.REBUILD) == start
+    assert recognise(str(name)[:7]).value(Kind.REBUILD) == ""
+
+
+@given(hexadecimal(64))
+def test_a_digest_as_registries_tag_it_is_a_digest(value: str) -> None:
+    assert recognise(f"sha256-{value}").value(Kind.SHA256) == value
+
+
 @given(hexadecimal(96))
 def test_bytes_with_colons_between_them_are_a_digest_too(value: str) -> None:
     written = ":".join(value[at : at + 2] for at in range(0, 96, 2))
@@ -83,7 +95,8 @@ def test_a_tag_with_a_slash_may_still_be_a_tag() -> None:
 
 
 def test_one_text_may_be_several_things() -> None:
-    assert kinds("abcdef12") == [Kind.COMMIT, Kind.CUT, Kind.TAG, Kind.PROJECT]
+    every = [Kind.COMMIT, Kind.CUT, Kind.REBUILD, Kind.TAG, Kind.PROJECT, Kind.OPERATOR]
+    assert kinds("abcdef12") == every
     assert kinds("enclave v1.0.0") == [Kind.RELEASE]
     assert recognise("refs/tags/v1.0.0").value(Kind.TAG) == "v1.0.0"
     assert kinds("tee-vm-v0.1.0+katana-v1.7.0") == [Kind.TAG]
