@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Value, When, Window
 from django.db.models.functions import Coalesce, Concat, Least, RowNumber
 
 from builds.domain.comparison import Subject
 from builds.domain.lifecycle import LIVE_STATES, RunState
-from builds.domain.origins import OriginKind
 from builds.domain.queue import PASSING_FAILURES, Capability, Priority
-from builds.domain.roles import Role
-from builds.together import attach, together
 
 if TYPE_CHECKING:
-    from builds.models import Rebuild, Rebuilder, RebuiltFile, Release  # noqa: F401 - names the rows of each query set
+    from builds.models import Rebuild, Rebuilder, Release  # noqa: F401 - names the rows of each query set
 
 SHOWN_ATTEMPTS = 25
 
@@ -33,6 +29,7 @@ COUNTABLE = Q(used_network=False) & _FROM_THE_LOCK
 
 class ReleaseQuerySet(models.QuerySet["Release"]):
     _evidence = False
+    _attempts = False
     _evidence_loaded = False
 
     def in_order(self) -> ReleaseQuerySet:
@@ -45,73 +42,27 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         return self.filter(Q(source_date_epoch__lt=epoch) | Q(source_date_epoch=epoch, pk__lt=release.pk))
 
     def with_evidence(self, *, attempts: bool = True) -> ReleaseQuerySet:
-        """Everything a verdict is derived from, in five statements for any number of releases.
+        """Everything a verdict is derived from, in four statements for any number of releases.
 
         ``results`` holds the newest of each operator's results of each kind, ``attempts`` the newest runs to show;
         lists that show none leave them out.
         """
-        from builds.models import Rebuild as Rebuilds  # noqa: PLC0415 - models import this module
-
-        found = self.select_related("project").prefetch_related(
-            Prefetch("rebuilds", Rebuilds.objects.newest_per_operator(), to_attr="results")
-        )
-        if attempts:
-            newest = Rebuilds.objects.newest_attempts()
-            found = found.prefetch_related(Prefetch("rebuilds", newest, to_attr="attempts"))
-        found._evidence = True  # noqa: SLF001 - its own
+        found = self.select_related("project")
+        found._evidence, found._attempts = True, attempts  # noqa: SLF001 - its own
         return found
 
     def _clone(self) -> ReleaseQuerySet:
         clone: ReleaseQuerySet = super()._clone()  # type: ignore[misc]
-        clone._evidence = self._evidence
+        clone._evidence, clone._attempts = self._evidence, self._attempts
         return clone
 
     def _fetch_all(self) -> None:
+        from builds.evidence_rows import load_evidence  # noqa: PLC0415 - it reads models, which import this module
+
         super()._fetch_all()
         if self._evidence and not self._evidence_loaded:
             self._evidence_loaded = True
-            load_evidence(self._result_cache or [])
-
-
-def load_evidence(releases: Sequence[Release]) -> None:
-    """Load what belongs to releases, their projects and results, that a verdict reads: in two statements."""
-    from builds import models as stored  # noqa: PLC0415 - models import this module
-
-    if not releases:
-        return
-    projects = {release.project_id: release.project for release in releases}
-    for release in releases:
-        # One object for each project, so that what is attached to it is attached for all of its releases.
-        release.project = projects[release.project_id]
-    components, embedded, events, configurations, measurements, accepted, ties = together(
-        stored.Component.objects.filter(release__in=releases),
-        stored.EmbeddedFile.objects.filter(release__in=releases),
-        stored.ReleaseEvent.objects.filter(release__in=releases),
-        stored.LaunchConfiguration.objects.filter(release__in=releases),
-        stored.Measurement.objects.filter(launch_configuration__release__in=releases),
-        stored.AcceptedOpaqueInput.objects.filter(project__in=projects),
-        stored.Affiliation.objects.filter(project__in=projects),
-    )
-    of_configuration = {row.launch_configuration_id: row for row in measurements}
-    for configuration in configurations:
-        if configuration.pk in of_configuration:
-            configuration.measurement = of_configuration[configuration.pk]
-    attach(releases, "components", components)
-    attach(releases, "embedded_files", embedded)
-    attach(releases, "events", events)
-    attach(releases, "launch_configurations", configurations)
-    attach(projects.values(), "accepted_opaque_inputs", accepted)
-    attach(projects.values(), "affiliations", ties)
-    results = [result for release in releases for result in release.results]  # type: ignore[attr-defined]
-    if results:
-        made, measured, files = together(
-            stored.RebuiltComponent.objects.filter(rebuild__in=results),
-            stored.RebuiltMeasurement.objects.filter(rebuild__in=results),
-            _telling_files().filter(rebuild__in=results),
-        )
-        attach(results, "components", made)
-        attach(results, "measurements", measured)
-        attach(results, "files", files)
+            load_evidence(self._result_cache or [], attempts=self._attempts)
 
 
 class RebuildQuerySet(models.QuerySet["Rebuild"]):
@@ -280,7 +231,7 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
 
     def newest_per_operator(self) -> RebuildQuerySet:
         """For each release and operator: the newest result that may count, the newest that may not, and the
-        newest failure; with everything that is read of them.
+        newest failure.
 
         Results are ordered by when the rebuild ended as signed, so that an old one handed in late stays old.
         """
@@ -302,30 +253,9 @@ class RebuildQuerySet(models.QuerySet["Rebuild"]):
             .filter(state__in=[RunState.SUCCEEDED, RunState.FAILED])
             .annotate(kind=kind, moment=moment, rank=rank)
             .filter(rank=1)
-            .select_related("rebuilder__operator", "statement__key", "set_aside")
-            .defer("statement__content", "statement__key__enrolment")
         )
 
     def newest_attempts(self) -> RebuildQuerySet:
         """The newest runs of each release, for lists."""
         rank = Window(RowNumber(), partition_by=[F("release")], order_by=[F("queued_at").desc(), F("pk").desc()])
-        return (
-            self.attempts()
-            .annotate(rank=rank)
-            .filter(rank__lte=SHOWN_ATTEMPTS)
-            .select_related("rebuilder__operator", "wanted_from__operator")
-            .order_by("-queued_at")
-        )
-
-
-def _telling_files() -> models.QuerySet[RebuiltFile]:
-    """Of the files inside components those that a verdict reads: opaque ones, the published binary wherever it lies,
-    and those that the publication holds too. A signer may list thousands of others.
-    """
-    from builds.models import EmbeddedFile, RebuiltComponent, RebuiltFile  # noqa: PLC0415 - models import this module
-
-    katana = RebuiltComponent.objects.filter(rebuild=OuterRef("rebuild"), role=Role.KATANA, sha256=OuterRef("sha256"))
-    published = EmbeddedFile.objects.filter(release=OuterRef("rebuild__release"), sha256=OuterRef("sha256"))
-    telling = Q(origin_kind=OriginKind.OPAQUE) | Exists(katana) | Exists(published)
-    heard = Q(rebuild__rebuilder__operator__accepted_at__isnull=False)
-    return RebuiltFile.objects.filter(heard & telling)
+        return self.attempts().annotate(rank=rank).filter(rank__lte=SHOWN_ATTEMPTS)

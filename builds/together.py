@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+from django.db import connection
 from django.db.models import (
     BinaryField,
     BooleanField,
@@ -27,8 +29,13 @@ from django.db.models import (
 from django.db.models import QuerySet as Query
 from django.db.models.functions import JSONObject
 
+from builds.kept_statements import Key, kept
+
 type Rows = list[Any]
 """Instances of one model; which, the caller knows from the query it gave."""
+type Branches = Callable[..., tuple[Query[Any], ...]]
+type Table = tuple[type[Model], str]
+"""A model, and the database that its rows come from."""
 
 
 def together(*queries: Query[Any]) -> tuple[Rows, ...]:
@@ -37,16 +44,42 @@ def together(*queries: Query[Any]) -> tuple[Rows, ...]:
     Each row travels as JSON in a union of all queries, so that their columns need not be alike. Binary columns stay
     behind and are fetched when somebody reads them. What queries select or order by themselves is not heeded.
     """
+    return _read([(query.model, query.db) for query in queries], _union(queries))
+
+
+def together_of(branches: Branches, *keys: Collection[Key]) -> tuple[Rows, ...]:
+    """As ``together`` for the queries that ``branches`` makes of ``keys``, none of which may be empty.
+
+    ``branches`` is a function of a module, which makes the same queries of the same keys.
+    """
+    sql, parameters = kept((together_of, branches), lambda *given: _union(branches(*given)), *keys)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        found = cursor.fetchall()
+    return _read(_tables(branches, len(keys)), ((number, json.loads(row)) for number, row in found))
+
+
+@lru_cache
+def _tables(branches: Branches, lists: int) -> tuple[Table, ...]:
+    return tuple((query.model, query.db) for query in branches(*[[] for _ in range(lists)]))
+
+
+def _union(queries: Sequence[Query[Any]]) -> Query[Any, tuple[int, dict[str, Any]]]:
     branches = [
         query.order_by().values_list(
-            Value(number, IntegerField()), JSONObject(**{field.attname: F(field.attname) for field in _fields(query)})
+            Value(number, IntegerField()),
+            JSONObject(**{field.attname: F(field.attname) for field in _fields(query.model)}),
         )
         for number, query in enumerate(queries)
     ]
+    return branches[0].union(*branches[1:], all=True).order_by()
+
+
+def _read(tables: Sequence[Table], rows: Iterable[tuple[int, dict[str, Any]]]) -> tuple[Rows, ...]:
     read: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for number, row in branches[0].union(*branches[1:], all=True).order_by():
+    for number, row in rows:
         read[number].append(row)
-    return tuple(_instances(query, read[number]) for number, query in enumerate(queries))
+    return tuple(_instances(model, using, read[number]) for number, (model, using) in enumerate(tables))
 
 
 def attach(parents: Iterable[Model], name: str, rows: Rows) -> None:
@@ -74,23 +107,23 @@ def _link(model: type[Model], name: str) -> ForeignObject[Any, Any]:
     return link
 
 
-def _fields(query: Query[Any]) -> Sequence[Field[Any, Any]]:
-    return [field for field in query.model._meta.concrete_fields if not isinstance(field, BinaryField)]  # noqa: SLF001
+def _fields(model: type[Model]) -> Sequence[Field[Any, Any]]:
+    return [field for field in model._meta.concrete_fields if not isinstance(field, BinaryField)]  # noqa: SLF001
 
 
-def _instances(query: Query[Any], rows: list[dict[str, Any]]) -> Rows:
-    fields = _fields(query)
+def _instances(model: type[Model], using: str, rows: list[dict[str, Any]]) -> Rows:
+    fields = _fields(model)
     names = [field.attname for field in fields]
     readers = [(field.attname, _reader(field)) for field in fields]
     made = [
-        query.model.from_db(
-            query.db,
+        model.from_db(
+            using,
             names,
             [row[name] if read is None or row[name] is None else read(row[name]) for name, read in readers],
         )
         for row in rows
     ]
-    for name in reversed(query.model._meta.ordering or ["pk"]):  # noqa: SLF001
+    for name in reversed(model._meta.ordering or ["pk"]):  # noqa: SLF001
         made.sort(key=attrgetter(str(name).removeprefix("-")), reverse=str(name).startswith("-"))
     return made
 

@@ -33,7 +33,7 @@ from builds.models import Release
 from builds.services.differences import first_differences
 from builds.services.earlier_runs import first_result_expected
 from builds.services.evidence import ReleaseView, view_of
-from builds.together import attach, together
+from builds.together import attach, together_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,8 @@ def _loaded(
     releases: Sequence[Release],
 ) -> tuple[list[Sighting], list[Inquiry], dict[int, Watch], list[ExpectedPublisher]]:
     """All that is stored of their attestations, in one statement: a sighting comes with its bundle and findings."""
-    seen = Sighting.objects.filter(release__in=releases)
-    watched = FollowedRelease.objects.filter(release__in=releases, following__is_enabled=True)
-    sightings, bundles, findings, inquiries, followed, following, publishers = together(
-        seen,
-        BundleRecord.objects.filter(pk__in=seen.order_by().values("bundle")),
-        FindingRecord.objects.filter(sighting__release__in=releases),
-        Inquiry.objects.filter(release__in=releases),
-        watched,
-        Following.objects.filter(pk__in=watched.order_by().values("following")),
-        ExpectedPublisher.objects.filter(project__in={release.project_id for release in releases}),
+    sightings, bundles, findings, inquiries, followed, following, publishers = together_of(
+        _of_releases, [release.pk for release in releases], {release.project_id for release in releases}
     )
     by_key = {bundle.pk: bundle for bundle in bundles}
     for sighting in sightings:
@@ -165,6 +157,20 @@ def _loaded(
     for row in followed:
         row.following = repositories[row.following_id]
     return sightings, inquiries, watches(followed), publishers
+
+
+def _of_releases(releases: Sequence[int], projects: Sequence[int]) -> tuple[QuerySet[Any], ...]:
+    seen = Sighting.objects.filter(release__in=releases)
+    watched = FollowedRelease.objects.filter(release__in=releases, following__is_enabled=True)
+    return (
+        seen,
+        BundleRecord.objects.filter(pk__in=seen.order_by().values("bundle")),
+        FindingRecord.objects.filter(sighting__release__in=releases),
+        Inquiry.objects.filter(release__in=releases),
+        watched,
+        Following.objects.filter(pk__in=watched.order_by().values("following")),
+        ExpectedPublisher.objects.filter(project__in=projects),
+    )
 
 
 def judged_today(sightings: QuerySet[Sighting]) -> list[JudgedBundle]:
