@@ -6,8 +6,10 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from django.db.models import F, Max, QuerySet, Subquery, Value
+from django.db import connection
+from django.db.models import F, Max, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from builds.domain.lifecycle import RunState, StageState
@@ -16,6 +18,7 @@ from builds.domain.log_page import ShownLine, shown_lines
 from builds.domain.logtext import lines_of
 from builds.models import LogChunk, Rebuild, RebuildStage
 from builds.services.absent import REBUILD, NotHere
+from builds.services.compiled import compiled
 
 PAGE_LINES = 500
 TAIL_LINES = 500
@@ -27,6 +30,8 @@ _SECONDS = 0.5
 _BEFORE_ERROR, _AFTER_ERROR = 6, 18
 _BLOCK_PIECES = 16
 _PIECES_AT_ONCE = 20
+_NEWEST_AT_ONCE = 128
+_NOBODYS = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,9 @@ class ErrorSearch:
 
 def log_size(rebuild_id: uuid.UUID) -> LogSize:
     """One query, or two while the log is empty; 404 when there is no such rebuild."""
-    newest = LogChunk.objects.filter(rebuild=rebuild_id).order_by("-sequence")
-    found = newest.values_list("rebuild__state", "last_line", "end_byte").first()
+    with connection.cursor() as cursor:
+        cursor.execute(_size_statement(connection.vendor), [_stored(rebuild_id)])
+        found = cursor.fetchone()
     if found is None:
         state = Rebuild.objects.filter(pk=rebuild_id).values_list("state", flat=True).first()
         if state is None:
@@ -123,8 +129,8 @@ def tail(rebuild_id: uuid.UUID, after: int) -> Tail | None:
         return Tail((), 0, size.lines, is_over=True) if size.is_final else None
     first = max(after + 1, size.lines - TAIL_LINES + 1)
     # The last piece that was there ends with the last line, so that none has to be looked for that holds it.
-    pieces = LogChunk.objects.filter(rebuild=rebuild_id, last_line__gte=first, last_line__lte=size.lines)
-    lines = shown_lines(line for line in _numbered(pieces) if line[0] >= first)
+    pieces = _newest_pieces(rebuild_id, first, size.lines)
+    lines = shown_lines(line for piece in pieces for line in _numbers(*piece) if line[0] >= first)
     return Tail(lines, first - after - 1, size.lines, is_over=size.is_final)
 
 
@@ -218,17 +224,58 @@ def blocks(rebuild_id: uuid.UUID, length: int) -> Iterator[bytes]:
 
     Between two blocks nothing is held: a reader who is slow keeps no transaction open.
     """
-    sequence = -1
-    while True:
-        found = list(
-            LogChunk.objects.filter(rebuild=rebuild_id, sequence__gt=sequence, end_byte__lte=length)
-            .order_by("sequence")
-            .values_list("sequence", "text")[:_BLOCK_PIECES]
-        )
+    sequence, end = -1, 0
+    while end < length:
+        with connection.cursor() as cursor:
+            cursor.execute(_block_statement(connection.vendor), [length, _stored(rebuild_id), sequence])
+            found = cursor.fetchall()
         if not found:
             return
-        sequence = found[-1][0]
-        yield "".join(text for _, text in found).encode()
+        sequence, end, _ = found[-1]
+        yield "".join(text for _, _, text in found).encode()
+
+
+@lru_cache(maxsize=4)
+def _size_statement(_vendor: str) -> str:
+    newest = LogChunk.objects.filter(rebuild=_NOBODYS).order_by("-sequence")
+    return compiled(newest.values_list("rebuild__state", "last_line", "end_byte")[:1], _stored(_NOBODYS))
+
+
+def _newest_pieces(rebuild_id: uuid.UUID, first: int, last: int) -> Iterator[tuple[int, str]]:
+    """As ``_pieces`` from line ``first`` to ``last``, a few at a time, for who asks every two seconds."""
+    sequence, rebuild = -1, _stored(rebuild_id)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_tail_statement(connection.vendor), [rebuild, first, last, first, sequence, ""])
+            found = cursor.fetchall()
+        yield from ((last_line, text) for last_line, _, text in found)
+        if len(found) < _NEWEST_AT_ONCE:
+            return
+        first, sequence, _ = found[-1]
+
+
+@lru_cache(maxsize=4)
+def _tail_statement(_vendor: str) -> str:
+    """From a line on, without the pieces up to a sequence number that end with this line."""
+    first, last, sequence = 1, 2, 3
+    pieces = LogChunk.objects.filter(rebuild=_NOBODYS).filter(last_line__gte=first).filter(last_line__lte=last)
+    beyond = pieces.exclude(Q(last_line=first) & Q(sequence__lte=sequence)).exclude(text="")
+    wanted = beyond.order_by("last_line", "sequence").values_list("last_line", "sequence", "text")[:_NEWEST_AT_ONCE]
+    return compiled(wanted, _stored(_NOBODYS), first, last, first, sequence, "")
+
+
+@lru_cache(maxsize=4)
+def _block_statement(_vendor: str) -> str:
+    length, after = 2, 1
+    pieces = LogChunk.objects.filter(end_byte__lte=length, rebuild=_NOBODYS, sequence__gt=after).order_by("sequence")
+    wanted = pieces.values_list("sequence", "end_byte", "text")[:_BLOCK_PIECES]
+    return compiled(wanted, length, _stored(_NOBODYS), after)
+
+
+def _stored(rebuild_id: uuid.UUID) -> uuid.UUID | str:
+    """The id as the database has it."""
+    stored: uuid.UUID | str = LogChunk._meta.get_field("rebuild").get_db_prep_value(rebuild_id, connection)  # noqa: SLF001
+    return stored
 
 
 def _numbered(pieces: QuerySet[LogChunk]) -> Iterator[tuple[int, str]]:
