@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate, Self
+from typing import ClassVar, Concatenate, Self
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from builds.domain.errors import PortalError
 from builds.pages_first import after_pages, give_way
 
 WORKING = threading.BoundedSemaphore(1)
@@ -29,6 +30,14 @@ SHORT = 64 * 1024
 """Bytes that take no longer to read than a page does."""
 RETRY_AFTER = 2
 PLAIN = "text/plain; charset=utf-8"
+
+
+class LogReadersWait(PortalError):
+    """As many read whole logs as one process serves at once. Nothing is wrong with the log."""
+
+    code: ClassVar[str] = "log-readers-wait"
+    default_todo: ClassVar[str] = "Ask again after the seconds that Retry-After names."
+    retry_after: ClassVar[int] = RETRY_AFTER
 
 
 def one_at_a_time[**P](
@@ -76,14 +85,16 @@ def _place() -> Iterator[bool]:
 
 
 def whole_log(blocks: Iterator[bytes], length: int, headers: dict[str, str]) -> HttpResponseBase:
-    """A log of ``length`` bytes: at once when it is short, else as it is read; ``busy`` when others have all places of
-    those who wait for a long one, and as many wait as may."""
+    """A log of ``length`` bytes: at once when it is short, else as it is read.
+
+    Raises ``LogReadersWait`` when others have all places of those who wait for a long one, and as many wait as may.
+    """
     if length <= SHORT:
         with after_pages():
             return HttpResponse(b"".join(blocks), content_type=PLAIN, headers=headers)
     give_way()
     if not _has_place():
-        return busy()
+        raise LogReadersWait("many read whole logs just now", where="this log")
     return StreamingHttpResponse(_Held(blocks, DOWNLOADS), content_type=PLAIN, headers=headers)
 
 

@@ -20,6 +20,7 @@ from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import PortalError
 from builds.domain.verdict import Decision
+from builds.log_gate import LogReadersWait
 from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
 from builds.measurement_api import router as measurements_router
 from builds.operation_rules import rules_of
@@ -88,7 +89,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted | TooManyRequests):
+    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait):
         response["Retry-After"] = str(error.retry_after)
     return response
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 from django.core.exceptions import DisallowedHost
@@ -31,6 +32,7 @@ _LARGEST = 4 * 1024 * 1024
 """Bytes; a list of a hundred releases has more than one million."""
 _WAIT_SECONDS = 2.0
 _NOTE = "tee_portal.state"
+_MAKING = "tee_portal.making"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
 """Header fields that are about who asks."""
 
@@ -57,47 +59,54 @@ class _Kept:
     state: State
     until: float
     """Seconds of this process's monotonic clock."""
-    renewal: threading.Lock = field(default_factory=threading.Lock)
 
     def holds(self, request: HttpRequest) -> bool:
         return time.monotonic() < self.until and self.state.is_same(request)
+
+    def again(self) -> HttpResponse:
+        return HttpResponse(self.body, headers=dict(self.fields))
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Counted as a made one is; None for who asked too often, whom the operation refuses."""
         budget = charge(request, by_agents=False)
         if budget.is_spent:
             return None
-        response = HttpResponse(self.body, headers=dict(self.fields))
+        response = self.again()
         budget.tell(response)
         return response
 
 
-def note_state(request: HttpRequest, state: State) -> None:
-    """Have the answer to this request kept when it is a success; nothing for a state without text."""
-    if state.text:
-        request.META[_NOTE] = state
+def note_state(request: HttpRequest, state: State) -> HttpResponse | None:
+    """Have the answer to this request kept when it is a success; nothing for a state without text.
+
+    While one request makes an answer, the others who ask the same wait here for it: what comes back is the answer that
+    another one made meanwhile, None for who is to make it.
+    """
+    if not state.text:
+        return None
+    key = _key(request)
+    making = _making_of(key)
+    if making.acquire(timeout=_WAIT_SECONDS):
+        request.META[_MAKING] = making
+    found = _find(key)
+    if found is not None and found.holds(request):
+        return found.again()
+    request.META[_NOTE] = state
+    return None
 
 
 def kept_or_made(request: HttpRequest, make: Make) -> HttpResponseBase:
-    """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state.
-
-    While one request makes an answer anew that was kept, the others who ask the same wait for it.
-    """
+    """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state."""
     key = _key(request)
     kept = _find(key)
-    if kept is None:
-        return _made(key, request, make)
-    if kept.holds(request):
-        return kept.answer(request) or _made(key, request, make)
-    is_alone = kept.renewal.acquire(timeout=_WAIT_SECONDS)
+    if kept is not None and kept.holds(request) and (again := kept.answer(request)) is not None:
+        return again
     try:
-        renewed = _find(key)
-        if renewed is not None and renewed is not kept and renewed.holds(request):
-            return renewed.answer(request) or _made(key, request, make)
         return _made(key, request, make)
     finally:
-        if is_alone:
-            kept.renewal.release()
+        making = request.META.pop(_MAKING, None)
+        if making is not None:
+            making.release()
 
 
 def forget() -> None:
@@ -137,5 +146,15 @@ def _size(kept: _Kept) -> int:
     return len(kept.body) + 1024
 
 
+def _making_of(key: str) -> threading.Lock:
+    """Held by the request that makes the answer to a question; forgotten when no request has it."""
+    with _lock:
+        making = _makings.get(key)
+        if making is None:
+            _makings[key] = making = threading.Lock()
+        return making
+
+
 _lock = threading.Lock()
+_makings: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _store: LRUCache[str, _Kept] = LRUCache(_MOST_BYTES, getsizeof=_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
@@ -43,9 +43,7 @@ def conventions(run: Run) -> Run:
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)
         else:
-            if stated.state is not None and request.method == "GET":
-                _note(request, partial(stated.state, **arguments))
-            response = run(request, **arguments)
+            response = _made_meanwhile(request, stated, arguments) or run(request, **arguments)
             know_token(request)
         budget.tell(response)
         _say_how_long(request, response, operation, stated)
@@ -54,12 +52,20 @@ def conventions(run: Run) -> Run:
     return held
 
 
-def _note(request: HttpRequest, read: Callable[[HttpRequest], str]) -> None:
-    """Before the answer is made. What has no state that could be read is refused by its operation, by name."""
+def _made_meanwhile(
+    request: HttpRequest, stated: OperationRules, arguments: Mapping[str, Any]
+) -> HttpResponseBase | None:
+    """The answer that another request made while this one waited, if there is one; else what it follows from is noted.
+
+    Before the answer is made. What has no state that could be read is refused by its operation, by name.
+    """
+    if stated.state is None or request.method != "GET":
+        return None
+    read = partial(stated.state, **arguments)
     try:
-        note_state(request, State(read(request), read))
+        return note_state(request, State(read(request), read))
     except (PortalError, Http404):
-        return
+        return None
 
 
 def _say_how_long(

@@ -21,6 +21,7 @@ from builds.account_api import RebuildNotEnded
 from builds.domain.errors import DiskFull, LimitExceeded, MalformedInput, PortalError
 from builds.domain.json_depth import NestedTooDeep
 from builds.domain.requests import RequestNotForThisPortal, RequestNotFresh
+from builds.log_gate import LogReadersWait
 from builds.measurement_api import MeasurementNotIndexed
 from builds.pipeline.signing import SignatureMismatch
 from builds.services.access import NotAuthenticated, ScopeMissing
@@ -95,6 +96,7 @@ STATUSES: dict[type[PortalError], int] = {
     TooManyRequests: 429,
     InternalFault: 500,
     DatabaseUnreachable: 503,
+    LogReadersWait: 503,
 }
 _OTHERWISE = 400
 

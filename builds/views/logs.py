@@ -63,4 +63,7 @@ def log_text(request: HttpRequest, rebuild_id: uuid.UUID, *, as_file: bool = Fal
             return HttpResponseNotModified(headers={"ETag": etag, "Cache-Control": FOREVER})
     if request.method == "HEAD":
         return HttpResponse(content_type=log_gate.PLAIN, headers=headers)
-    return log_gate.whole_log(build_logs.blocks(rebuild_id, size.bytes), size.bytes, headers)
+    try:
+        return log_gate.whole_log(build_logs.blocks(rebuild_id, size.bytes), size.bytes, headers)
+    except log_gate.LogReadersWait:
+        return log_gate.busy()

@@ -250,8 +250,10 @@ def test_the_api_gives_no_more_logs_at_once_than_the_pages_do(
     keep_log(rebuild, LONG)
     monkeypatch.setattr(log_gate, "PATIENCE", 0.01)
     taken = [client.get(f"/api/v1/rebuilds/{rebuild.pk}/log") for _ in range(log_gate.MOST_DOWNLOADS)]
-    for address in (f"/api/v1/rebuilds/{rebuild.pk}/log", f"/rebuilds/{rebuild.pk}/log"):
-        assert client.get(address).status_code == 503
+    assert client.get(f"/rebuilds/{rebuild.pk}/log").status_code == 503
+    refused = client.get(f"/api/v1/rebuilds/{rebuild.pk}/log")
+    assert (refused.status_code, refused["Retry-After"]) == (503, "2")
+    assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "log-readers-wait")
     for answer in taken:
         assert list(answer)
     assert list(client.get(f"/api/v1/rebuilds/{rebuild.pk}/log"))

@@ -29,11 +29,15 @@ class Operation:
 
     def __init__(self, *, status: int = 200, size: int = 0) -> None:
         self.text, self.ran = "one", 0
+        self.making: Callable[[], None] = lambda: None
         self._status, self._size = status, size
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        made = note_state(request, State(self.text, lambda _request: self.text))
+        if made is not None:
+            return made
+        self.making()
         self.ran += 1
-        note_state(request, State(self.text, lambda _request: self.text))
         return HttpResponse(f"{self.ran}".ljust(self._size), status=self._status)
 
 
@@ -97,23 +101,58 @@ def test_a_state_that_cannot_be_read_is_no_reason_to_answer_as_before(error: Exc
     assert [asked(make), asked(make)] == ["1", "2"]
 
 
-def test_while_one_makes_an_answer_anew_the_others_wait_for_it() -> None:
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_while_one_makes_an_answer_the_others_wait_for_it(is_kept: bool) -> None:
     operation, begun, may_end = Operation(), threading.Event(), threading.Event()
-    assert asked(operation) == "1"
-    operation.text = "two"
+    if is_kept:
+        assert asked(operation) == "1"
+        operation.text = "two"
 
-    def slow(request: HttpRequest) -> HttpResponse:
+    def making() -> None:
         begun.set()
         assert may_end.wait(_SOON)
-        return operation(request)
 
+    operation.making = making
+    before = operation.ran
     with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(asked, slow)
+        first = pool.submit(asked, operation)
         assert begun.wait(_SOON)
-        others = [pool.submit(asked, slow) for _ in range(4)]
+        others = [pool.submit(asked, operation) for _ in range(4)]
         may_end.set()
-        assert [first.result(_SOON), *(other.result(_SOON) for other in others)] == ["2"] * 5
-    assert operation.ran == 2
+        answers = [first.result(_SOON), *(other.result(_SOON) for other in others)]
+    assert answers == [f"{before + 1}"] * 5
+    assert operation.ran == before + 1
+
+
+def test_an_answer_that_others_waited_for_is_not_kept_for_longer_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
+    operation = Operation()
+    assert asked(operation) == "1"
+    now += A_MOMENT - 0.01
+    request = RequestFactory().get("/api/v1/x", headers={"Host": "testserver"})
+    assert cast("HttpResponse", kept_answers._made("another", request, operation)).content == b"1"
+    request.META[kept_answers._MAKING].release()
+    now += 0.02
+    assert asked(operation) == "2"
+
+
+def test_who_waited_in_vain_makes_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_answers, "_WAIT_SECONDS", 0.01)
+    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+
+    def making() -> None:
+        if not begun.is_set():
+            begun.set()
+            assert may_end.wait(_SOON)
+
+    operation.making = making
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked, operation)
+        assert begun.wait(_SOON)
+        assert asked(operation) == "1"
+        may_end.set()
+        assert first.result(_SOON) == "2"
 
 
 ADDRESSES = ("/api/v1/releases", "/api/v1/releases/enclave/v1.0.0/verdict", "/api/v1/export/policy")
