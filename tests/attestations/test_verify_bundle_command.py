@@ -18,6 +18,7 @@ from attestations.vendored_roots import public_good
 from builds.domain.digest import Digest
 from tee_portal.env import BASE_DIR
 from tests.attestations.conftest import COMMIT, FILE, FILE_DIGEST, WORKFLOW
+from tests.support.management import managed
 
 
 @pytest.fixture
@@ -85,14 +86,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_exit_status_says_what_became_of_it(files: Path, case: str) -> None:
     arguments, status = CASES[case]
-    done = run(files, *arguments)
+    done = managed(files, "verify_bundle", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_json_carries_the_same_finding_as_the_text(files: Path) -> None:
-    document = json.loads(run(files, "wrong.json", *HERE, *PUBLISHER, "--json").stdout)
-    text = run(files, "wrong.json", *HERE, *PUBLISHER).stdout
+    document = json.loads(managed(files, "verify_bundle", "wrong.json", *HERE, *PUBLISHER, "--json").stdout)
+    text = managed(files, "verify_bundle", "wrong.json", *HERE, *PUBLISHER).stdout
     assert document["state"] == "wrong-identity"
     assert document["reason"] in text
     for clause in document["clauses"]:
@@ -104,7 +105,7 @@ def test_json_carries_the_same_finding_as_the_text(files: Path) -> None:
 
 
 def test_without_an_expected_publisher_it_says_that_nobody_was_asked_for(files: Path) -> None:
-    assert "NOT ASKED who signed it" in run(files, "bundle.json", *HERE).stdout
+    assert "NOT ASKED who signed it" in managed(files, "verify_bundle", "bundle.json", *HERE).stdout
 
 
 def test_it_works_without_any_network(files: Path) -> None:
