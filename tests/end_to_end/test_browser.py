@@ -54,7 +54,7 @@ def find_and_compare(page: Page, showcase: Showcase) -> None:
 
     page.get_by_role("link", name="reference-enclave v1.0.0", exact=True).click()
     expect(heading(page)).to_have_text("reference-enclave v1.0.0")
-    expect(page.get_by_label("Verdict")).to_contain_text("rebuilt every component")
+    expect(page.get_by_label("Verdict")).to_contain_text("(2 needed) rebuilt ")
     expect(page.get_by_label("Verdict")).to_contain_text("Allow.")
 
     page.get_by_role("link", name="run and log").first.click()

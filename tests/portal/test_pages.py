@@ -39,7 +39,8 @@ def test_a_reproduced_release_reads_reproduced_and_still_denies_with_reasons(
     release = make_release()
     make_rebuild(release)
     text = page(client, release.get_absolute_url())
-    assert "1 of 1 independent operators (2 needed) rebuilt every component" in text
+    assert "1 of 1 independent operators (2 needed) rebuilt katana, initrd, firmware and disk from commit" in text
+    assert "Kernel is the same input, copied as it is and not built." in text
     assert "Deny: attestations are not checked; 1 of 2 rebuilt." in text
     assert "same input" in text
     assert "covered inside the initrd as bin/katana" in text

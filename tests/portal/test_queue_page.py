@@ -163,7 +163,7 @@ def test_the_queue_says_who_holds_a_claim_in_which_stage_and_for_how_long(client
     until = Rebuild.objects.get(pk=held.rebuild_id).lease_expires_at
     assert until is not None
     shown = page(client, "/queue/")
-    assert re.search(r'data-of="Stage"><bdi class="foreign">materials</bdi></td>', shown)
+    assert re.search(r'data-of="Stage" class="stage-of"><bdi class="foreign">materials</bdi></td>', shown)
     assert re.search(rf'awaited until <time [^>]*title="{until:%Y-%m-%d %H:%M:%S} UTC"', shown)
     Rebuild.objects.filter(pk=held.rebuild_id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     assert re.search(r'lapsed</span> <time [^>]*title="[-\d]+ \d\d:\d\d:\d\d UTC"', page(client, "/queue/"))

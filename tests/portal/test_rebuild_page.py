@@ -125,7 +125,7 @@ def test_a_result_that_does_not_count_looks_like_no_evidence_on_its_page_and_whe
     rebuild = make_rebuild(release, by="mallory")
     content = page(client, rebuild)
     assert 'id="rebuild" class="panel good"' in content
-    assert "Every published component was rebuilt with the same bytes." in content
+    assert "Every published component came out with the same bytes; kernel was only copied." in content
     # As anybody may enrol: nobody has said who it is.
     Operator.objects.filter(slug="mallory").update(accepted_at=None, accepted_by="")
     content = page(client, rebuild)

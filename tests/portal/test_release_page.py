@@ -137,7 +137,8 @@ def test_a_contradicting_file_is_shown_beside_what_the_manifest_says(client: Cli
     text = text_of(section(source_of(client, release), "components"))
     assert "✓" not in text
     assert "contradicts the manifest" in text
-    assert "manifest sha256:" in text
+    assert "manifest says sha256:" in text
+    assert text.count("published sha") == len(Role) - 1
 
 
 def test_each_launch_configuration_says_what_it_covers_and_what_it_does_not(
