@@ -17,8 +17,16 @@ from builds.domain.digest import Digest
 from builds.models import Release
 from builds.operation_rules import FOR_A_MOMENT, OperationRules, rules
 from builds.paging import lead_on
+from builds.public_address import public_base
 from builds.raw_files import FOREVER
-from builds.schemas import RebuildOut, ReleaseDetailOut, ReleaseListOut, rebuild_out, release_detail_out, release_out
+from builds.schemas import (
+    RebuildOut,
+    ReleaseDetailOut,
+    ReleaseListOut,
+    listed_release_out,
+    rebuild_out,
+    release_detail_out,
+)
 from builds.services import build_logs, pages
 from builds.services.absent import DIGEST, NotHere, the_release
 from builds.services.digest_page import digest_page
@@ -39,10 +47,11 @@ def releases(
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> ReleaseListOut:
-    """Releases, newest first; ``next`` is the value of ``before`` for the next page, or null."""
+    """Releases with their verdicts, newest first; ``next`` is the value of ``before`` for the next page, or null."""
     page = pages.release_page(publishers_of=standing.publishers_of, before=before, size=limit)
     lead_on(request, response, "before", page.older)
-    return ReleaseListOut(releases=[release_out(view) for view in page.views], next=page.older)
+    base = public_base(request)
+    return ReleaseListOut(releases=[listed_release_out(view, base) for view in page.views], next=page.older)
 
 
 @router.get("/releases/{project}/{path:tag}", response=ReleaseDetailOut)

@@ -29,7 +29,7 @@ type PublishersOf = Callable[[Sequence[Release]], Mapping[int, PublisherEvidence
 
 def release_page(*, publishers_of: PublishersOf, before: int | None = None, size: int = PAGE_SIZE) -> ReleasePage:
     """Releases imported before the one numbered ``before``, by descending number."""
-    found = Release.objects.with_evidence().order_by("-pk")
+    found = Release.objects.with_evidence(attempts=False).order_by("-pk")
     if before is not None:
         found = found.filter(pk__lt=before)
     rows = list(found[: size + 1])
