@@ -1,8 +1,9 @@
 """Answers of the API that are asked for again and again: kept as bytes in each process, given again while they hold.
 
 An operation that states what its answer follows from (``OperationRules.state``) is not run again while one cheap
-statement finds the same, and for ``A_MOMENT`` at most: what that text does not hold (the clock, a trust root) is seen
-then. The text is read before the evidence is, so that what changes between the two makes another one.
+statement, asked ten times a second, finds the same, and for ``A_MOMENT`` at most: what that text does not hold (the
+clock, a trust root) is seen then. The text is read before the evidence is, so that what changes between the two makes
+another one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _MOST_BYTES = 64 * 1024 * 1024
 _LARGEST = 4 * 1024 * 1024
 """Bytes; a list of a hundred releases has more than one million."""
 _WAIT_SECONDS = 2.0
+UNASKED_SECONDS = 0.1
+"""For so long an answer is given again without reading what it follows from: caches may keep it for longer."""
 _NOTE = "tee_portal.state"
 _MAKING = "tee_portal.making"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
@@ -52,16 +55,26 @@ class State:
             return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     body: bytes
     fields: Mapping[str, str]
     state: State
     until: float
-    """Seconds of this process's monotonic clock."""
+    """Seconds of this process's monotonic clock, as ``asked`` is."""
+    asked: float
+    """When what it follows from was read last."""
 
     def holds(self, request: HttpRequest) -> bool:
-        return time.monotonic() < self.until and self.state.is_same(request)
+        now = time.monotonic()
+        if now >= self.until:
+            return False
+        if now - self.asked < UNASKED_SECONDS:
+            return True
+        if not self.state.is_same(request):
+            return False
+        self.asked = now
+        return True
 
     def again(self) -> HttpResponse:
         return HttpResponse(self.body, headers=dict(self.fields))
@@ -116,6 +129,8 @@ def forget() -> None:
 
 
 def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
+    # What an answer follows from is read after this and before the answer is made.
+    began = time.monotonic()
     response = make(request)
     state = request.META.pop(_NOTE, None)
     if not isinstance(state, State) or not isinstance(response, HttpResponse) or response.status_code != _OK:
@@ -123,7 +138,7 @@ def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
     if len(response.content) <= _LARGEST:
         fields = {name: value for name, value in response.items() if name not in _OWN_FIELDS}
         with _lock:
-            _store[key] = _Kept(response.content, fields, state, time.monotonic() + A_MOMENT)
+            _store[key] = _Kept(response.content, fields, state, began + A_MOMENT, asked=began)
     return response
 
 

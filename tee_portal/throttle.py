@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Protocol
@@ -37,9 +38,10 @@ WINDOW = 60
 """Seconds. Windows begin with each minute of the clock, the same for all processes."""
 _MOST_KEPT = 50_000
 """Addresses, or tokens, that a process remembers at once; strangers can have any number of them."""
-_REMEMBERED_EACH = 64
 _REDIS_SECONDS = 0.1
 _REDIS_AWAY_SECONDS = 5.0
+_TELL_SECONDS = 0.1
+"""Between two messages of a process to Redis: to ask it about every request would take longer than many answers do."""
 _BEARER = "bearer "
 
 
@@ -75,8 +77,20 @@ class LocalCounter:
             return self._counted[name]
 
 
+@dataclass(slots=True)
+class _Counted:
+    """Of one name in a window: how many this process counted, told Redis of, and heard of from the others."""
+
+    own: int = 0
+    told: int = 0
+    others: int = 0
+
+
 class RedisCounter:
-    """Of all processes; of this one alone for a few seconds whenever Redis does not answer at once."""
+    """Of all processes, which hear of each other several times a second; of this one alone while Redis is away.
+
+    A reader who asks many processes at once may get a little more than the limit before all of them know.
+    """
 
     def __init__(self, url: str) -> None:
         self._redis: Redis = Redis.from_url(
@@ -85,23 +99,52 @@ class RedisCounter:
             socket_connect_timeout=_REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._alone = LocalCounter()
-        self._away_until = 0.0
+        self._lock = threading.Lock()
+        self._window = 0
+        self._counted: dict[str, _Counted] = {}
+        self._told_again_at = 0.0
 
     def count(self, name: str, window: int) -> int:
-        if time.monotonic() < self._away_until:
-            return self._alone.count(name, window)
-        key = f"tee-portal:requests:{name}:{window}"
+        with self._lock:
+            if window != self._window or len(self._counted) >= _MOST_KEPT:
+                self._window, self._counted = window, {}
+            counted = self._counted.setdefault(name, _Counted())
+            counted.own += 1
+            news = self._news()
+        if news:
+            self._tell(news, window)
+        return counted.own + counted.others
+
+    def _news(self) -> list[tuple[str, _Counted, int]]:
+        """What Redis is to be told now, as if it had been; nothing while it is not time for that."""
+        now = time.monotonic()
+        if now < self._told_again_at:
+            return []
+        self._told_again_at = now + _TELL_SECONDS
+        news = [(name, it, it.own - it.told) for name, it in self._counted.items() if it.own > it.told]
+        for _, counted, _ in news:
+            counted.told = counted.own
+        return news
+
+    def _tell(self, news: Sequence[tuple[str, _Counted, int]], window: int) -> None:
+        told = [counted.told for _, counted, _ in news]
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, _, more in news:
+            key = f"tee-portal:requests:{name}:{window}"
+            pipeline.incrby(key, more)
+            pipeline.expire(key, 2 * WINDOW)
         try:
-            counted = int(self._redis.incr(key))
-            # Now and then again: who counted first may have ended before this.
-            if counted % _REMEMBERED_EACH == 1:
-                self._redis.expire(key, 2 * WINDOW)
+            totals = pipeline.execute()[::2]
         except RedisError as error:
-            self._away_until = time.monotonic() + _REDIS_AWAY_SECONDS
             logger.warning("Redis does not count requests, this process does so alone: %s", error)
-            return self._alone.count(name, window)
-        return counted
+            with self._lock:
+                self._told_again_at = time.monotonic() + _REDIS_AWAY_SECONDS
+                for _, counted, more in news:
+                    counted.told -= more
+            return
+        with self._lock:
+            for (_, counted, _), own, total in zip(news, told, totals, strict=True):
+                counted.others = int(total) - own
 
 
 def _named_by_the_client(url: str) -> str:

@@ -47,10 +47,11 @@ def make_release(project: Project) -> Callable[..., Release]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> None:
-    """Tests write rows themselves, without telling that evidence changed."""
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests write rows themselves, without telling that evidence changed, and ask at once whether that is seen."""
     caches["verdicts"].clear()
     kept_answers.forget()
+    monkeypatch.setattr(kept_answers, "UNASKED_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -64,6 +64,25 @@ def test_after_a_moment_it_is_made_anew_whatever_it_follows_from(monkeypatch: py
     assert asked(operation) == "2"
 
 
+def test_for_a_tenth_of_a_second_nobody_asks_what_it_follows_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_answers, "UNASKED_SECONDS", 0.1)
+    now, read = 1000.0, [0]
+    monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
+
+    def text(_request: HttpRequest) -> str:
+        read[0] += 1
+        return "one"
+
+    def make(request: HttpRequest) -> HttpResponse:
+        return note_state(request, State("one", text)) or HttpResponse("1")
+
+    assert [asked(make) for _ in range(10)] == ["1"] * 10
+    assert read == [0]
+    now += 0.11
+    assert [asked(make) for _ in range(10)] == ["1"] * 10
+    assert read == [1]
+
+
 @pytest.mark.parametrize("other", ["/api/v1/x?a=1", "/api/v1/y", "/api/v1/x/"])
 def test_another_question_has_an_answer_of_its_own(other: str) -> None:
     operation = Operation()

@@ -142,9 +142,10 @@ def _wait_for(path: Path) -> None:
 
 
 def test_processes_with_one_redis_count_together_and_its_counts_end(
-    redis_server: tuple[str, subprocess.Popen[bytes]],
+    redis_server: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, _ = redis_server
+    monkeypatch.setattr(throttle, "_TELL_SECONDS", 0.0)
     one, other = RedisCounter(url), RedisCounter(url)
     assert [one.count("reads:a", 1), other.count("reads:a", 1), one.count("reads:b", 1)] == [1, 2, 1]
     assert one.count("reads:a", 2) == 1
@@ -155,16 +156,52 @@ def test_processes_with_one_redis_count_together_and_its_counts_end(
     other._redis.close()
 
 
+def test_a_process_tells_redis_now_and_then_and_counts_its_own_exactly_meanwhile(
+    redis_server: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now)
+    url, _ = redis_server
+    one, other = RedisCounter(url), RedisCounter(url)
+    assert [one.count("reads:a", 1) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert int(one._redis.get("tee-portal:requests:reads:a:1")) == 1  # type: ignore[arg-type]
+    assert other.count("reads:a", 1) == 2, "of the other it knows what that one told"
+    now += throttle._TELL_SECONDS
+    assert one.count("reads:a", 1) == 7
+    assert other.count("reads:a", 1) == 8
+    assert other.count("reads:b", 1) == 1
+    for counter in (one, other):
+        counter._redis.close()
+
+
+def test_what_was_counted_while_redis_was_away_is_told_when_it_is_back(
+    redis_server: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now)
+    url, _ = redis_server
+    counter = RedisCounter(url)
+    away = RedisCounter("unix:///nowhere/redis.sock")
+    there, counter._redis = counter._redis, away._redis
+    assert [counter.count("reads:a", 1) for _ in range(3)] == [1, 2, 3]
+    counter._redis = there
+    now += throttle._REDIS_AWAY_SECONDS
+    assert counter.count("reads:a", 1) == 4
+    assert int(there.get("tee-portal:requests:reads:a:1")) == 4  # type: ignore[arg-type]
+    there.close()
+
+
 def test_reads_go_on_while_redis_is_away_and_are_counted_by_the_process(
     redis_server: tuple[str, subprocess.Popen[bytes]],
     settings: Any,
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings.ENVIRONMENT = Environment(reads_per_minute=2)
+    settings.ENVIRONMENT = Environment(reads_per_minute=3)
     url, process = redis_server
     counter = RedisCounter(url)
     monkeypatch.setattr(throttle, "counter", lambda: counter)
+    monkeypatch.setattr(throttle, "_TELL_SECONDS", 0.0)
     assert client.get("/api/v1/releases").status_code == 200
     process.kill()
     process.wait()
@@ -180,7 +217,10 @@ def test_the_fields_are_structured_fields_as_the_draft_has_them(client: Client) 
     assert re.fullmatch(r'"reads";r=599;t=\d+', answer["RateLimit"])
 
 
-def test_a_socket_is_counted_at_as_celery_names_it(redis_server: tuple[str, subprocess.Popen[bytes]]) -> None:
+def test_a_socket_is_counted_at_as_celery_names_it(
+    redis_server: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "_TELL_SECONDS", 0.0)
     path = urlsplit(redis_server[0]).path
     assert RedisCounter(f"redis+socket://{path}?virtual_host=3").count("somebody", 1) == 1
     assert RedisCounter(f"unix://{path}?db=3").count("somebody", 1) == 2
