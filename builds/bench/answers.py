@@ -49,7 +49,7 @@ The index of one release, {configurations} configurations: **{index:.2f} s**, bo
 
 _BESIDE = """\
 Next to {version}, which holds {packages} packages and builds, one real rebuild's rows repeated: a list of {list} is
-releases with their verdicts here and builds with their states there; a document is a signed file of the mirror here and
+releases with their verdicts here and packages with their states there; a document is a signed file of the mirror here and
 one build there.
 
 | What | Connections | Ours | rebuilderd | Ratio | Bound |
@@ -171,7 +171,9 @@ class Bench:
             nginx.serving(server, mirror, self.work) as files,
         ):
             self.say(f"beside {version}")
-            lists = self._pairs(loader, f"{base}/api/v1/releases?limit={_LIST}", f"{peer.api}/builds?limit={_LIST}")
+            lists = self._pairs(
+                loader, f"{base}/api/v1/releases?limit={_LIST}", f"{peer.api}/packages/binary?limit={_LIST}"
+            )
             documents = self._pairs(loader, f"{files}/{document.relative_to(mirror)}", f"{peer.api}/builds/1")
         rows = [f"| a list of {_LIST} {row} {_TIMES_LIST} |" for row in _peer_rows(lists)]
         rows += [f"| one document by its id, from the mirror by nginx {row} 1 |" for row in _peer_rows(documents)]
