@@ -49,8 +49,8 @@ The index of one release, {configurations} configurations: **{index:.2f} s**, bo
 
 _BESIDE = """\
 Next to {version}, which holds {packages} packages and builds, one real rebuild's rows repeated: a list of {list} is
-releases with their verdicts here and packages with their states there; a document is a signed file of the mirror here and
-one build there.
+releases with their verdicts here and packages with their states there; a document is a signed file of the mirror here
+and one build there.
 
 | What | Connections | Ours | rebuilderd | Ratio | Bound |
 | --- | --- | --- | --- | --- | --- |
