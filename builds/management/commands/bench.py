@@ -78,7 +78,7 @@ class Command(BaseCommand):
         kept = parts_of(page.read_text(encoding="utf-8"))
         try:
             texts = [
-                f"{HEADINGS[part]}\n{self._measured(part) if options['part'] in {None, part} else kept[part]}"
+                f"{HEADINGS[part]}\n{self._measured(part) if options['part'] in {None, part} else kept[part].strip()}"
                 for part in HEADINGS
             ]
         except PortalError as error:
