@@ -1,10 +1,12 @@
-"""Loads the rows that verdicts are derived from, in three statements for any number of releases."""
+"""Loads the rows that verdicts are derived from, in three statements for however many releases a page shows."""
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import batched
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection
@@ -33,6 +35,9 @@ from builds.models import (
     StoredStatement,
 )
 from builds.together import Rows, attach, together_of
+
+_MOST_AT_ONCE = 500
+"""Rebuilds: each is named a dozen times in a statement, which databases do not take of any length."""
 
 
 def load_evidence(releases: Sequence[Release], *, attempts: bool) -> None:
@@ -102,8 +107,12 @@ def _rebuilds(keys: set[uuid.UUID], results: set[uuid.UUID]) -> list[Rebuild]:
 
     Those that are ``results`` come with what they made.
     """
-    if not keys:
-        return []
+    parts = [set(part) for part in batched(keys, _MOST_AT_ONCE, strict=False)]
+    found = [rebuild for part in parts for rebuild in _some_rebuilds(part, part & results)]
+    return sorted(found, key=attrgetter("queued_at"), reverse=True)
+
+
+def _some_rebuilds(keys: set[uuid.UUID], results: set[uuid.UUID]) -> list[Rebuild]:
     # Without a result the statement asks for what some other run made, which is nothing.
     rebuilds, rebuilders, operators, statements, vouched, aside, made, measured, files = together_of(
         _of_rebuilds, keys, results or keys

@@ -42,7 +42,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         return self.filter(Q(source_date_epoch__lt=epoch) | Q(source_date_epoch=epoch, pk__lt=release.pk))
 
     def with_evidence(self, *, attempts: bool = True) -> ReleaseQuerySet:
-        """Everything a verdict is derived from, in four statements for any number of releases.
+        """Everything a verdict is derived from, in four statements for however many releases a page shows.
 
         ``results`` holds the newest of each operator's results of each kind, ``attempts`` the newest runs to show;
         lists that show none leave them out.

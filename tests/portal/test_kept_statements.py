@@ -10,6 +10,7 @@ import pytest
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
+from builds import evidence_rows
 from builds.domain.roles import Role
 from builds.kept_statements import kept
 from builds.models import Component, Rebuild, Rebuilder, RebuiltComponent, Release
@@ -65,6 +66,25 @@ def _flat(parameters: Iterable[Any]) -> list[Any]:
 def test_a_list_without_keys_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one key"):
         together_of(_kernels, [1], [])
+
+
+def test_many_rebuilds_are_loaded_a_part_at_a_time(
+    make_release: MakeRelease, make_rebuild: MakeRebuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = make_release()
+    for name in ("alder", "birch", "cedar"):
+        make_rebuild(release, by=name, changed=(Role.KERNEL,))
+
+    def loaded() -> list[tuple[uuid.UUID, str, list[str]]]:
+        found = Release.objects.with_evidence().get()
+        rows: list[Rebuild] = found.results  # type: ignore[attr-defined]
+        return [(row.pk, row.operator_name, [made.sha256 for made in row.components.all()]) for row in rows]
+
+    whole = loaded()
+    assert [name for _, name, _ in whole] == ["Cedar", "Birch", "Alder"]
+    assert all(len(made) == len(Role) for _, _, made in whole)
+    monkeypatch.setattr(evidence_rows, "_MOST_AT_ONCE", 2)
+    assert loaded() == whole
 
 
 def test_what_a_rebuild_has_not_is_known_without_asking(
