@@ -99,7 +99,7 @@ def _rebuilt(evidence: ReleaseEvidence, outcome: RebuildOutcome | None) -> Itera
 def _reproduced(evidence: ReleaseEvidence) -> Iterator[str]:
     """Who got the same bytes; a component that was only copied is not told as built."""
     tally = tally_of(evidence)
-    copied = {role for result in evidence.counted for role in result.copied}
+    copied = _copied(evidence)
     built = {component.role for component in evidence.components} - copied
     what = "every component" if not copied or not built else _roles(built)
     verb = "rebuilt" if built else "made"
@@ -107,9 +107,18 @@ def _reproduced(evidence: ReleaseEvidence) -> Iterator[str]:
         f"{tally.reproduced} of {tally.counted} independent operators ({tally.needed} needed) {verb} {what} from commit"
         f" {evidence.commit} with the same bytes."
     )
+    yield from _same_input(copied, are_all=not built)
+
+
+def _copied(evidence: ReleaseEvidence) -> set[Role]:
+    return {role for result in evidence.counted for role in result.copied}
+
+
+def _same_input(copied: set[Role], *, are_all: bool = False) -> Iterator[str]:
+    """Components that no build step made, though every rebuild has the published bytes of them."""
     if copied:
-        which = _capital(_roles(copied)) if built else "Each"
-        is_, it_is = ("is", "it is") if not built or len(copied) == 1 else ("are", "they are")
+        which = "Each" if are_all else _capital(_roles(copied))
+        is_, it_is = ("is", "it is") if are_all or len(copied) == 1 else ("are", "they are")
         yield f"{which} {is_} the same input, copied as {it_is} and not built."
 
 
@@ -158,14 +167,16 @@ def _not_reproduced(evidence: ReleaseEvidence) -> Iterator[str]:
     differing = {row.role for row in rows if row.outcome is RebuildOutcome.MISMATCHED}
     missing = {row.role for row in rows if row.outcome is RebuildOutcome.MISSING} - differing
     same = roles - differing - missing
-    if same:
-        yield f"{_capital(_roles(same))} {_was(same)} reproduced from commit {evidence.commit}."
+    built, copied = same - _copied(evidence), same & _copied(evidence)
+    if built:
+        yield f"{_capital(_roles(built))} {_was(built)} reproduced from commit {evidence.commit}."
     else:
         yield f"No component was reproduced from commit {evidence.commit}."
     if differing:
         yield f"{_roles(differing)} {_was(differing)} not: {_among_each_other(counted)}."
     if missing:
         yield f"{_roles(missing)} {_was(missing)} not made by the rebuild."
+    yield from _same_input(copied)
     yield from _first_difference(evidence)
 
 

@@ -18,7 +18,7 @@ from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
 from builds.verify.local_files import contents, documents, held_against, local_release
-from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, gives, signed_for
+from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, contradicted, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
 from builds.verify.vouching import Vouched, by_an_earlier_key, read_vouching
 from builds.verify.walking import CLOCKS_APART
@@ -59,6 +59,7 @@ def check_release(
         findings += [*counted.findings, *problems]
         if value is None:
             findings += check_measurements(release, counted.votes, trust.launch)
+            findings += contradicted(release, counted.against)
         else:
             findings.append(gives(release, counted.votes, trust.launch, value))
     return findings

@@ -134,6 +134,13 @@ def check_measurements(release: PublishedRelease, votes: Sequence[Vote], wanted:
     return found
 
 
+def contradicted(release: PublishedRelease, against: Iterable[Vote]) -> list[Finding]:
+    """A finding for each value that rebuilders of other bytes signed and the user's files do not give."""
+    signed = _once(launched for vote in against for launched in signed_launches(vote))
+    checked = [_check(release, launched) for launched in signed if launched.value is not None]
+    return [finding for finding in checked if finding.state is State.FAILED]
+
+
 def _once(named: Iterable[Launched]) -> list[Launched]:
     """The same said of the same launch by several is checked once, for all of them."""
     merged: dict[Launched, list[str]] = {}

@@ -33,9 +33,13 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The statements that count, newest of each key, and a finding for every statement and for their number."""
+    """The statements that count, newest of each key, and a finding for every statement and for their number.
+
+    ``against`` are those whose signers got other bytes from the same commit.
+    """
 
     votes: tuple[Vote, ...]
+    against: tuple[Vote, ...]
     findings: tuple[Finding, ...]
 
 
@@ -66,7 +70,12 @@ def count(
     if by_word and verdict is None:
         wanted = None
     total = _total(reproduced, possible, wanted, by_word=by_word)
-    return Counted(tuple(agreeing), (total, *(finding for _, finding in newest), *others))
+    against = [
+        vote
+        for vote, finding in newest
+        if finding.state is State.FAILED and not _other_release(vote.statement, expected)
+    ]
+    return Counted(tuple(agreeing), tuple(against), (total, *(finding for _, finding in newest), *others))
 
 
 def distinct_operators(votes: Iterable[Vote], pinned: Iterable[PinnedKey]) -> int:

@@ -295,6 +295,12 @@ def test_a_component_that_was_only_copied_is_not_told_as_built() -> None:
         f"2 of 2 independent operators (2 needed) rebuilt katana, initrd, firmware and disk from commit {COMMIT} with"
         " the same bytes. Kernel is the same input, copied as it is and not built. The expected workflow"
     )
+    other = replace(result("one", (Role.INITRD,)), copied=frozenset({Role.KERNEL, Role.OVMF, Role.INITRD}))
+    sentence = judge(design(results=(other,))).sentence
+    assert sentence.startswith(
+        f"Katana and disk were reproduced from commit {COMMIT}. initrd was not: 1 operator got other bytes than were"
+        " published. Kernel and firmware are the same input, copied as they are and not built. The expected"
+    )
     every = tuple(replace(entry, copied=frozenset(Role)) for entry in copying)
     sentence = judge(design(results=every)).sentence
     assert f"made every component from commit {COMMIT} with the same bytes. Each is the same input" in sentence

@@ -12,6 +12,7 @@ import pytest
 from builds.domain.roles import Role
 from builds.verify.evidence import EvidenceFile, Kind
 from tests.support.operators import new_signer
+from tests.support.statements import measured
 from tests.verify.world import NAMES, World, rewrite, sha256
 
 
@@ -171,6 +172,18 @@ def test_a_statement_about_other_bytes_denies_when_it_counts(world: World, print
     assert "Not counted" in reason(printed(), "rebuilder cy")
     assert world.run("--json", *world.pin("ada", "ben", "cy")) == 1
     assert states(printed())["rebuilder cy"] == "failed"
+
+
+def test_another_measurement_that_rebuilders_of_other_bytes_signed_is_told_beside_the_published_one(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.rebuilt_by("cy", subjects=world.other_subjects(), measurements=[measured("9" * 96)])
+    world.save()
+    assert world.run() == 1
+    ok, failed = [line for line in printed().splitlines() if line.startswith("measurement")]
+    assert ok.split()[:3] == ["measurement", "ok", world.value]
+    assert failed.split()[:2] == ["measurement", "failed"]
+    assert f"not {'9' * 96}" in failed
 
 
 @pytest.mark.parametrize("part", [{"tag": "v0.9.0"}, {"project": "other"}, {"commit": "d" * 40}])
