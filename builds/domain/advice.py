@@ -212,7 +212,14 @@ def _measured(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
     if not evidence.measurements:
         yield from _unpublished(evidence, names)
         return
-    differing = [entry.configuration for entry in evidence.measurements if entry.state is MeasurementState.DIFFERS]
+    apart = [entry for entry in evidence.measurements if entry.state is MeasurementState.DIFFERS]
+    differing = [entry.configuration for entry in apart if not _is_own(entry)]
+    if own := [entry.configuration for entry in apart if _is_own(entry)]:
+        yield _publisher(
+            f"The published files give the published value for {listed(own)}, and rebuilt files another: it is the"
+            " value of files that nobody rebuilt. Mend what keeps the components from being reproduced; the value"
+            " follows from them."
+        )
     if differing:
         yield _publisher(
             f"The value for {listed(differing)} is not what the files give. Measure the finished files with the values"
@@ -228,6 +235,11 @@ def _measured(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:
             "A rebuild that counts computes the measurement from the rebuilt files; none has yet, for every value.",
             names,
         )
+
+
+def _is_own(entry: MeasurementEvidence) -> bool:
+    """Whether it is what the published files give, whatever rebuilt ones do."""
+    return entry.published is not None and entry.published == entry.recomputed
 
 
 def _unpublished(evidence: ReleaseEvidence, names: Names) -> Iterator[Advice]:

@@ -119,7 +119,8 @@ CASES = {
     ),
     "no measurement": evidence(measurements=()),
     "unplaced": evidence(measurements=(), unplaced=("Nothing says what it was computed for.",)),
-    "differs": evidence(measurements=(measured(rebuilt="c" * 96),)),
+    "differs": evidence(measurements=(measured(recomputed="c" * 96),)),
+    "rebuilt differs": evidence(measurements=(measured(rebuilt="c" * 96),)),
     "not published": evidence(measurements=(measured(published=None),)),
     "not recomputed": evidence(measurements=(measured(recomputed=None, coverage=frozenset()),)),
     "measurement not rebuilt": evidence(measurements=(measured(rebuilt=None),)),
@@ -279,6 +280,12 @@ def test_the_command_that_measures_has_the_configurations_own_values() -> None:
     assert line[line.index("--vcpus") + 1] == "4"
     assert line[line.index("--guest-features") + 1] == "0x1"
     assert line[line.index("--vmm-type") + 1] == "QEMU"
+
+
+def test_a_value_that_only_rebuilt_files_contradict_is_not_to_be_measured_again() -> None:
+    (advice,) = advice_on("measurements-recompute", CASES["rebuilt differs"])
+    assert "The published files give the published value for default, and rebuilt files another" in advice.what
+    assert advice.snippet is None
 
 
 def test_a_boot_from_disk_is_measured_by_its_firmware_alone_and_for_the_vmm_that_it_names() -> None:
