@@ -18,6 +18,10 @@ class RebuildOutcome(StrEnum):
     MISSING = "missing"
 
 
+SAME_INPUT = "same input"
+"""What a component reads that every rebuild has the published bytes of because it was only copied from an input."""
+
+
 class Subject(StrEnum):
     """Which of the two a digest speaks of, when a component is published inside a container."""
 

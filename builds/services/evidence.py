@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from builds.domain.comparison import (
+    SAME_INPUT,
     ComponentComparison,
     PublishedComponent,
     RebuildOutcome,
@@ -98,7 +99,7 @@ class ComponentRow:
             return "not rebuilt yet"
         taken_as_is = self.origin_kind not in {None, OriginKind.BUILT}
         if self.comparison.outcome is RebuildOutcome.REPRODUCED and taken_as_is:
-            return "same input"
+            return SAME_INPUT
         return self.comparison.outcome.value
 
 

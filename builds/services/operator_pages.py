@@ -17,10 +17,11 @@ from builds.domain.consensus import standing_of
 from builds.domain.dsse import Envelope, parse_envelope
 from builds.domain.lifecycle import RunState
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
+from builds.domain.roles import Role
 from builds.models import Affiliation, Operator, Rebuild, Rebuilder, RebuilderKey, Release, StoredStatement
 from builds.pipeline.signing import read_public_key
 from builds.services.absent import OPERATOR, STATEMENT, NotHere, the_one
-from builds.services.consensus import not_counted
+from builds.services.consensus import copied_components, not_counted
 from builds.services.evidence import comparisons_of, outcome_of
 from builds.services.queue_page import WaitingPlace, next_places
 
@@ -102,6 +103,8 @@ class StatementPage:
     envelope: Envelope
     statement: RebuildStatement
     comparisons: tuple[ComponentComparison, ...]
+    copied: frozenset[Role]
+    """Components whose bytes are an input's."""
 
     @property
     def bundle(self) -> bytes:
@@ -200,6 +203,7 @@ def statement_page(sha256: str) -> StatementPage:
         envelope=envelope,
         statement=parse_rebuild_statement(envelope.payload),
         comparisons=comparisons,
+        copied=copied_components(found.rebuild),
     )
 
 

@@ -44,6 +44,11 @@ class MadeComponent:
         return self.made.origin if self.made is not None else ""
 
     @property
+    def is_copied(self) -> bool:
+        """Whether its bytes are an input's, which no build step made."""
+        return self.made is not None and self.made.origin_kind != OriginKind.BUILT
+
+    @property
     def is_opaque(self) -> bool:
         return self.made is not None and self.made.origin_kind == OriginKind.OPAQUE
 

@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from builds.domain.comparison import RebuildOutcome
+from builds.domain.comparison import SAME_INPUT, RebuildOutcome
 from builds.domain.evidence import AttestationState
 from builds.domain.expectation import NOT_BEGUN
 from builds.domain.lifecycle import RunState, StageState
@@ -87,14 +87,17 @@ def check_state(value: str) -> SafeString:
 
 
 @register.simple_tag
-def result_outcome(value: RebuildOutcome | None, why_not: str | None = None) -> SafeString:
+def result_outcome(value: RebuildOutcome | None, why_not: str | None = None, copied: bool | None = None) -> SafeString:
     """Of one result: None means that the release names nothing to compare it with.
 
-    One that does not count, which is when ``why_not`` says something, speaks for nothing and looks so.
+    One that does not count, which is when ``why_not`` says something, speaks for nothing and looks so. The same bytes
+    of a component that was only ``copied`` read ``same input``.
     """
     if value is None:
         return state("nothing to compare with", _OPEN)
-    return state(value.value, _PLAIN) if why_not and value is RebuildOutcome.REPRODUCED else outcome(value)
+    if value is not RebuildOutcome.REPRODUCED:
+        return outcome(value)
+    return state(SAME_INPUT if copied else value.value, _PLAIN if why_not else tone_of(value))
 
 
 @register.simple_tag

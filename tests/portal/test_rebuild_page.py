@@ -333,3 +333,15 @@ def test_a_release_that_is_being_rebuilt_says_when_its_first_result_may_come(
     assert f"First result expected about {started + timedelta(hours=1):%H:%M} UTC, or run it yourself" in shown
     Rebuild.objects.filter(pk=place.pk).update(started_at=began)
     assert "First result expected" not in words(client.get(waiting.get_absolute_url()).text)
+
+
+def test_a_component_that_was_only_copied_reads_same_input_on_the_run_and_on_its_statement(
+    client: Client, release: Release, make_rebuild: Callable[..., Rebuild]
+) -> None:
+    rebuild = make_rebuild(release, by="alder")
+    for address in (rebuild.get_absolute_url(), rebuild.statement.get_absolute_url()):
+        text = client.get(address).text
+        said = dict(
+            re.findall(r'<th scope="row">(\w+)</th><td data-of="Outcome"><span class="state good">(.*?)</span>', text)
+        )
+        assert said == {role.value: "same input" if role is Role.KERNEL else "reproduced" for role in Role}
