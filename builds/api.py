@@ -19,11 +19,10 @@ from builds.operation_rules import FOR_A_MOMENT, OperationRules, rules
 from builds.paging import lead_on
 from builds.public_address import public_base
 from builds.raw_files import FOREVER
+from builds.release_list_schemas import ReleaseListOut, listed_release_out
 from builds.schemas import (
     RebuildOut,
     ReleaseDetailOut,
-    ReleaseListOut,
-    listed_release_out,
     rebuild_out,
     release_detail_out,
 )
