@@ -30,7 +30,7 @@ type Make = Callable[[HttpRequest], HttpResponseBase]
 _OK = 200
 _MOST_BYTES = 64 * 1024 * 1024
 _LARGEST = 4 * 1024 * 1024
-"""Bytes; a list of a hundred releases has more than one million."""
+"""Bytes; a larger answer would push out too many others."""
 _WAIT_SECONDS = 2.0
 UNASKED_SECONDS = 0.1
 """For so long an answer is given again without reading what it follows from: caches may keep it for longer."""

@@ -115,21 +115,23 @@ class RedisCounter:
             self._tell(news, window)
         return counted.own + counted.others
 
-    def _news(self) -> list[tuple[str, _Counted, int]]:
-        """What Redis is to be told now, as if it had been; nothing while it is not time for that."""
+    def _news(self) -> list[tuple[str, _Counted, int, int]]:
+        """What Redis is to be told now, as if it had been; nothing while it is not time for that.
+
+        For each name how many more there are, and how many this process has counted with them.
+        """
         now = time.monotonic()
         if now < self._told_again_at:
             return []
         self._told_again_at = now + _TELL_SECONDS
-        news = [(name, it, it.own - it.told) for name, it in self._counted.items() if it.own > it.told]
-        for _, counted, _ in news:
-            counted.told = counted.own
+        news = [(name, it, it.own - it.told, it.own) for name, it in self._counted.items() if it.own > it.told]
+        for _, counted, _, own in news:
+            counted.told = own
         return news
 
-    def _tell(self, news: Sequence[tuple[str, _Counted, int]], window: int) -> None:
-        told = [counted.told for _, counted, _ in news]
+    def _tell(self, news: Sequence[tuple[str, _Counted, int, int]], window: int) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        for name, _, more in news:
+        for name, _, more, _ in news:
             key = f"tee-portal:requests:{name}:{window}"
             pipeline.incrby(key, more)
             pipeline.expire(key, 2 * WINDOW)
@@ -139,11 +141,11 @@ class RedisCounter:
             logger.warning("Redis does not count requests, this process does so alone: %s", error)
             with self._lock:
                 self._told_again_at = time.monotonic() + _REDIS_AWAY_SECONDS
-                for _, counted, more in news:
+                for _, counted, more, _ in news:
                     counted.told -= more
             return
         with self._lock:
-            for (_, counted, _), own, total in zip(news, told, totals, strict=True):
+            for (_, counted, _, own), total in zip(news, totals, strict=True):
                 counted.others = int(total) - own
 
 
