@@ -82,7 +82,7 @@ def _attach_rebuilds(releases: Sequence[Release], *, attempts: bool) -> None:
 
 def _newest(releases: Sequence[int], *, attempts: bool) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
     """The keys of the newest results of each operator and, where wanted, of the newest runs."""
-    sql, parameters = kept((_newest, attempts), _results_and_attempts if attempts else _results_alone, releases)
+    sql, parameters = kept(_results_and_attempts if attempts else _results_alone, releases)
     found: tuple[set[uuid.UUID], set[uuid.UUID]] = set(), set()
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)

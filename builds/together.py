@@ -52,7 +52,7 @@ def together_of(branches: Branches, *keys: Collection[Key]) -> tuple[Rows, ...]:
 
     ``branches`` is a function of a module, which makes the same queries of the same keys.
     """
-    sql, parameters = kept((together_of, branches), lambda *given: _union(branches(*given)), *keys)
+    sql, parameters = kept(lambda *given: _union(branches(*given)), *keys, name=(together_of, branches))
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         found = cursor.fetchall()

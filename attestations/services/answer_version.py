@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 
+from builds.kept_statements import kept
 from builds.models import Release
 from builds.services.absent import RELEASE, NotHere
-from builds.services.compiled import compiled
 
-_PROJECT, _TAG = "project", "tag"
 # Two statements in one: each is answered from the end of an index.
 _NEWEST = """\
 SELECT (SELECT MAX(evidence_changed_at) FROM builds_release), (SELECT MAX(judged_at) FROM builds_release)"""
@@ -22,7 +22,7 @@ def answer_version(project: str, tag: str) -> str:
     One statement; ``NotHere`` for a release that is not.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_statement(connection.vendor), [project, tag])
+        cursor.execute(*kept(_release, project, tag))
         row = cursor.fetchone()
     if row is None:
         raise NotHere(RELEASE, f"{project} {tag}")
@@ -36,7 +36,6 @@ def newest_state() -> str:
         return " ".join(map(str, cursor.fetchone()))
 
 
-@lru_cache(maxsize=4)
-def _statement(_vendor: str) -> str:
-    wanted = Release.objects.filter(project__name=_PROJECT).filter(tag=_TAG).order_by()
-    return compiled(wanted.values_list("pk", "evidence_changed_at", "judged_at"), _PROJECT, _TAG)
+def _release(project: str, tag: str) -> QuerySet[Release, Any]:
+    wanted = Release.objects.filter(project__name=project, tag=tag).order_by()
+    return wanted.values_list("pk", "evidence_changed_at", "judged_at")

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 from django.db import connection
 from django.db.models import F, Max, Q, QuerySet, Subquery, Value
@@ -16,9 +16,9 @@ from builds.domain.lifecycle import RunState, StageState
 from builds.domain.log_errors import LoudLine, first_error
 from builds.domain.log_page import ShownLine, shown_lines
 from builds.domain.logtext import lines_of
+from builds.kept_statements import kept
 from builds.models import LogChunk, Rebuild, RebuildStage
 from builds.services.absent import REBUILD, NotHere
-from builds.services.compiled import compiled
 
 PAGE_LINES = 500
 TAIL_LINES = 500
@@ -31,7 +31,6 @@ _BEFORE_ERROR, _AFTER_ERROR = 6, 18
 _BLOCK_PIECES = 16
 _PIECES_AT_ONCE = 20
 _NEWEST_AT_ONCE = 128
-_NOBODYS = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class ErrorSearch:
 def log_size(rebuild_id: uuid.UUID) -> LogSize:
     """One query, or two while the log is empty; 404 when there is no such rebuild."""
     with connection.cursor() as cursor:
-        cursor.execute(_size_statement(connection.vendor), [_stored(rebuild_id)])
+        cursor.execute(*kept(_newest_piece, rebuild_id))
         found = cursor.fetchone()
     if found is None:
         state = Rebuild.objects.filter(pk=rebuild_id).values_list("state", flat=True).first()
@@ -227,7 +226,7 @@ def blocks(rebuild_id: uuid.UUID, length: int) -> Iterator[bytes]:
     sequence, end = -1, 0
     while end < length:
         with connection.cursor() as cursor:
-            cursor.execute(_block_statement(connection.vendor), [length, _stored(rebuild_id), sequence])
+            cursor.execute(*kept(_block, rebuild_id, sequence, length))
             found = cursor.fetchall()
         if not found:
             return
@@ -235,18 +234,17 @@ def blocks(rebuild_id: uuid.UUID, length: int) -> Iterator[bytes]:
         yield "".join(text for _, _, text in found).encode()
 
 
-@lru_cache(maxsize=4)
-def _size_statement(_vendor: str) -> str:
-    newest = LogChunk.objects.filter(rebuild=_NOBODYS).order_by("-sequence")
-    return compiled(newest.values_list("rebuild__state", "last_line", "end_byte")[:1], _stored(_NOBODYS))
+def _newest_piece(rebuild_id: uuid.UUID) -> QuerySet[LogChunk, Any]:
+    newest = LogChunk.objects.filter(rebuild=rebuild_id).order_by("-sequence")
+    return newest.values_list("rebuild__state", "last_line", "end_byte")[:1]
 
 
 def _newest_pieces(rebuild_id: uuid.UUID, first: int, last: int) -> Iterator[tuple[int, str]]:
     """As ``_pieces`` from line ``first`` to ``last``, a few at a time, for who asks every two seconds."""
-    sequence, rebuild = -1, _stored(rebuild_id)
+    sequence = -1
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(_tail_statement(connection.vendor), [rebuild, first, last, first, sequence, ""])
+            cursor.execute(*kept(_pieces_beyond, rebuild_id, first, sequence, last))
             found = cursor.fetchall()
         yield from ((last_line, text) for last_line, _, text in found)
         if len(found) < _NEWEST_AT_ONCE:
@@ -254,28 +252,16 @@ def _newest_pieces(rebuild_id: uuid.UUID, first: int, last: int) -> Iterator[tup
         first, sequence, _ = found[-1]
 
 
-@lru_cache(maxsize=4)
-def _tail_statement(_vendor: str) -> str:
-    """From a line on, without the pieces up to a sequence number that end with this line."""
-    first, last, sequence = 1, 2, 3
-    pieces = LogChunk.objects.filter(rebuild=_NOBODYS).filter(last_line__gte=first).filter(last_line__lte=last)
+def _pieces_beyond(rebuild_id: uuid.UUID, first: int, sequence: int, last: int) -> QuerySet[LogChunk, Any]:
+    """From line ``first`` on, without the pieces up to a sequence number that end with this line."""
+    pieces = LogChunk.objects.filter(rebuild=rebuild_id, last_line__gte=first, last_line__lte=last)
     beyond = pieces.exclude(Q(last_line=first) & Q(sequence__lte=sequence)).exclude(text="")
-    wanted = beyond.order_by("last_line", "sequence").values_list("last_line", "sequence", "text")[:_NEWEST_AT_ONCE]
-    return compiled(wanted, _stored(_NOBODYS), first, last, first, sequence, "")
+    return beyond.order_by("last_line", "sequence").values_list("last_line", "sequence", "text")[:_NEWEST_AT_ONCE]
 
 
-@lru_cache(maxsize=4)
-def _block_statement(_vendor: str) -> str:
-    length, after = 2, 1
-    pieces = LogChunk.objects.filter(end_byte__lte=length, rebuild=_NOBODYS, sequence__gt=after).order_by("sequence")
-    wanted = pieces.values_list("sequence", "end_byte", "text")[:_BLOCK_PIECES]
-    return compiled(wanted, length, _stored(_NOBODYS), after)
-
-
-def _stored(rebuild_id: uuid.UUID) -> uuid.UUID | str:
-    """The id as the database has it."""
-    stored: uuid.UUID | str = LogChunk._meta.get_field("rebuild").get_db_prep_value(rebuild_id, connection)  # noqa: SLF001
-    return stored
+def _block(rebuild_id: uuid.UUID, sequence: int, length: int) -> QuerySet[LogChunk, Any]:
+    pieces = LogChunk.objects.filter(rebuild=rebuild_id, sequence__gt=sequence, end_byte__lte=length)
+    return pieces.order_by("sequence").values_list("sequence", "end_byte", "text")[:_BLOCK_PIECES]
 
 
 def _numbered(pieces: QuerySet[LogChunk]) -> Iterator[tuple[int, str]]:

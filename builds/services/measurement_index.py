@@ -11,21 +11,20 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from builds.domain.configuration import SNP_ONLY, VMMS, WantedConfiguration
 from builds.domain.errors import PortalError
 from builds.domain.launch import LaunchConfiguration, Vmm
 from builds.domain.roles import BootMode
+from builds.kept_statements import kept
 from builds.models import IndexedMeasurement, MeasurementSeries, Release
 from builds.models import LaunchConfiguration as StoredConfiguration
 from builds.pipeline.measurement import KernelHashesUnsupported, vcpu_types_by_signature
-from builds.services.compiled import compiled
 from builds.services.configurations import Basis, ComponentNotKnown, basis_of, calculator_of
 
 logger = logging.getLogger(__name__)
@@ -120,14 +119,13 @@ def state_of(value: str) -> str:
     One statement. New evidence of any release that gives the value makes it another text.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_state_statement(connection.vendor), [key_of(bytes.fromhex(value))])
+        cursor.execute(*kept(_states, key_of(bytes.fromhex(value))))
         return ",".join(f"{pk}:{changed_at}" for pk, changed_at in cursor.fetchall())
 
 
-@lru_cache(maxsize=4)
-def _state_statement(_vendor: str) -> str:
-    rows = IndexedMeasurement.objects.filter(key=0).order_by("pk")
-    return compiled(rows.values_list("pk", "series__release__evidence_changed_at"), 0)
+def _states(key: int) -> QuerySet[IndexedMeasurement, Any]:
+    rows = IndexedMeasurement.objects.filter(key=key).order_by("pk")
+    return rows.values_list("pk", "series__release__evidence_changed_at")
 
 
 def size() -> IndexSize:

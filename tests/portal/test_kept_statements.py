@@ -52,7 +52,7 @@ def test_sql_is_made_once_for_each_number_of_keys_and_never_with_somebody_elses_
         made.append(len(keys))
         return Component.objects.filter(release__in=keys, role=Role.KERNEL)
 
-    answers = [kept("of a test", make, keys) for keys in ([1], [2], [3, 4], [5, 6, 7], [8, 9, 10, 11])]
+    answers = [kept(make, keys, name="of a test") for keys in ([1], [2], [3, 4], [5, 6, 7], [8, 9, 10, 11])]
     assert made == [1, 2, 4]
     assert answers[0][0] == answers[1][0]
     given = [sorted({entry for entry in _flat(parameters) if isinstance(entry, int)}) for _, parameters in answers]
