@@ -23,6 +23,7 @@ from attestations.schemas import (
 from attestations.services.finding_list import findings_before
 from attestations.services.history import recorded_before, verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
+from builds.domain.digest import sha256_text
 from builds.domain.moment import Moment
 from builds.models import Release
 from builds.operation_rules import OperationRules, rules
@@ -62,13 +63,13 @@ def _claimed(finding: FindingRecord, today: JudgedBundle) -> ClaimedOut:
         project=release.project.name,
         tag=release.tag,
         role=today.sighting.role,
-        bundle=today.sighting.bundle.sha256,
+        bundle=sha256_text(today.sighting.bundle.sha256),
         state_today=today.state.value,
         finding=finding_out(finding),
     )
 
 
-@router.get("/attestations/{sha256}", response=BundleDetailOut)
+@router.get("/attestations/{hex:sha256}", response=BundleDetailOut)
 def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
     """One bundle by the sha256 of its bytes: where it was found, newest first, and every finding, newest last.
 
@@ -78,7 +79,7 @@ def attestation(request: HttpRequest, sha256: str) -> BundleDetailOut:
     newest = list(bundle.sightings.order_by("-pk").values_list("pk", flat=True)[: MOST_SIGHTINGS + 1])
     listed = Sighting.objects.filter(pk__in=newest[:MOST_SIGHTINGS]).order_by("-pk")
     return BundleDetailOut(
-        sha256=bundle.sha256,
+        digest=sha256_text(bundle.sha256),
         received_at=bundle.received_at,
         raw=raw_address(bundle.sha256),
         sightings=[_seen(entry) for entry in judged_today(listed)],

@@ -108,7 +108,7 @@ class _Announced:
         self.told_apart_by = body
         wish = _read(AnnouncementWish, _json(body))
         project = self._permitted(wish)
-        at_addresses = [AnnouncedFile(asset.name, asset.url, asset.sha256 or "") for asset in wish.assets]
+        at_addresses = [AnnouncedFile(asset.name, asset.url, asset.sha256) for asset in wish.assets]
         sent = [AnnouncedFile(file.name, size=len(file.content)) for file in wish.files]
         announcement = self._announcement(project, wish, PublicationForm.ADDRESSES, (*sent, *at_addresses))
         announcing.check_files(project, announcement.files)

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from attestations.domain.publication import MAX_ADDRESS_CHARACTERS, MOST_FILES, PublicationForm, PublicationState
 from attestations.models import Publication
+from builds.domain.digest import Digest, sha256_text
+from builds.domain.frozen import Sha256Text
 from builds.public_address import public_base
 
 _NAME = Annotated[str, Field(min_length=1, max_length=255)]
@@ -53,13 +55,18 @@ class SentFile(Schema):
 
 
 class AssetAtAddress(Schema):
-    """A file of the release and where it is; ``sha256`` is what its bytes must have, else nothing is imported."""
+    """A file of the release and where it is; ``digest`` is what its bytes must have, else nothing is imported."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: _NAME
     url: Annotated[str, Field(min_length=1, max_length=MAX_ADDRESS_CHARACTERS)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    digest: Sha256Text | None = None
+
+    @property
+    def sha256(self) -> str:
+        """In hex; empty where none is given."""
+        return Digest.parse(self.digest).hex if self.digest is not None else ""
 
 
 class AnnouncementWish(AnnouncedRelease):
@@ -88,11 +95,11 @@ def whole_schema(kind: type[Schema]) -> dict[str, Any]:
 
 
 class PublicationFileOut(Schema):
-    """``host`` is null for a file that was sent; ``sha256`` and ``size`` are null while they are not known."""
+    """``host`` is null for a file that was sent; ``digest`` and ``size`` are null while they are not known."""
 
     name: str
     host: str | None
-    sha256: str | None
+    digest: Sha256Text | None
     size: int | None
 
 
@@ -159,7 +166,9 @@ def publication_out(request: HttpRequest, row: Publication) -> PublicationOut:
 def _file_out(file: dict[str, Any]) -> PublicationFileOut:
     """Without the address itself, which may hold what only the announcer should know."""
     host = urlsplit(file["url"]).hostname if file["url"] else None
-    return PublicationFileOut(name=file["name"], host=host, sha256=file["sha256"] or None, size=file["size"])
+    return PublicationFileOut(
+        name=file["name"], host=host, digest=sha256_text(file["sha256"] or None), size=file["size"]
+    )
 
 
 def _problem_out(here: str, problem: dict[str, str]) -> NamedProblemOut:

@@ -12,6 +12,8 @@ from pydantic import Field
 from attestations.domain.report import CheckOut, ClauseOut, FindingDocument, LogOut
 from attestations.models import FindingRecord, VerdictRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
+from builds.domain.digest import sha256_text
+from builds.domain.frozen import Sha256Text
 from builds.domain.moment import Moment
 
 
@@ -24,7 +26,7 @@ class FindingOut(FindingDocument):
 class BundleOut(Schema):
     """A bundle with its newest finding; ``raw`` is where its bytes are, as they were received."""
 
-    sha256: str
+    digest: Sha256Text
     source: str
     seen_at: datetime
     raw: str
@@ -61,7 +63,7 @@ class ClaimFilter(Schema):
 
 
 class ClaimedOut(Schema):
-    """A finding that claims were verified for, and what it was found for; ``bundle`` is the sha256 of its bytes.
+    """A finding that claims were verified for, and what it was found for; ``bundle`` is the digest of its bytes.
 
     ``finding`` says what was found then, ``state_today`` what is left of it under today's policy, roots and file.
     """
@@ -69,7 +71,7 @@ class ClaimedOut(Schema):
     project: str
     tag: str
     role: str
-    bundle: str
+    bundle: Sha256Text
     state_today: str
     finding: FindingOut
 
@@ -89,7 +91,7 @@ class SightingOut(Schema):
 class BundleDetailOut(Schema):
     """A bundle, where it was found, newest first, with every finding ever made there, newest last."""
 
-    sha256: str
+    digest: Sha256Text
     received_at: datetime
     raw: str
     sightings: list[SightingOut]
@@ -113,6 +115,7 @@ def finding_out(finding: FindingRecord) -> FindingOut:
         )
     return FindingOut(
         **texts,
+        trust_root_digest=sha256_text(finding.trust_root_sha256 or None),
         checks=[CheckOut(step=step, state=state, detail=detail) for step, state, detail in finding.checks],
         clauses=[
             ClauseOut(name=name, expected=expected, found=found, state=state)
@@ -125,7 +128,7 @@ def finding_out(finding: FindingRecord) -> FindingOut:
 def bundle_out(judged: JudgedBundle) -> BundleOut:
     sha256 = judged.sighting.bundle.sha256
     return BundleOut(
-        sha256=sha256,
+        digest=sha256_text(sha256),
         source=judged.sighting.source,
         seen_at=judged.sighting.seen_at,
         raw=raw_address(sha256),

@@ -15,6 +15,8 @@ from attestations.models import VerdictRecord
 from attestations.services.asked_verdict import AppliedPolicy, AskedVerdict
 from attestations.services.changes import Change
 from attestations.services.verdict_axes import Axis, EvidenceLink, TrustAnchor, release_path
+from builds.domain.digest import sha256_text
+from builds.domain.frozen import Sha256Text
 from builds.domain.verdict import Decision
 from builds.services.evidence import MeasurementRow
 
@@ -26,23 +28,23 @@ class UnmetOut(Schema):
 
 
 class EvidenceOut(Schema):
-    """``sha256`` names what lies there: a bundle's bytes, a statement's payload, a published manifest; else null."""
+    """``digest`` names what lies there: a bundle's bytes, a statement's payload, a published manifest; else null."""
 
     kind: str
     address: str
-    sha256: str | None
+    digest: Sha256Text | None
 
 
 class TrustAnchorOut(Schema):
     """By whose word an axis holds: ``kind`` is rebuilder, sigstore, publisher-key or portal.
 
-    ``key`` is a fingerprint (SHA-256, hex): of a rebuilder's, a publisher's or the portal's public key, or of the bytes
+    ``key`` is the fingerprint of a rebuilder's, a publisher's or the portal's public key, or the digest of the bytes
     of a trust root. ``identity`` and ``issuer`` are those of the certificate that signed.
     """
 
     kind: str
     name: str
-    key: str | None
+    key: Sha256Text | None
     identity: str | None
     issuer: str | None
 
@@ -69,7 +71,7 @@ class OperatorsOut(Schema):
 
 class NamedRootOut(Schema):
     name: str
-    sha256: str
+    digest: Sha256Text
 
 
 class PublisherOut(Schema):
@@ -85,7 +87,7 @@ class PublisherOut(Schema):
     runner_environment: str
     san: str
     predicate_types: list[str]
-    public_keys: list[str]
+    public_keys: list[Sha256Text]
     trust_roots: list[NamedRootOut]
 
 
@@ -98,7 +100,7 @@ class AcceptedOpaqueOut(Schema):
 
 
 class AppliedPolicyOut(Schema):
-    """``source`` is project or caller. ``sha256`` and ``address`` are of the stored document; null where none is."""
+    """``source`` is project or caller. ``digest`` and ``address`` are of the stored document; null where none is."""
 
     source: Literal["project", "caller"]
     needed_operators: int
@@ -106,7 +108,7 @@ class AppliedPolicyOut(Schema):
     issuer: str | None
     expected_publishers: list[PublisherOut]
     accepted_opaque_inputs: list[AcceptedOpaqueOut]
-    sha256: str | None
+    digest: Sha256Text | None
     address: str | None
 
 
@@ -116,8 +118,8 @@ class SignedOut(Schema):
     at: datetime
     bundle: str
     envelope: str
-    sha256: str
-    key: str
+    digest: Sha256Text
+    key: Sha256Text
     public_key: str
 
 
@@ -229,8 +231,8 @@ def signed_out(record: VerdictRecord, base: str) -> SignedOut | None:
         at=record.at,
         bundle=f"{base}{reverse('vsa-bundle', args=[name])}",
         envelope=f"{base}{reverse('vsa-envelope', args=[name])}",
-        sha256=name,
-        key=fingerprint,
+        digest=sha256_text(name),
+        key=sha256_text(fingerprint),
         public_key=f"{base}{reverse('portal-key-by-fingerprint', args=[fingerprint])}",
     )
 
@@ -249,14 +251,14 @@ def _axis_out(axis: Axis, base: str) -> AxisOut:
 def _evidence_out(link: EvidenceLink, base: str) -> EvidenceOut:
     """A signed summary names its inputs by whole addresses, or by digest; those stay as they were signed."""
     address = f"{base}{link.address}" if link.address.startswith("/") else link.address
-    return EvidenceOut(kind=link.kind.value, address=address, sha256=link.sha256)
+    return EvidenceOut(kind=link.kind.value, address=address, digest=sha256_text(link.sha256))
 
 
 def _anchor_out(anchor: TrustAnchor) -> TrustAnchorOut:
     return TrustAnchorOut(
         kind=anchor.kind.value,
         name=anchor.name,
-        key=anchor.key or None,
+        key=sha256_text(anchor.key) if anchor.key else None,
         identity=anchor.identity or None,
         issuer=anchor.issuer or None,
     )
@@ -270,13 +272,17 @@ def _policy_out(policy: AppliedPolicy, base: str) -> AppliedPolicyOut:
         issuer=policy.issuer,
         expected_publishers=[_publisher_out(entry) for entry in policy.publishers],
         accepted_opaque_inputs=[AcceptedOpaqueOut.from_orm(entry) for entry in policy.accepted],
-        sha256=policy.sha256,
+        digest=sha256_text(policy.sha256),
         address=f"{base}{reverse('policy', args=[policy.sha256])}" if policy.sha256 is not None else None,
     )
 
 
 def _publisher_out(identity: ExpectedIdentity) -> PublisherOut:
-    return PublisherOut.model_validate(identity.model_dump(mode="json"))
+    roots = [NamedRootOut(name=root.name, digest=sha256_text(root.sha256)) for root in identity.trust_roots]
+    keys = [sha256_text(key) for key in identity.public_keys]
+    return PublisherOut(
+        **identity.model_dump(mode="json", exclude={"trust_roots", "public_keys"}), trust_roots=roots, public_keys=keys
+    )
 
 
 def _measurement_out(row: MeasurementRow) -> PublishedMeasurementOut:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builds.domain.answers import Enrolled, ListedRelease, ListedReleases, Submitted
+from builds.domain.digest import sha256_text
 from builds.models import RebuilderKey
 from builds.services.consensus import not_counted
 from builds.services.enrolling import trial_release
@@ -32,7 +33,7 @@ def listed_releases(page: JobPage) -> ListedReleases:
 def submitted(accepted: Accepted) -> Submitted:
     outcome = outcome_of(accepted.rebuild)
     return Submitted(
-        statement=f"sha256:{accepted.statement.payload_sha256}",
+        statement=sha256_text(accepted.statement.payload_sha256),
         rebuild=str(accepted.rebuild.pk),
         address=accepted.rebuild.get_absolute_url(),
         outcome=outcome.value if outcome is not None else None,

@@ -64,7 +64,7 @@ def queue(request: HttpRequest) -> QueueOut:
     return queue_out(queue_page())
 
 
-@router.get("/statements/{sha256}", response=StatementOut)
+@router.get("/statements/{hex:sha256}", response=StatementOut)
 def statement(request: HttpRequest, sha256: str) -> StatementOut:
     """A signed rebuild by the SHA-256 of its payload, compared with what was published."""
     return statement_out(operator_pages.statement_page(sha256))

@@ -9,6 +9,8 @@ from ninja import Schema
 
 from builds.domain.comparison import ComponentComparison
 from builds.domain.consensus import Tally
+from builds.domain.digest import sha256_text
+from builds.domain.frozen import Sha256Text
 from builds.models import Rebuild
 from builds.services.consensus import Result, set_aside_of, statement_of
 from builds.services.operator_pages import (
@@ -23,7 +25,7 @@ from builds.services.queue_page import QueuePage
 
 
 class ComparisonOut(Schema):
-    """Digests are of the component itself, never of a container around it; null means not known.
+    """Digests, each with its algorithm, are of the component itself, never of a container; null means not known.
 
     ``file`` is what the published file hashes to where that is not what its manifest says, else null.
     """
@@ -61,10 +63,10 @@ class ResultOut(Schema):
     not_counted: str
     set_aside: str | None
     other_materials: bool
-    statement: str | None
+    statement: Sha256Text | None
     finished_on: datetime | None
     received_at: datetime | None
-    key: str | None
+    key: Sha256Text | None
     key_revoked_at: datetime | None
 
 
@@ -80,7 +82,7 @@ class TieOut(Schema):
 class KeyStandingOut(Schema):
     """A key by its fingerprint: the SHA-256 of its SubjectPublicKeyInfo. ``not_after`` is null for one without end."""
 
-    fingerprint: str
+    fingerprint: Sha256Text
     algorithm: str
     state: str
     not_before: datetime
@@ -113,7 +115,7 @@ class OperatorOut(Schema):
 
 class KeyOut(KeyStandingOut):
     revocation_reason: str
-    endorsed_by: str | None
+    endorsed_by: Sha256Text | None
     pem: str
 
 
@@ -163,7 +165,7 @@ class StatementOut(ResultOut):
     started_on: datetime
     materials: int
     comparisons: list[ComparisonOut]
-    log_sha256: str
+    log_digest: Sha256Text
     log_complete: bool | None
     environment: dict[str, str | int]
     bundle: str
@@ -217,10 +219,10 @@ def comparison_out(row: ComponentComparison) -> ComparisonOut:
     return ComparisonOut(
         role=row.role.value,
         algorithm=row.algorithm.value,
-        published=row.published.hex if row.published is not None else None,
-        rebuilt=row.rebuilt.hex if row.rebuilt is not None else None,
+        published=str(row.published) if row.published is not None else None,
+        rebuilt=str(row.rebuilt) if row.rebuilt is not None else None,
         outcome=row.outcome.value,
-        file=row.file.hex if row.file is not None else None,
+        file=str(row.file) if row.file is not None else None,
     )
 
 
@@ -305,7 +307,7 @@ def statement_out(page: StatementPage) -> StatementOut:
         comparisons=[comparison_out(row) for row in page.comparisons],
         predicate_type=page.statement.predicate_type,
         commit=page.statement.parameters.source.commit,
-        log_sha256=page.statement.log_sha256,
+        log_digest=sha256_text(page.statement.log_sha256),
         log_complete=page.row.rebuild.log_complete,
         environment=page.statement.environment,
         bundle=f"{place}.rebuild.sigstore.json",
@@ -344,10 +346,10 @@ def _result_out(rebuild: Rebuild, project: str, tag: str, outcome: str | None, n
         not_counted=not_counted,
         set_aside=aside.reason if aside is not None else None,
         other_materials=rebuild.other_materials,
-        statement=statement.payload_sha256 if statement is not None else None,
+        statement=sha256_text(statement.payload_sha256) if statement is not None else None,
         finished_on=statement.finished_on if statement is not None else None,
         received_at=statement.received_at if statement is not None else None,
-        key=statement.key.fingerprint if statement is not None else None,
+        key=sha256_text(statement.key.fingerprint) if statement is not None else None,
         key_revoked_at=statement.key.revoked_at if statement is not None else None,
     )
 
@@ -355,7 +357,7 @@ def _result_out(rebuild: Rebuild, project: str, tag: str, outcome: str | None, n
 def _key_standing_out(entry: KeyStanding) -> KeyStandingOut:
     key = entry.key
     return KeyStandingOut(
-        fingerprint=key.fingerprint,
+        fingerprint=sha256_text(key.fingerprint),
         algorithm=key.algorithm,
         state=entry.state,
         not_before=key.not_before,
@@ -369,7 +371,7 @@ def _key_out(entry: KeyStanding) -> KeyOut:
     return KeyOut(
         **_key_standing_out(entry).model_dump(),
         revocation_reason=key.revocation_reason,
-        endorsed_by=key.endorsed_by.fingerprint if key.endorsed_by is not None else None,
+        endorsed_by=sha256_text(key.endorsed_by.fingerprint) if key.endorsed_by is not None else None,
         pem=key.pem,
     )
 

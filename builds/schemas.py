@@ -9,8 +9,9 @@ from ninja import Schema
 
 from attestations.schemas import ReleaseAttestationsOut, release_attestations_out
 from attestations.services.standing import ReleaseStanding
-from builds.domain.digest import FileDigests
-from builds.models import Rebuild, Release
+from builds.domain.digest import Digest, FileDigests, sha256_text
+from builds.domain.frozen import Sha256Text, Sha384Text
+from builds.models import EmbeddedFile, Material, Rebuild, RebuiltComponent, RebuiltFile, Release
 from builds.operator_schemas import ComparisonOut, ResultOut, TallyOut, comparison_out, result_out, tally_out
 from builds.services.consensus import set_aside_of, statement_of, why_not_counted
 from builds.services.evidence import ComponentRow, MeasurementRow, ReleaseView, comparisons_of, outcome_of
@@ -26,9 +27,11 @@ class ErrorOut(Schema):
 
 
 class DigestsOut(Schema):
+    """Of a file: its size in bytes and its digests; every digest names its algorithm, as ``sha256:<hex>``."""
+
     size: int
-    sha256: str
-    sha384: str
+    digest: Sha256Text
+    digest_sha384: Sha384Text
 
 
 class ComponentOut(Schema):
@@ -118,7 +121,7 @@ class RecipeOut(Schema):
     """``origin`` is source-tree or portal-maintained; ``author`` only of a portal-maintained one."""
 
     origin: str
-    sha256: str
+    digest: Sha256Text
     author: str | None
 
 
@@ -136,8 +139,8 @@ class EmbeddedFileOut(Schema):
     container: str
     path: str
     size: int
-    sha256: str
-    sha384: str
+    digest: Sha256Text
+    digest_sha384: Sha384Text
     is_elf: bool
 
 
@@ -154,7 +157,7 @@ class ReleaseOut(Schema):
     source_url: str
     source_date_epoch: int
     document_name: str
-    manifest_sha256: str
+    document_digest: Sha256Text
     recipe: RecipeOut | None
     imported_at: datetime
     announced: list[AnnouncedOut]
@@ -180,7 +183,7 @@ class MaterialOut(Schema):
     name: str
     version: str
     architecture: str
-    sha256: str
+    digest: Sha256Text
     size: int | None
     authenticated: bool
     authenticity: str
@@ -205,8 +208,8 @@ class StageOut(Schema):
 class RebuiltComponentOut(Schema):
     role: str
     size: int
-    sha256: str
-    sha384: str
+    digest: Sha256Text
+    digest_sha384: Sha384Text
     origin_kind: str
     origin: str
 
@@ -215,7 +218,7 @@ class RebuiltFileOut(Schema):
     role: str
     path: str
     size: int
-    sha256: str
+    digest: Sha256Text
     origin_kind: str
     origin: str
 
@@ -234,7 +237,7 @@ class RebuildOut(RebuildSummaryOut):
     log_complete: bool | None
     rebuilder: str | None
     agent: str | None
-    statement: str | None
+    statement: Sha256Text | None
     counts: bool | None
     not_counted: str | None
     set_aside: str | None
@@ -255,7 +258,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         source_url=release.project.source_url,
         source_date_epoch=release.source_date_epoch,
         document_name=release.document_name,
-        manifest_sha256=release.manifest_sha256,
+        document_digest=sha256_text(release.manifest_sha256),
         recipe=_recipe_out(release),
         imported_at=release.imported_at,
         announced=[AnnouncedOut.from_orm(told) for told in view.announcements],
@@ -277,7 +280,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
         components=[_component_out(row) for row in view.components],
         measurements=[_measurement_out(row) for row in view.measurements],
         reused=[ReusedOut(key=part.key, role=part.role or None, origin=part.origin) for part in view.reused],
-        embedded_files=[EmbeddedFileOut.from_orm(file) for file in release.embedded_files.all()],
+        embedded_files=[_embedded_out(file) for file in release.embedded_files.all()],
         opaque_inputs=[
             OpaqueOut(place=entry.place, digest=str(entry.digest), reason=entry.reason) for entry in view.opaque
         ],
@@ -289,7 +292,7 @@ def release_detail_out(view: ReleaseView, standing: ReleaseStanding) -> ReleaseD
     materials = view.release.materials.order_by("name", "version")
     return ReleaseDetailOut(
         **release_out(view).model_dump(),
-        materials=[MaterialOut.from_orm(material) for material in materials],
+        materials=[_material_out(material) for material in materials],
         attestations=release_attestations_out(standing),
     )
 
@@ -298,7 +301,9 @@ def _recipe_out(release: Release) -> RecipeOut | None:
     """None while nobody could read the source."""
     if not release.recipe_origin:
         return None
-    return RecipeOut(origin=release.recipe_origin, sha256=release.recipe_sha256, author=release.recipe_author or None)
+    return RecipeOut(
+        origin=release.recipe_origin, digest=sha256_text(release.recipe_sha256), author=release.recipe_author or None
+    )
 
 
 def rebuild_out(rebuild: Rebuild) -> RebuildOut:
@@ -315,7 +320,7 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
         used_network=rebuild.used_network,
         other_materials=rebuild.other_materials,
         log_complete=rebuild.log_complete,
-        statement=statement.payload_sha256 if statement is not None else None,
+        statement=sha256_text(statement.payload_sha256) if statement is not None else None,
         rebuilder=rebuild.rebuilder.name if rebuild.rebuilder is not None else None,
         agent=rebuild.agent or None,
         counts=not why_not if why_not is not None else None,
@@ -325,8 +330,8 @@ def rebuild_out(rebuild: Rebuild) -> RebuildOut:
         outcome=outcome.value if outcome is not None else None,
         stages=[StageOut.from_orm(stage) for stage in rebuild.stages.all()],
         comparisons=[comparison_out(row) for row in comparisons_of(rebuild)],
-        components=[RebuiltComponentOut.from_orm(row) for row in rebuild.components.all()],
-        files=[RebuiltFileOut.from_orm(row) for row in rebuild.files.all()],
+        components=[_rebuilt_component_out(row) for row in rebuild.components.all()],
+        files=[_rebuilt_file_out(row) for row in rebuild.files.all()],
     )
 
 
@@ -365,7 +370,52 @@ def _component_out(row: ComponentRow) -> ComponentOut:
 def _digests_out(digests: FileDigests | None) -> DigestsOut | None:
     if digests is None:
         return None
-    return DigestsOut(size=digests.size, sha256=digests.sha256.hex, sha384=digests.sha384.hex)
+    return DigestsOut(size=digests.size, digest=str(digests.sha256), digest_sha384=str(digests.sha384))
+
+
+def _embedded_out(file: EmbeddedFile) -> EmbeddedFileOut:
+    return EmbeddedFileOut(
+        container=file.container,
+        path=file.path,
+        size=file.size,
+        digest=sha256_text(file.sha256),
+        digest_sha384=str(Digest.sha384(file.sha384)),
+        is_elf=file.is_elf,
+    )
+
+
+def _material_out(material: Material) -> MaterialOut:
+    return MaterialOut(
+        name=material.name,
+        version=material.version,
+        architecture=material.architecture,
+        digest=sha256_text(material.sha256),
+        size=material.size,
+        authenticated=material.authenticated,
+        authenticity=material.authenticity,
+    )
+
+
+def _rebuilt_component_out(row: RebuiltComponent) -> RebuiltComponentOut:
+    return RebuiltComponentOut(
+        role=row.role,
+        size=row.size,
+        digest=sha256_text(row.sha256),
+        digest_sha384=str(Digest.sha384(row.sha384)),
+        origin_kind=row.origin_kind,
+        origin=row.origin,
+    )
+
+
+def _rebuilt_file_out(row: RebuiltFile) -> RebuiltFileOut:
+    return RebuiltFileOut(
+        role=row.role,
+        path=row.path,
+        size=row.size,
+        digest=sha256_text(row.sha256),
+        origin_kind=row.origin_kind,
+        origin=row.origin,
+    )
 
 
 def _measurement_out(row: MeasurementRow) -> MeasurementOut:

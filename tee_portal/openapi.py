@@ -57,11 +57,13 @@ _KEPT = {
     "Cache-Control": {"schema": _TEXT, "required": True, "description": "How long the answer may be kept."},
 }
 _NEXT = {"Link": {"schema": _TEXT, "description": 'The next page, as rel="next" (RFC 8288).'}}
-_HEX_64 = "^[0-9a-f]{64}$"
 _PLACES: Mapping[str, Mapping[str, Any]] = {
     "project": {"description": "A project's name.", "example": "enclave"},
     "tag": {"description": "A release's tag as git has it; slashes stay as they are.", "example": "v1.0.0"},
-    "sha256": {"description": "The SHA-256 in hexadecimal.", "pattern": _HEX_64},
+    "sha256": {
+        "description": "A SHA-256, with or without `sha256:`.",
+        "pattern": "^(sha256:)?[0-9a-f]{64}$",
+    },
     "slug": {"description": "An operator's short name.", "example": "alder"},
     "digest": {
         "description": "An algorithm and its value in hexadecimal.",

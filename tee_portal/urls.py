@@ -42,6 +42,21 @@ class TagConverter:
         return value
 
 
+class Sha256Converter:
+    """What has a SHA-256, by it: in hex, or with its algorithm before it, as the API writes every digest.
+
+    What is no digest comes through, so that the view says so by name.
+    """
+
+    regex = r"[^/]+"
+
+    def to_python(self, value: str) -> str:
+        return value.removeprefix("sha256:")
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
 STATEMENT_FILES = {
     "bundle": ".rebuild.sigstore.json",
     "key": ".rebuild.pub",
@@ -55,6 +70,7 @@ handler404 = "tee_portal.error_pages.not_found"
 handler500 = "tee_portal.error_pages.failed"
 
 register_converter(TagConverter, "tag")
+register_converter(Sha256Converter, "hex")
 admin.autodiscover()
 
 urlpatterns = [
@@ -74,18 +90,18 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("problems/", problem_pages.problems, name="problems"),
     path("problems/<slug:code>/", problem_pages.problem, name="problem"),
-    path("attestations/<str:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
-    path("trust-roots/<str:sha256>.json", attestation_views.raw_trust_root, name="raw-trust-root"),
+    path("attestations/<hex:sha256>/bundle.json", attestation_views.raw_bundle, name="raw-bundle"),
+    path("trust-roots/<hex:sha256>.json", attestation_views.raw_trust_root, name="raw-trust-root"),
     path("portal.pub", attestation_views.portal_key_file, name="portal-key"),
-    path("portal-keys/<str:fingerprint>.pub", attestation_views.portal_key_file, name="portal-key-by-fingerprint"),
-    path("verdicts/<str:sha256>.vsa.sigstore.json", attestation_views.signed_verdict, {"form": "bundle"}, "vsa-bundle"),
-    path("verdicts/<str:sha256>.dsse.json", attestation_views.signed_verdict, {"form": "dsse"}, "vsa-envelope"),
-    path("policies/<str:sha256>.json", attestation_views.policy_document, name="policy"),
+    path("portal-keys/<hex:fingerprint>.pub", attestation_views.portal_key_file, name="portal-key-by-fingerprint"),
+    path("verdicts/<hex:sha256>.vsa.sigstore.json", attestation_views.signed_verdict, {"form": "bundle"}, "vsa-bundle"),
+    path("verdicts/<hex:sha256>.dsse.json", attestation_views.signed_verdict, {"form": "dsse"}, "vsa-envelope"),
+    path("policies/<hex:sha256>.json", attestation_views.policy_document, name="policy"),
     path("mirror/<path:path>", attestation_views.mirror_file, name="mirror-file"),
     path("webhooks/github", attestation_views.github_webhook, name="github-webhook"),
     path("releases/<slug:project>/<tag:tag>/rebuild", requests.request_rebuild, name="request-rebuild"),
     path("releases/<slug:project>/<tag:tag>/materials", releases.materials, name="release-materials"),
-    path("documents/<str:sha256>", releases.document, name="document"),
+    path("documents/<hex:sha256>", releases.document, name="document"),
     path("releases/<slug:project>/<tag:tag>/", releases.release, name="release"),
     path("projects/<slug:project>/missing/", missing.what_is_missing, name="missing"),
     path("compare/rebuilds/", comparing.compare_rebuilds, name="compare-rebuilds"),
@@ -97,12 +113,12 @@ urlpatterns = [
     path("rebuilders/<slug:slug>/", operators.operator, name="operator"),
     path("queue/", operators.queue, name="queue"),
     path("what-a-verdict-means/", meaning.meaning, name="meaning"),
-    path("statements/<str:sha256>/", operators.statement, name="statement"),
+    path("statements/<hex:sha256>/", operators.statement, name="statement"),
     *(
-        path(f"statements/<str:sha256>{ending}", operators.statement_file, {"form": form}, f"statement-{form}")
+        path(f"statements/<hex:sha256>{ending}", operators.statement_file, {"form": form}, f"statement-{form}")
         for form, ending in STATEMENT_FILES.items()
     ),
-    path("rebuilder-keys/<str:fingerprint>.pub", operators.key_file, name="rebuilder-key"),
+    path("rebuilder-keys/<hex:fingerprint>.pub", operators.key_file, name="rebuilder-key"),
     path("rebuilds/<uuid:rebuild_id>/", rebuilds.rebuild, name="rebuild"),
     path("rebuilds/<uuid:rebuild_id>/progress", rebuilds.rebuild_progress, name="rebuild-progress"),
     path("rebuilds/<uuid:rebuild_id>/log/", logs.log, name="rebuild-log-page"),

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from attestations.domain.findings import Finding
 from attestations.domain.identity import KeyIdentity, SignerIdentity
-from builds.domain.frozen import Frozen
+from builds.domain.digest import sha256_text
+from builds.domain.frozen import Frozen, Sha256Text
 
 
 class CheckOut(Frozen):
@@ -39,7 +40,7 @@ class FindingDocument(Frozen):
     reason: str
     verifier: str
     trust_root: str
-    trust_root_sha256: str
+    trust_root_digest: Sha256Text | None
     checks: list[CheckOut]
     clauses: list[ClauseOut]
     signer: str
@@ -69,7 +70,7 @@ def finding_document(finding: Finding) -> FindingDocument:
         reason=finding.reason,
         verifier=verification.verifier,
         trust_root=root.name if root is not None else "",
-        trust_root_sha256=root.sha256 if root is not None else "",
+        trust_root_digest=sha256_text(root.sha256) if root is not None else None,
         checks=[CheckOut(step=step.value, state=state.value, detail=detail) for step, state, detail in finding.checks],
         clauses=[
             ClauseOut(name=name, expected=expected, found=found, state=state.value)

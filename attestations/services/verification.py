@@ -27,7 +27,6 @@ CLAIM_COLUMNS: Mapping[str, int | None] = {
     "reason": None,
     "verifier": 60,
     "trust_root": 60,
-    "trust_root_sha256": 64,
     "signer": 2000,
     "issuer": 500,
     "repository": 500,
@@ -161,11 +160,12 @@ def finding_record(sighting: Sighting, finding: Finding, basis: str) -> FindingR
     """A finding as it is kept: its document in columns, so that claims can be searched."""
     document = finding_document(finding)
     verification = finding.verification
-    log = verification.log
+    log, root = verification.log, verification.trust_root
     texts = {name: str(getattr(document, name))[:limit] for name, limit in CLAIM_COLUMNS.items()}
     return FindingRecord(
         sighting=sighting,
         basis=basis,
+        trust_root_sha256=root.sha256 if root is not None else "",
         checks=[list(check) for check in finding.checks],
         clauses=[list(clause) for clause in finding.clauses],
         log_kind=log.kind if log is not None else "",

@@ -60,8 +60,8 @@ def _release_report(view: ReleaseView, standing: ReleaseStanding) -> dict[str, o
             {
                 "role": row.role.value,
                 "algorithm": row.algorithm.value,
-                "published": row.published.hex if row.published is not None else None,
-                "rebuilt": row.rebuilt.hex if row.rebuilt is not None else None,
+                "published": str(row.published) if row.published is not None else None,
+                "rebuilt": str(row.rebuilt) if row.rebuilt is not None else None,
                 "outcome": row.outcome.value,
             }
             for row in rows

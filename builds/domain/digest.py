@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Self, overload
 
 from builds.domain.errors import MalformedInput
 
@@ -59,6 +59,15 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+@overload
+def sha256_text(value: str) -> str: ...
+@overload
+def sha256_text(value: None) -> None: ...
+def sha256_text(value: str | None) -> str | None:
+    """``sha256:<hex>`` of a hex value, the one way in which a digest is written for others; None stays None."""
+    return str(Digest.sha256(value)) if value is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ def in_utc(moment: datetime) -> datetime:
 TreePath = Annotated[str, AfterValidator(inside_root)]
 """A normalised relative path that stays inside its root."""
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256Text = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha384Text = Annotated[str, StringConstraints(pattern=r"^sha384:[0-9a-f]{96}$")]
 Sha384Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
 KeyName = Annotated[str, StringConstraints(pattern=r"^ni:///sha-256;[A-Za-z0-9_-]{43}$")]
 """A public key named by the SHA-256 of its SubjectPublicKeyInfo (RFC 6920)."""

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 from builds.domain.comparison import PublishedComponent, Subject
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import MalformedInput
-from builds.domain.frozen import CamelCase, Frozen, GitCommit, Sha256Hex, Sha384Hex, first_problem
+from builds.domain.frozen import CamelCase, Frozen, GitCommit, Sha256Text, Sha384Hex, Sha384Text, first_problem
 from builds.domain.launch import MAX_VCPUS
 from builds.domain.manifest import Tag
 from builds.domain.printable import Line, Slug
@@ -60,18 +60,18 @@ class PublishedDigests(CamelCase):
     """Size in bytes and digests of a published file."""
 
     size: Annotated[int, Field(ge=0, le=2**53)]
-    sha256: Sha256Hex
-    sha384: Sha384Hex
+    digest: Sha256Text
+    digest_sha384: Sha384Text
 
     @classmethod
     def of(cls, digests: FileDigests | None) -> Self | None:
         if digests is None:
             return None
-        return cls(size=digests.size, sha256=digests.sha256.hex, sha384=digests.sha384.hex)
+        return cls(size=digests.size, digest=str(digests.sha256), digest_sha384=str(digests.sha384))
 
     @property
     def value(self) -> FileDigests:
-        return FileDigests(self.size, Digest.sha256(self.sha256), Digest.sha384(self.sha384))
+        return FileDigests(self.size, Digest.parse(self.digest), Digest.parse(self.digest_sha384))
 
 
 class JobComponent(CamelCase):

@@ -15,9 +15,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attestations.domain.mirror import Checkpoint, parse
+from builds.domain.digest import Digest
 from builds.domain.dsse import parse_envelope
 from builds.domain.errors import LimitExceeded
-from builds.domain.frozen import Sha256Hex, first_problem
+from builds.domain.frozen import Sha256Text, first_problem
 from builds.domain.printable import Slug, one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.strict_json import load_object
@@ -49,12 +50,12 @@ class _Verdicts(_Answer):
 
 class _Result(_Answer):
     operator_slug: Slug | Literal[""]
-    statement: Sha256Hex | None
-    key: Sha256Hex | None
+    statement: Sha256Text | None
+    key: Sha256Text | None
 
 
 class _Bundle(_Answer):
-    sha256: Sha256Hex
+    digest: Sha256Text
 
 
 class _Component(_Answer):
@@ -67,7 +68,7 @@ class _Attestations(_Answer):
 
 
 class _Release(_Answer):
-    manifest_sha256: Sha256Hex
+    document_digest: Sha256Text
     results: tuple[_Result, ...]
     attestations: _Attestations
 
@@ -135,24 +136,33 @@ class Portal:
 
 def _places(verdict: _Verdict | None, release: _Release) -> Iterator[tuple[Kind, str, str]]:
     """Each file once: its kind, its path at the portal, and whose it is said to be."""
-    yield Kind.DOCUMENT, f"/documents/{release.manifest_sha256}", ""
+    yield Kind.DOCUMENT, f"/documents/{_hex(release.document_digest)}", ""
     if verdict is not None:
         yield Kind.POLICY, _place(verdict.policy), ""
         if verdict.bundle is not None and verdict.key is not None:
             yield Kind.VERDICT, _place(verdict.bundle), ""
             yield Kind.PORTAL_KEY, _place(verdict.key), ""
-    signed = [result for result in release.results if result.statement is not None and result.key is not None]
-    for result in signed:
-        yield Kind.STATEMENT, f"/statements/{result.statement}.received.json", result.operator_slug
-    for key, operator in {result.key: result.operator_slug for result in signed}.items():
-        yield Kind.REBUILDER_KEY, f"/rebuilder-keys/{key}.pub", operator
-    for sha256 in _bundles(release.attestations):
-        yield Kind.ATTESTATION, f"/attestations/{sha256}/bundle.json", ""
+    signed = [
+        (result.operator_slug, result.statement, result.key)
+        for result in release.results
+        if result.statement is not None and result.key is not None
+    ]
+    for operator, statement, _ in signed:
+        yield Kind.STATEMENT, f"/statements/{_hex(statement)}.received.json", operator
+    for key, operator in {key: operator for operator, _, key in signed}.items():
+        yield Kind.REBUILDER_KEY, f"/rebuilder-keys/{_hex(key)}.pub", operator
+    for digest in _bundles(release.attestations):
+        yield Kind.ATTESTATION, f"/attestations/{_hex(digest)}/bundle.json", ""
 
 
 def _bundles(attestations: _Attestations) -> Iterable[str]:
-    found = [bundle.sha256 for component in attestations.components for bundle in component.bundles]
-    return dict.fromkeys([*found, *(bundle.sha256 for bundle in attestations.stray)])
+    found = [bundle.digest for component in attestations.components for bundle in component.bundles]
+    return dict.fromkeys([*found, *(bundle.digest for bundle in attestations.stray)])
+
+
+def _hex(digest: str) -> str:
+    """As the addresses of what has a digest hold it."""
+    return Digest.parse(digest).hex
 
 
 def _place(path: str) -> str:

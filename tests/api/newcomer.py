@@ -65,7 +65,12 @@ class Newcomer:
         self._be_accepted()
         release: dict[str, Any] = self.served.get("/jobs/enclave/v1.0.0").json()
         subjects = [
-            subject(row["role"], row["content"]["size"], row["content"]["sha256"], row["content"]["sha384"])
+            subject(
+                row["role"],
+                row["content"]["size"],
+                _hex(row["content"]["digest"]),
+                _hex(row["content"]["digestSha384"]),
+            )
             for row in release["components"]
         ]
         document = statement_document(
@@ -81,7 +86,13 @@ class Newcomer:
         """The binary as it lies in the initrd."""
         (katana,) = [row["content"] for row in release["components"] if row["role"] == "katana"]
         built = {"originKind": "built", "origin": "built in this rebuild"}
-        return {"role": "initrd", "path": "bin/katana", "size": katana["size"], "sha256": katana["sha256"], **built}
+        return {
+            "role": "initrd",
+            "path": "bin/katana",
+            "size": katana["size"],
+            "sha256": _hex(katana["digest"]),
+            **built,
+        }
 
     def _request(self) -> dict[str, Any]:
         audience = urlsplit(self.served.portal.address).netloc
@@ -95,3 +106,7 @@ class Newcomer:
             said = ("--by", "Ada", "--identified-by", "met in person")
             self.served.portal.manage("operators", "accept", SLUG, *said)
             self.accepted = True
+
+
+def _hex(digest: str) -> str:
+    return digest.partition(":")[2]

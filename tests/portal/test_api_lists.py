@@ -106,7 +106,7 @@ def test_rebuilders_are_listed_with_keys_and_what_their_results_say(client: Clie
     told = seen["a"]
     assert (told["results"], told["reproduced"], told["contradicting"], told["failed"]) == (1, 1, 0, 0)
     (key,) = told["keys"]
-    assert re.fullmatch("[0-9a-f]{64}", key["fingerprint"])
+    assert re.fullmatch("sha256:[0-9a-f]{64}", key["fingerprint"])
     assert key["state"] == "accepted"
     assert client.get("/api/v1/rebuilders?after=nobody").status_code == 404
 

@@ -78,7 +78,7 @@ def test_page_and_api_tell_the_same_about_every_bundle(release: Release, domain:
     assert [entry["state"] for entry in entries] == ["verified"] * len(Role)
     for entry in entries:
         finding = entry["bundles"][0]["finding"]
-        for told in (finding["signer"], finding["run_url"], finding["trust_root_sha256"], finding["log"]["log_id"]):
+        for told in (finding["signer"], finding["run_url"], finding["trust_root_digest"], finding["log"]["log_id"]):
             assert told in html
         assert client.get(entry["bundles"][0]["raw"]).status_code == 200
     assert "gh attestation verify" in html

@@ -74,7 +74,7 @@ def test_a_change_leads_to_the_verdict_of_its_moment_and_to_the_signed_summary(m
     told = asked()["changes"][0]
     verdict = Client().get(told["verdict"].removeprefix("http://testserver")).json()
     assert (verdict["tag"], verdict["signed"], verdict["derived"]) == (release.tag, told["signed"], "recorded")
-    assert told["signed"]["sha256"] == record.payload_sha256
+    assert told["signed"]["digest"] == f"sha256:{record.payload_sha256}"
     assert told["sentence"] == record.sentence
 
 

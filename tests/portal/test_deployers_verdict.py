@@ -63,7 +63,7 @@ def test_a_release_that_meets_every_condition_is_allowed_with_its_signed_summary
     assert (answer["decision"], answer["unmet"], answer["derived"], answer["as_of"]) == ("allow", [], "now", None)
     signed = answer["signed"]
     assert datetime.fromisoformat(signed["at"]) == record.at
-    assert signed["key"] == record.key.fingerprint  # type: ignore[union-attr]
+    assert signed["key"] == f"sha256:{record.key.fingerprint}"  # type: ignore[union-attr]
     served = Client().get(signed["envelope"].removeprefix(BASE))
     assert served.content == bytes(record.envelope or b"")
     assert Client().get(signed["public_key"].removeprefix(BASE)).status_code == 200
@@ -77,11 +77,11 @@ def test_every_axis_says_who_says_so_and_where_that_can_be_read(allowed: Release
         assert entry["trust_anchor"]
         for link in entry["evidence"]:
             assert Client().get(link["address"].removeprefix(BASE)).status_code == 200, link
-    keys = {row.rebuilder.operator.name: row.fingerprint for row in RebuilderKey.objects.all()}
+    keys = {row.rebuilder.operator.name: f"sha256:{row.fingerprint}" for row in RebuilderKey.objects.all()}
     operators = axis(answer, "reproduced-by-enough-operators")
     assert {entry["name"]: entry["key"] for entry in operators["trust_anchor"]} == keys
-    statements = {link["sha256"] for link in operators["evidence"] if link["kind"] == "statement"}
-    assert statements == set(StoredStatement.objects.values_list("payload_sha256", flat=True))
+    statements = {link["digest"] for link in operators["evidence"] if link["kind"] == "statement"}
+    assert statements == {str(statement) for statement in StoredStatement.objects.all()}
     (signer,) = axis(answer, "attested-by-expected-publisher")["trust_anchor"]
     assert (signer["kind"], signer["name"], signer["identity"]) == ("sigstore", ROOT_NAME, WORKFLOW.san)
 
@@ -204,12 +204,12 @@ def test_a_moment_that_has_passed_is_answered_as_it_was_recorded(allowed: Releas
     then = asked(allowed, at=record.at.isoformat())
     assert (then["decision"], then["derived"]) == ("allow", "recorded")
     assert datetime.fromisoformat(then["as_of"]) == record.at
-    assert then["signed"]["sha256"] == record.payload_sha256
-    assert then["policy"]["sha256"] == record.policy_sha256
+    assert then["signed"]["digest"] == f"sha256:{record.payload_sha256}"
+    assert then["policy"]["digest"] == f"sha256:{record.policy_sha256}"
     assert [entry["kind"] for entry in axis(then, "reproduced-by-enough-operators")["evidence"]] == ["statement"] * 2
     assert len(axis(then, "attested-by-expected-publisher")["evidence"]) == len(Role)
     (anchor,) = axis(then, "files-match-manifest")["trust_anchor"]
-    assert anchor["key"] == record.key.fingerprint  # type: ignore[union-attr]
+    assert anchor["key"] == f"sha256:{record.key.fingerprint}"  # type: ignore[union-attr]
 
 
 def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_known(make_release: MakeRelease) -> None:
@@ -237,7 +237,7 @@ def test_a_callers_answer_cannot_be_taken_for_the_projects(allowed: Release) -> 
     record_verdict(allowed.pk)
     before = VerdictRecord.objects.count()
     answer = asked(allowed, policy="k:2")
-    assert (answer["policy"]["source"], answer["signed"], answer["policy"]["sha256"]) == ("caller", None, None)
+    assert (answer["policy"]["source"], answer["signed"], answer["policy"]["digest"]) == ("caller", None, None)
     assert VerdictRecord.objects.count() == before
     assert asked(allowed)["policy"]["source"] == "project"
 

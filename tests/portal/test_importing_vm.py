@@ -114,14 +114,14 @@ def test_page_and_api_show_who_wrote_the_recipe_and_what_was_taken_over(world: W
     assert "kernel package 6.8.0-90 not fetched" in text
     assert f"vmlinuz in katana-tee-vm-{TAG}.tar.gz" in text
     api = client.get(f"/api/v1/releases/katana-tee-vm/{TAG}").json()
-    assert api["recipe"] == {"origin": "portal-maintained", "sha256": digest, "author": "Ada"}
+    assert api["recipe"] == {"origin": "portal-maintained", "digest": f"sha256:{digest}", "author": "Ada"}
     assert api["document_name"] == f"build-info-{TAG}.txt"
     assert api["reused"] == [{"key": "OVMF_REUSED_FROM", "role": "ovmf", "origin": "tee-vm-v0.0.9+katana-v1.6.0"}]
     reused = {row["role"]: row["reused_from"] for row in api["components"]}
     assert reused == {"katana": None, "kernel": None, "initrd": None, "ovmf": "tee-vm-v0.0.9+katana-v1.6.0"}
-    assert [(row["name"], row["version"], row["size"], row["sha256"]) for row in api["materials"]] == [
-        ("busybox package", "1:1.36.1-6ubuntu3.1", None, "2" * 64),
-        ("kernel package", "6.8.0-90", None, "1" * 64),
+    assert [(row["name"], row["version"], row["size"], row["digest"]) for row in api["materials"]] == [
+        ("busybox package", "1:1.36.1-6ubuntu3.1", None, "sha256:" + "2" * 64),
+        ("kernel package", "6.8.0-90", None, "sha256:" + "1" * 64),
     ]
     assert view.release.materials_stored_at is None
 

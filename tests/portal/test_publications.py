@@ -102,8 +102,8 @@ def test_files_at_addresses_become_the_same_release(
         work()
     told = shown(made)
     assert told["state"] == "imported"
-    assert {file["name"]: (file["sha256"], file["size"]) for file in told["files"]} == {
-        name: (hashlib.sha256(content).hexdigest(), len(content)) for name, content in files().items()
+    assert {file["name"]: (file["digest"], file["size"]) for file in told["files"]} == {
+        name: (f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)) for name, content in files().items()
     }
     assert told["received_bytes"] == sum(map(len, files().values()))
     announced = Release.objects.get()
@@ -216,7 +216,7 @@ def test_bytes_that_are_not_the_announced_ones_are_not_imported(
 ) -> None:
     with serving(serves(files())) as it:
         body = at_addresses(it, files())
-        body["assets"][1]["sha256"] = "0" * 64
+        body["assets"][1]["digest"] = "sha256:" + "0" * 64
         made = announce(secret, body)
         work()
     told = shown(made)

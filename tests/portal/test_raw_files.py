@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -53,6 +54,27 @@ def test_raw_bytes_may_be_read_by_pages_of_other_origins_and_are_known_again(add
             assert "Access-Control-Allow-Credentials" not in told
             assert told["Cache-Control"] == answer["Cache-Control"]
         assert client.get(address, headers={"If-None-Match": '"another"'}).content == answer.content
+
+
+def test_an_address_takes_its_digest_as_answers_write_it(addresses: list[str]) -> None:
+    client = Client()
+    api = [f"/api/v1/{kind}/{address.split('/')[2]}" for address, kind in _with_an_answer(addresses)]
+    assert len(api) == 2
+    for address in (*addresses, *api):
+        named = re.sub("/(?=[0-9a-f]{64})", "/sha256:", address)
+        assert (named != address) == (address != "/portal.pub")
+        assert client.get(named).content == client.get(address).content != b"", address
+
+
+def _with_an_answer(addresses: list[str]) -> list[tuple[str, str]]:
+    """Those of a bundle and of a statement, with what the API calls them."""
+    kinds = {"bundle.json": "attestations", "received.json": "statements"}
+    return [
+        (address.replace(".received.json", ""), kind)
+        for address in addresses
+        for end, kind in kinds.items()
+        if address.endswith(end)
+    ]
 
 
 def test_what_is_not_there_is_kept_by_nobody(addresses: list[str]) -> None:

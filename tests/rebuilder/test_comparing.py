@@ -14,7 +14,7 @@ from builds.pipeline.reproduce import SignedRebuild
 from builds.rebuilder.commands import _compared
 from tests.support.statements import digest_hex, measured, read, statement_document
 
-KERNEL = PublishedDigests(size=4, sha256=digest_hex("a"), sha384=digest_hex("b", 96))
+KERNEL = PublishedDigests(size=4, digest=f"sha256:{digest_hex('a')}", digest_sha384=f"sha384:{digest_hex('b', 96)}")
 REBUILT = digest_hex("d", 96)
 LAUNCH: dict[str, Any] = {
     "name": "default",
@@ -35,7 +35,7 @@ def signed() -> SignedRebuild:
 def job(*, content: PublishedDigests | None = KERNEL, published: str = REBUILT, **launch: Any) -> RebuildJob:
     kernel = JobComponent(
         role=Role.KERNEL,
-        claimed=f"sha256:{KERNEL.sha256}",
+        claimed=KERNEL.digest,
         claim_subject=Subject.CONTENT,
         content=content,
         container=None,
@@ -80,7 +80,7 @@ def test_a_measurement_of_another_launch_is_unknown_and_no_difference(other: dic
 
 
 def test_a_file_that_contradicts_its_manifest_is_shown_beside_what_the_manifest_says() -> None:
-    other = PublishedDigests(size=4, sha256=digest_hex("7"), sha384=digest_hex("8", 96))
+    other = PublishedDigests(size=4, digest=f"sha256:{digest_hex('7')}", digest_sha384=f"sha384:{digest_hex('8', 96)}")
     agrees, said = compared(job(content=other))
     assert not agrees
     assert "kernel   mismatched" in said

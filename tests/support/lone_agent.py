@@ -35,7 +35,11 @@ TAKEN = json.dumps(
         "notCounted": "",
     }
 ).encode()
-CONTENT = {"size": 4, "sha256": digest_hex("a"), "sha384": digest_hex("b", 96)}
+CONTENT = {
+    "size": 4,
+    "digest": f"sha256:{digest_hex('a')}",
+    "digestSha384": f"sha384:{digest_hex('b', 96)}",
+}
 
 
 class NoEngine:

@@ -104,7 +104,7 @@ def test_only_https_is_asked_and_http_of_this_machine(
 
 VERDICTS = {"verdict": {"bundle": "/verdicts/1", "policy": "/policies/1", "key": "/portal-keys/1"}}
 RELEASE: dict[str, Any] = {
-    "manifest_sha256": "a" * 64,
+    "document_digest": "sha256:" + "a" * 64,
     "results": [],
     "attestations": {"components": [], "stray": []},
 }
