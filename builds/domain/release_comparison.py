@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from builds.domain.condition_words import words_of
 from builds.domain.conditions import Condition
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.likeness import Likeness, Row, likeness, listed
@@ -356,7 +357,7 @@ def _launch_sentences(launches: Sequence[LaunchChange]) -> list[str]:
 def _decision_sentence(comparison: ReleaseComparison) -> str:
     before, after = comparison.before, comparison.after
     moved = [
-        f"{entry.key} was {entry.before.state.value}, is {entry.after.state.value}"
+        f'"{words_of(entry.key).title}" was {entry.before.state.value}, is {entry.after.state.value}'
         for entry in comparison.conditions
         if entry.changed
     ]

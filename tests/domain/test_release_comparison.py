@@ -168,7 +168,7 @@ def test_the_sentence_names_what_changed_and_what_cannot_be_compared() -> None:
 def test_a_condition_that_changed_is_named_with_both_states() -> None:
     worse = (Condition("files-match-manifest", ConditionState.UNKNOWN, "Nobody looked."),)
     comparison = compare_releases(release("v1"), release("v2", conditions=worse, decision=Decision.DENY))
-    assert "(files-match-manifest was met, is unknown)" in comparison.sentence
+    assert '("The published files are what their manifest says" was met, is unknown)' in comparison.sentence
 
 
 def test_a_release_compared_with_itself_says_only_that() -> None:

@@ -109,7 +109,7 @@ def test_decision_and_conditions_stand_beside_each_other(
     shown = page(client)
     assert "2 of 2 reproduced, 0 contradict" in shown
     assert "0 of 2 reproduced, 2 contradict" in shown
-    assert "reproduced-by-enough-operators was met, is unmet" in shown
+    assert 'got the same bytes from the source" was met, is unmet' in html.unescape(shown)
 
 
 def test_materials_are_listed_by_what_became_of_them_and_bounded(
