@@ -9,7 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from builds.domain.conditions import Condition
-from builds.domain.configuration import WantedConfiguration
+from builds.domain.configuration import VOUCH, WantedConfiguration
 from builds.domain.launch import MAX_VCPUS
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import Role
@@ -116,7 +116,10 @@ class NotIndexedOut(Schema):
 
 
 class RecomputeIn(Schema):
-    """What to compute for. What is not given stands as in ``configuration``, or the first that was published."""
+    """What to compute for. What is not given stands as in ``configuration``, or the first that was published.
+
+    ``vouch_for_command_line`` says that whoever asks answers for a command line that nobody published.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -129,12 +132,14 @@ class RecomputeIn(Schema):
     guest_features: Annotated[str, Field(max_length=20, examples=["0x1"])] | None = None
     vmm: Literal["qemu", "ec2", "gce"] | None = None
     command_line: Annotated[str, Field(max_length=MAX_COMMAND_LINE_BYTES)] | None = None
+    vouch_for_command_line: Annotated[bool, Field(strict=True)] = False
 
     @property
     def form(self) -> dict[str, str]:
         """The selector's fields that were given."""
-        given = self.model_dump(exclude={"project", "tag"}, exclude_none=True)
-        return {name: str(value) for name, value in given.items()}
+        given = self.model_dump(exclude={"project", "tag", VOUCH}, exclude_none=True)
+        vouched = {VOUCH: "true"} if self.vouch_for_command_line else {}
+        return {**{name: str(value) for name, value in given.items()}, **vouched}
 
 
 class InputsOut(Schema):

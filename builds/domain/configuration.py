@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, get_args
 
-from builds.domain.command_line import said_of_replaced_init
+from builds.domain.command_line import objection_to
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import COVERABLE, covers_what_boots
@@ -29,6 +29,9 @@ _FEATURES = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,20}", re.ASCII | re.IGNORECASE
 _RECOMPUTES = "configuration-recomputes"
 _COVERS = "configuration-covers-what-boots"
 _STARTS_INIT = "configuration-starts-the-images-init"
+_COMMAND_LINE = "configuration-command-line-known"
+VOUCH = "vouch_for_command_line"
+"""The form's field by which whoever asks answers for a command line that nobody published."""
 _NO_COMMAND_LINE = re.compile("[\0\n\ud800-\udfff]")
 
 
@@ -55,11 +58,14 @@ class WantedConfiguration:
 
     launch: LaunchConfiguration
     command_line: str
+    is_vouched_for: bool = False
+    """Whether whoever asks answers for the command line, should nobody have published it."""
 
     @property
     def parameters(self) -> dict[str, str]:
         """The form's fields that ask for it again."""
-        return _values(self.launch, self.command_line)
+        vouched = {VOUCH: "true"} if self.is_vouched_for else {}
+        return {**_values(self.launch, self.command_line), **vouched}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ def read_form(given: Mapping[str, str], base: PublishedConfiguration | None, vcp
     if first is not None:
         return Asked(fields.values, fields.problems, first)
     launch = LaunchConfiguration(boot_mode, vcpus, vcpu_type, guest_features, vmm)
-    return Asked(fields.values, {}, WantedConfiguration(launch, command_line))
+    return Asked(fields.values, {}, WantedConfiguration(launch, command_line, given.get(VOUCH) == "true"))
 
 
 def judge_configuration(
@@ -145,13 +151,17 @@ def judge_configuration(
     the form could not be read, which ``found`` then names.
     """
     standing = _standing(wanted, found, published)
-    own = _own_condition(standing, found) or _init_condition(wanted, published)
+    own = _own_condition(standing, found) or _command_line_condition(wanted, published)
     unmet = (*verdict.unmet, *([own] if own is not None else []))
     allows = verdict.decision is Decision.ALLOW and not unmet
     decision = Decision.ALLOW if allows else Decision.DENY
     said = [_origin_sentence(standing, found, wanted, published)]
     if allows and wanted is not None and not _is_published_command_line(wanted, published):
-        said.append("Nobody but you vouches for this command line.")
+        said.append(
+            "Nobody but you vouches for this command line."
+            if wanted.is_vouched_for
+            else "Its command line differs harmlessly from a published one."
+        )
     conditions = f"{len(verdict.unmet)} unmet" if verdict.unmet else "all met"
     more = "" if own is None else "; this configuration adds one that is not met"
     said.append(f"Release conditions: {conditions}{more}.")
@@ -227,17 +237,23 @@ def _in_short(own: Condition) -> str:
     return {
         _COVERS: "its measurement does not cover all that boots",
         _STARTS_INIT: "another program than the image's init would start",
+        _COMMAND_LINE: "nobody vouches for its command line",
     }[own.key]
 
 
-def _init_condition(
+def _command_line_condition(
     wanted: WantedConfiguration | None, published: Sequence[PublishedConfiguration]
 ) -> Condition | None:
-    """Against a command line, published by nobody, that names another first program than the image's init."""
-    if wanted is None or _is_published_command_line(wanted, published):
+    """Against a command line that nobody published and nobody vouches for, or that replaces the image's init."""
+    if wanted is None or wanted.launch.boot_mode is BootMode.UEFI_DISK:
         return None
-    what = said_of_replaced_init(wanted.command_line)
-    return Condition(_STARTS_INIT, ConditionState.UNMET, what) if what is not None else None
+    lines = _published_command_lines(published)
+    objection = objection_to(wanted.command_line, lines, is_vouched_for=wanted.is_vouched_for)
+    if objection is None:
+        return None
+    if objection.replaces_init:
+        return Condition(_STARTS_INIT, ConditionState.UNMET, objection.sentence)
+    return Condition(_COMMAND_LINE, ConditionState.UNKNOWN, objection.sentence)
 
 
 def _origin_sentence(
@@ -280,11 +296,15 @@ def _other_values(
 
 
 def _is_published_command_line(wanted: WantedConfiguration, published: Sequence[PublishedConfiguration]) -> bool:
-    return any(
-        entry.command_line == wanted.command_line
+    return wanted.command_line in _published_command_lines(published)
+
+
+def _published_command_lines(published: Sequence[PublishedConfiguration]) -> list[str]:
+    return [
+        entry.command_line
         for entry in published
-        if entry.launch.boot_mode is BootMode.DIRECT_KERNEL
-    )
+        if entry.launch.boot_mode is BootMode.DIRECT_KERNEL and entry.command_line is not None
+    ]
 
 
 def _described(wanted: WantedConfiguration, published: Sequence[PublishedConfiguration]) -> str:

@@ -85,6 +85,11 @@ class ConfigurationSelector:
     most_command_line_bytes: int = MAX_COMMAND_LINE_BYTES
 
     @property
+    def is_vouched_for(self) -> bool:
+        """Whether who asks answers for the command line."""
+        return isinstance(self.wanted, WantedConfiguration) and self.wanted.is_vouched_for
+
+    @property
     def hides_characters(self) -> bool:
         """Whether the command line holds what cannot be seen or turns the writing; the commands show it."""
         return not self.command_line.value.isprintable()

@@ -128,6 +128,9 @@ def _add_mirror(parser: ArgumentParser, source: _MutuallyExclusiveGroup) -> None
 
 def _add_launch(parser: ArgumentParser) -> None:
     parser.add_argument("--command-line", metavar="TEXT", help="your kernel command line")
+    parser.add_argument(
+        "--vouch-for-command-line", action="store_true", help="you know what a command line does that nobody published"
+    )
     parser.add_argument("--vcpus", type=_vcpus, metavar="N", help="your number of vCPUs")
     parser.add_argument("--vcpu-type", metavar="TYPE", help="your vCPU type, such as EPYC-v4")
     parser.add_argument("--guest-features", type=_features, metavar="N", help="your SEV_FEATURES, such as 0x1")
@@ -200,7 +203,9 @@ def _mirror(given: Namespace, now: datetime) -> Mirror:
 
 
 def _launch(given: Namespace) -> WantedLaunch:
-    return WantedLaunch(given.command_line, given.vcpus, given.vcpu_type, given.guest_features)
+    return WantedLaunch(
+        given.command_line, given.vcpus, given.vcpu_type, given.guest_features, given.vouch_for_command_line
+    )
 
 
 def _name(text: str) -> ReleaseName:

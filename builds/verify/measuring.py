@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from attestations.domain.mirror import MeasurementsDocument
-from builds.domain.command_line import said_of_replaced_init
+from builds.domain.command_line import objection_to
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
@@ -45,6 +45,8 @@ class WantedLaunch:
     vcpus: int | None = None
     vcpu_type: str | None = None
     guest_features: int | None = None
+    is_vouched_for: bool = False
+    """Whether the user answers for a command line that nobody published."""
 
     @property
     def is_given(self) -> bool:
@@ -175,7 +177,8 @@ def gives(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch
             problem = error
             continue
         if mine.hex == value:
-            return _init_replaced(launched, named) or _covering(mine, f"Your files give it for {launched.words}.", YOU)
+            reason = f"Your files give it for {launched.words}."
+            return _objected(launched, named, wanted) or _covering(mine, reason, YOU)
     if problem is not None:
         return Finding(_AXIS, State.UNCHECKED, str(problem), YOU)
     reason = f"Your files give {value} for none of: {'; '.join(launched.words for launched in tried)}."
@@ -246,19 +249,24 @@ def _asked(
     if other is not None:
         reason = f"Your files give {mine.hex}, not {other.value}, for {launched.words}."
         return Finding(_AXIS, State.FAILED, reason, other.said_by)
-    if (replaced := _init_replaced(launched, named)) is not None:
-        return replaced
+    if (objected := _objected(launched, named, wanted)) is not None:
+        return objected
     confirmed = mine.hex == published or any(entry.value == mine.hex for entry in same)
     origin = "Published for this launch." if confirmed else "Not published; it follows from the same files."
     return _covering(mine, f"{mine.hex} for {launched.words}. {origin}", YOU)
 
 
-def _init_replaced(launched: Launched, named: Sequence[Launched]) -> Finding | None:
-    """Against a command line, named by nobody else, that names another first program than the image's init."""
-    reason = said_of_replaced_init(launched.command_line)
-    if reason is None or any(entry.command_line == launched.command_line for entry in named):
+def _objected(launched: Launched, named: Sequence[Launched], wanted: WantedLaunch) -> Finding | None:
+    """Against a command line that nobody else named and nobody vouches for, or that replaces the image's init."""
+    direct = BootMode.DIRECT_KERNEL
+    if launched.configuration.boot_mode is not direct:
         return None
-    return Finding(_AXIS, State.FAILED, reason, YOU)
+    lines = {entry.command_line for entry in named if entry.configuration.boot_mode is direct}
+    objection = objection_to(launched.command_line, lines, is_vouched_for=wanted.is_vouched_for)
+    if objection is None:
+        return None
+    advice = "" if objection.replaces_init else " Give --vouch-for-command-line if you know what it does."
+    return Finding(_AXIS, State.FAILED, objection.sentence + advice, YOU)
 
 
 def _covering(mine: LaunchMeasurement, reason: str, said_by: str) -> Finding:

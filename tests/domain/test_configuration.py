@@ -57,8 +57,11 @@ def judged(
     found: LaunchMeasurement | PortalError = FULL,
     published: tuple[PublishedConfiguration, ...] = (PUBLISHED,),
     unmet: tuple[str, ...] = (),
+    *,
+    is_vouched_for: bool = False,
 ) -> ConfigurationJudgement:
-    return judge_configuration(WantedConfiguration(launch, command_line), found, published, verdict(*unmet))
+    wanted = WantedConfiguration(launch, command_line, is_vouched_for)
+    return judge_configuration(wanted, found, published, verdict(*unmet))
 
 
 def test_the_published_configuration_of_a_good_release_is_allowed() -> None:
@@ -78,7 +81,7 @@ def test_the_published_configuration_of_a_denied_release_is_denied_with_its_cond
 
 
 def test_an_own_command_line_of_a_denied_release_reads_as_the_design_says() -> None:
-    found = judged(command_line="luks=1234", found=other_value(), unmet=("a", "b"))
+    found = judged(command_line="luks=1234", found=other_value(), unmet=("a", "b"), is_vouched_for=True)
     assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.DENY)
     assert found.sentence == (
         f"Computed for your command line, 4 vCPUs, EPYC-v4: {OTHER}. The publisher did not publish this value; it"
@@ -86,9 +89,15 @@ def test_an_own_command_line_of_a_denied_release_reads_as_the_design_says() -> N
     )
 
 
-def test_an_own_command_line_of_a_good_release_is_allowed_and_nobody_else_vouches_for_it() -> None:
-    found = judged(command_line="luks=1234", found=other_value())
-    assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.ALLOW)
+def test_an_own_command_line_of_a_good_release_denies_until_whoever_asks_vouches_for_it() -> None:
+    found = judged(command_line="console=ttyS0 luks=1234", found=other_value())
+    assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.DENY)
+    (own,) = found.unmet
+    assert (own.key, own.state) == ("configuration-command-line-known", ConditionState.UNKNOWN)
+    assert "adds luks=1234" in own.sentence
+    assert found.sentence.endswith("Deny: nobody vouches for its command line.")
+    found = judged(command_line="console=ttyS0 luks=1234", found=other_value(), is_vouched_for=True)
+    assert (found.decision, found.unmet) == (Decision.ALLOW, ())
     assert "Nobody but you vouches for this command line. Release conditions: all met. Allow." in found.sentence
 
 
@@ -180,6 +189,7 @@ def other_value() -> LaunchMeasurement:
     found=st.sampled_from([FULL, FIRMWARE, PROBLEM, other_value()]),
     published=st.sampled_from([(), (PUBLISHED,)]),
     unmet=st.lists(st.sampled_from("abcdef"), unique=True, max_size=6),
+    is_vouched_for=st.booleans(),
 )
 def test_only_a_good_release_and_a_value_that_covers_what_boots_is_ever_allowed(
     launch: LaunchConfiguration,
@@ -187,12 +197,15 @@ def test_only_a_good_release_and_a_value_that_covers_what_boots_is_ever_allowed(
     found: LaunchMeasurement | PortalError,
     published: tuple[PublishedConfiguration, ...],
     unmet: list[str],
+    *,
+    is_vouched_for: bool,
 ) -> None:
-    result = judged(launch, command_line, found, published, tuple(unmet))
+    result = judged(launch, command_line, found, published, tuple(unmet), is_vouched_for=is_vouched_for)
     covered = not isinstance(found, PortalError) and launch is FOUR and found.coverage == DIRECT_KERNEL_COVERAGE
     exactly_published = bool(published) and launch is FOUR and command_line == COMMAND_LINE
     contradicted = exactly_published and found == other_value()
-    assert (result.decision is Decision.ALLOW) == (covered and not unmet and not contradicted)
+    known = is_vouched_for or command_line == (COMMAND_LINE if published else "")
+    assert (result.decision is Decision.ALLOW) == (covered and known and not unmet and not contradicted)
     assert (result.decision is Decision.ALLOW) == (not result.unmet)
     assert (result.standing is Standing.UNKNOWN) == isinstance(found, PortalError)
     assert result.sentence.rpartition(". ")[2].startswith("Allow." if not result.unmet else "Deny")

@@ -79,7 +79,12 @@ def test_an_address_asks_for_another_configuration_and_every_field_keeps_what_wa
     text = text_of(shown)
     assert f"Computed for your command line, 3 vCPUs, EPYC-IBPB: {value}" in text
     assert "follows from the same files The publisher did not publish this value" in text
-    assert text_of(shown).count("Deny.") == 1
+    assert text_of(shown).count("Deny: nobody vouches for its command line.") == 1
+    assert "adds own, &lt;b&gt;line&lt;/b&gt; and leaves out" in shown
+    assert 'value="true" checked' not in shown
+    vouched = section(client, ADDRESS, **given, vouch_for_command_line="true")
+    assert 'value="true" checked' in vouched
+    assert text_of(vouched).count("Deny.") == 1
     assert "<b>line" not in shown
     assert selected(shown, "vcpu_type") == "EPYC-IBPB"
     assert selected(shown, "vmm") == "qemu"

@@ -165,7 +165,16 @@ def test_recompute_of_nothing_but_the_release_is_its_published_configuration(cli
 
 def test_recompute_with_an_own_command_line_says_who_vouches_for_it(client: Client, allowed: Release) -> None:
     line = f"{LINE} luks=6f6b5a5e-0d8f-4a55-9d0e-3a1b8f7f9c11"
-    found = recomputed(client, allowed, command_line=line, vcpus=8, vcpu_type="EPYC-Milan").json()
+    own = {"command_line": line, "vcpus": 8, "vcpu_type": "EPYC-Milan"}
+    denied = recomputed(client, allowed, **own).json()
+    assert (denied["decision"], denied["standing"]) == ("deny", "follows from the same files")
+    (unmet,) = denied["unmet"]
+    assert (unmet["key"], unmet["state"]) == ("configuration-command-line-known", "unknown")
+    assert "vouch_for_command_line" not in denied["page"]
+    assert recomputed(client, allowed, **own, vouch_for_command_line=False).json() == denied
+    assert recomputed(client, allowed, **own, vouch_for_command_line="true").status_code == 422
+    found = recomputed(client, allowed, **own, vouch_for_command_line=True).json()
+    assert "vouch_for_command_line=true" in found["page"]
     assert found["measurement"] == value_of(allowed, wanted(8, "EPYC-Milan", line))
     assert (found["decision"], found["standing"]) == ("allow", "follows from the same files")
     assert "Nobody but you vouches for this command line." in found["sentence"]
