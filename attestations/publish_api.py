@@ -152,4 +152,4 @@ def _read[Wish: AnnouncedRelease](kind: type[Wish], value: object, place: str = 
         return kind.model_validate(value)
     except pydantic.ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
-        raise ValidationError([{**problem, "loc": (place, *problem["loc"])} for problem in wrong]) from error
+        raise ValidationError([{**problem, "loc": (place, "wish", *problem["loc"])} for problem in wrong]) from error

@@ -53,7 +53,7 @@ class MeasurementNotIndexed(PortalError):
 
 
 @router.post("/measurements/recompute", response=RecomputedOut)
-@rules(OperationRules(refuses=(404,)))
+@rules(OperationRules(is_read=True, refuses=(404,)))
 def recompute(request: HttpRequest, wanted: RecomputeIn) -> RecomputedOut:
     """The measurement of any configuration of a release, its coverage, and the decision about exactly that one.
 

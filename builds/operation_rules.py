@@ -28,14 +28,16 @@ class OperationRules:
     the path's arguments: while it is the same, the answer may be given again for a moment. Nothing is for "".
     ``takes_files``: a body that is ``multipart/form-data`` may be as large as a release, and is read by the operation
     itself; any other is JSON like everywhere.
-    ``by_agents``: rebuilders at work ask for it, every second or two as long as a build takes. ``body`` is the shape of
-    what the operation reads from the request's bytes by itself, where they are signed or may be large. ``refuses`` are
-    statuses that it may answer with beside those that any operation may.
+    ``is_read``: it changes nothing, though it is asked by POST. ``by_agents``: rebuilders at work ask for it, every
+    second or two as long as a build takes. ``body`` is the shape of what the operation reads from the request's bytes
+    by itself, where they are signed or may be large. ``refuses`` are statuses that it may answer with beside those
+    that any operation may.
     """
 
     kept: str = FOR_A_MOMENT
     max_body: int = MIB
     by_agents: bool = False
+    is_read: bool = False
     state: Callable[..., str] | None = None
     takes_files: bool = False
     body: type[BaseModel] | None = None

@@ -6,6 +6,7 @@ import json
 from functools import cache
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
@@ -19,15 +20,18 @@ from builds.account_api import router as account_router
 from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import PortalError
+from builds.domain.strict_json import AmbiguousJson
 from builds.domain.verdict import Decision
 from builds.log_gate import LogReadersWait
 from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
 from builds.measurement_api import router as measurements_router
 from builds.operation_rules import rules_of
 from builds.operator_api import router as operators_router
+from builds.public_address import public_base
 from builds.services.access import NotAuthenticated, ScopeMissing
 from builds.services.requesting import RebuildsExhausted
 from builds.token_auth import ScopedToken
+from tee_portal.api_json import ExactRenderer, StrictParser
 from tee_portal.error_pages import UnusableRequest, absence
 from tee_portal.openapi import Stated, described
 from tee_portal.operations import conventions
@@ -43,6 +47,8 @@ api = NinjaAPI(
     docs_url=None,
     # An operation like the others, below: held to the same conventions.
     openapi_url=None,
+    renderer=ExactRenderer(),
+    parser=StrictParser(),
     description="Releases, rebuilds and launch measurements of confidential VM images. Reading needs no token; "
     "acting for an account needs one, sent as `Authorization: Bearer teep_...`.",
 )
@@ -101,14 +107,32 @@ def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def unreadable_body(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """What the framework itself refuses, which is a body that is no JSON."""
-    named = UnusableRequest("the body is not JSON", where=request.path[:200], todo="Send one JSON object in UTF-8.")
+    """What the framework itself refuses, which is a body that is no JSON, or JSON of two meanings."""
+    cause = error.__cause__
+    why = str(cause) if isinstance(cause, AmbiguousJson) else "it is not JSON"
+    named = UnusableRequest(
+        f"the body cannot be read: {why}", where=request.path[:200], todo="Send one JSON object in UTF-8."
+    )
     return _refusal(request, named, error.status_code)
 
 
 @api.exception_handler(ValidationError)
 def unreadable_question(request: HttpRequest, error: ValidationError) -> HttpResponse:
     return _refusal(request, refusal_of(error.errors), 422)
+
+
+@api.get("/", include_in_schema=False, url_name="index")
+def index(request: HttpRequest) -> dict[str, str]:
+    """Where to begin."""
+    here = public_base(request) + request.path
+    return {
+        "description": f"{here}openapi.json",
+        "releases": f"{here}releases",
+        "verdict": f"{here}releases/PROJECT/TAG/verdict",
+        "measurement": f"{here}measurements/HEX",
+        "changes": f"{here}changes",
+        "problems": public_base(request) + reverse("problems"),
+    }
 
 
 @api.get("/openapi.json", include_in_schema=False, url_name="openapi-json")

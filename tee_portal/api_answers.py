@@ -62,9 +62,7 @@ def _methods(request: HttpRequest, refused: HttpResponseBase) -> HttpResponseBas
     if not isinstance(refused, HttpResponseNotAllowed):
         return refused
     allowed = _allowed(refused)
-    response = HttpResponse(
-        status=204, headers={"Allow": ", ".join(sorted(allowed | {"OPTIONS"})), "Cache-Control": NOT_KEPT}
-    )
+    response = HttpResponse(status=204, headers={"Allow": ", ".join(sorted(allowed)), "Cache-Control": NOT_KEPT})
     wanted = request.headers.get("Access-Control-Request-Method", "GET")
     if wanted in {"GET", "HEAD"} and "GET" in allowed:
         response["Access-Control-Allow-Origin"] = "*"
@@ -80,13 +78,14 @@ def _named(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
     error = MethodNotAllowed(f"this address does not take {request.method}"[:100], where=request.path[:200])
     refused = problem(request, error, response.status_code)
     refused["Allow"] = ", ".join(sorted(_allowed(response)))
+    refused["Cache-Control"] = NOT_KEPT
     return refused
 
 
 def _allowed(response: HttpResponseNotAllowed) -> set[str]:
     """The methods that an address takes: HEAD wherever GET is."""
     allowed = {method.strip() for method in response["Allow"].split(",")}
-    return allowed | {"HEAD"} if "GET" in allowed else allowed
+    return allowed | {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set())
 
 
 def _read(response: HttpResponseBase) -> HttpResponseBase:

@@ -15,11 +15,12 @@ from builds.domain.errors import PortalError
 from builds.domain.json_depth import refuse_deep
 from builds.operation_rules import FILES, NOT_KEPT, OperationRules, rules_of
 from tee_portal.kept_answers import State, note_state
-from tee_portal.request_rules import Parameters, refuse_large_body
+from tee_portal.request_rules import Parameters, refuse_large_body, refuse_other_body
 from tee_portal.throttle import charge, know_token
 
 type Run = Callable[..., HttpResponseBase]
 _OK = 200
+JSON_TYPE = "application/json"
 
 
 def conventions(run: Run) -> Run:
@@ -32,12 +33,16 @@ def conventions(run: Run) -> Run:
 
     @wraps(run)
     def held(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
-        budget = charge(request, by_agents=stated.by_agents)
+        budget = charge(request, by_agents=stated.by_agents, is_read=stated.is_read)
         try:
             budget.refuse_spent(request.path[:200])
             parameters.refuse_others(request)
             has_files = stated.takes_files and request.content_type == FILES
             refuse_large_body(request, settings.ENVIRONMENT.max_release_bytes if has_files else stated.max_body)
+            if takes_json:
+                refuse_other_body(request, [JSON_TYPE])
+            elif stated.takes_files:
+                refuse_other_body(request, [JSON_TYPE, FILES])
             if takes_json or (stated.takes_files and not has_files):
                 refuse_deep(request.body, where="the body")
         except PortalError as error:

@@ -39,7 +39,7 @@ from tee_portal.error_pages import InternalFault, NoSuchThing, Refused
 from tee_portal.middleware import DatabaseUnreachable
 from tee_portal.problems import title_of
 from tee_portal.refusals import MalformedQuestion
-from tee_portal.request_rules import MisaskedQuestion
+from tee_portal.request_rules import LengthRequired, MisaskedQuestion, UnsupportedBody
 from tee_portal.throttle import TooManyRequests
 
 STATUSES: dict[type[PortalError], int] = {
@@ -62,6 +62,8 @@ STATUSES: dict[type[PortalError], int] = {
     ClaimGone: 410,
     ExportTooLarge: 422,
     LimitExceeded: 413,
+    LengthRequired: 411,
+    UnsupportedBody: 415,
     BeforeImport: 404,
     MeasurementNotIndexed: 404,
     UnusableMoment: 422,

@@ -10,6 +10,7 @@ from builds.domain.printable import one_line
 
 _MOST_NAMED = 5
 _LONGEST = 200
+_WHOLE_BODY = 2
 _PLACES = {"query": "the query", "path": "the address", "body": "the body", "header": "the header", "form": "the form"}
 
 _WRONG: Mapping[str, str] = {
@@ -99,6 +100,12 @@ def _wrong(problem: Mapping[str, Any]) -> str:
 
 def _name(problem: Mapping[str, Any]) -> str:
     """The innermost name: places in lists are numbers, and nobody's parameter."""
+    if (
+        problem.get("type") == "missing"
+        and len(problem.get("loc", ())) == _WHOLE_BODY
+        and _place(problem) == "the body"
+    ):
+        return "the body"
     location = [part for part in problem.get("loc", ()) if isinstance(part, str)]
     return one_line(location[-1], _LONGEST) if len(location) > 1 else "it"
 

@@ -197,12 +197,12 @@ class Budget:
         response["RateLimit"] = f'"{self.policy}";r={max(self.limit - self.used, 0)};t={self.seconds_left}'
 
 
-def charge(request: HttpRequest, *, by_agents: bool) -> Budget:
+def charge(request: HttpRequest, *, by_agents: bool, is_read: bool = False) -> Budget:
     """Count a request; no query is made for it."""
     environment = settings.ENVIRONMENT
     if by_agents:
         policy, limit = "agents", environment.agent_requests_per_minute
-    elif request.method == "GET":
+    elif is_read or request.method == "GET":
         policy, limit = "reads", environment.reads_per_minute
     else:
         policy, limit = "writes", environment.writes_per_minute

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from builds.domain.frozen import Utc
+
+
+def written(moment: datetime) -> str:
+    """As RFC 3339 has it, in UTC, to the microsecond: nothing is cut off that ``Moment`` could ask for."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 _OFFSET = re.compile(r"[Zz]|[+-]\d\d:\d\d", re.ASCII)

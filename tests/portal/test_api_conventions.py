@@ -6,11 +6,15 @@ import gzip
 import re
 import uuid
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 import pytest
 from django.test import Client
 from ninja.operation import Operation
 
+from attestations.models import VerdictRecord
+from attestations.services.verdicts import record_verdict
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
 from tee_portal.api import api
@@ -274,3 +278,78 @@ def test_a_broken_operation_is_a_problem_without_details(client: Client, monkeyp
 
 def _break(**_: object) -> None:
     raise RuntimeError("boom")
+
+
+QUESTION = b'{"project": "enclave", "tag": "v1.0.0"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b'{"project": "enclave", "tag": "v9", "tag": "v1.0.0"}', {}, 400, "bad-request"),
+        (b"{", {}, 400, "bad-request"),
+        (QUESTION, {"content_type": "text/plain"}, 415, "unsupported-body"),
+        (QUESTION, {"content_type": "application/json; charset=utf-16"}, 415, "unsupported-body"),
+        (QUESTION, {"headers": {"Content-Encoding": "gzip"}}, 415, "unsupported-body"),
+        (QUESTION, {"headers": {"Transfer-Encoding": "chunked"}}, 411, "length-required"),
+        (b"", {}, 422, "malformed-question"),
+        (QUESTION, {"content_type": "application/json; charset=UTF-8"}, 200, None),
+    ],
+)
+def test_a_body_has_one_reading_or_none(
+    client: Client, release: Release, body: bytes, headers: dict[str, Any], status: int, code: str | None
+) -> None:
+    answer = client.generic(
+        "POST", "/api/v1/measurements/recompute", body, **({"content_type": "application/json"} | headers)
+    )
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert (answer.json()["decision"], '"reads"' in answer["RateLimit"]) == ("deny", True)
+
+
+def test_a_body_that_is_not_there_is_what_is_missing(client: Client) -> None:
+    answer = client.generic("POST", "/api/v1/measurements/recompute", b"", content_type="application/json")
+    assert answer.json()["what"] == "the body is missing"
+
+
+def test_the_first_address_that_somebody_tries_says_where_to_go_on(client: Client) -> None:
+    told = client.get("/api/v1/").json()
+    assert told["description"] == "http://testserver/api/v1/openapi.json"
+    for name in ("description", "releases", "changes", "problems"):
+        assert client.get(told[name].removeprefix("http://testserver")).status_code == 200
+
+
+@pytest.mark.parametrize("path", READS)
+def test_what_an_address_does_not_take_is_kept_by_nobody(client: Client, path: str) -> None:
+    refused = client.generic("PATCH", path)
+    assert (refused.status_code, refused["Cache-Control"]) == (405, "no-store")
+    assert "OPTIONS" in refused["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("accepts", "is_compressed"),
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.1", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, identity", False),
+        ("identity;q=1, gzip;q=0", False),
+        ("gzip;q=x", False),
+        ("gzipped", False),
+        ("", False),
+    ],
+)
+def test_only_who_asks_for_compression_gets_it(client: Client, accepts: str, *, is_compressed: bool) -> None:
+    answer = client.get("/api/v1/openapi.json", headers={"Accept-Encoding": accepts})
+    assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
+    assert "Accept-Encoding" in answer["Vary"]
+
+
+def test_an_answers_own_moment_can_be_asked_for_again(client: Client, release: Release) -> None:
+    """To cut off its microseconds would ask for the moment before it."""
+    record = record_verdict(release.pk) or VerdictRecord.objects.get(release=release)
+    told = client.get(f"/api/v1/verdicts/{release.project.name}/{release.tag}").json()["history"][0]
+    assert datetime.fromisoformat(told["at"]) == record.at
+    then = client.get(f"/api/v1/releases/{release.project.name}/{release.tag}/verdict", {"at": told["at"]})
+    assert (then.status_code, then.json()["derived"]) == (200, "recorded")
+    imported = client.get(f"/api/v1/releases/{release.project.name}/{release.tag}").json()["imported_at"]
+    assert datetime.fromisoformat(imported) == release.imported_at

@@ -83,7 +83,7 @@ def test_page_and_api_tell_the_same_about_every_bundle(release: Release, domain:
         assert client.get(entry["bundles"][0]["raw"]).status_code == 200
     assert "gh attestation verify" in html
     assert "cosign verify-blob-attestation" in html
-    detail = client.get(f"/api/v1/attestations/{entries[0]['bundles'][0]['sha256']}").json()
+    detail = client.get(f"/api/v1/attestations/{entries[0]['bundles'][0]['digest']}").json()
     assert detail["sightings"][0]["findings"][0]["state"] == "verified"
     assert "last confirmed by TUF: never" in html
 

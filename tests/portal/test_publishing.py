@@ -68,8 +68,8 @@ def test_an_announcement_by_addresses_is_accepted_and_told_where_to_look(secret:
         "queued", "addresses", "ada", "a token of ada",
     )  # fmt: skip
     assert told["files"] == [
-        {"name": "manifest.json", "host": None, "sha256": None, "size": len(manifest())},
-        {"name": "vmlinuz", "host": "assets.example.org", "sha256": None, "size": None},
+        {"name": "manifest.json", "host": None, "digest": None, "size": len(manifest())},
+        {"name": "vmlinuz", "host": "assets.example.org", "digest": None, "size": None},
     ]
     assert Client().get(f"/api/v1/publications/{told['id']}").json() == told
     assert "/v1/vmlinuz" not in made.text
@@ -150,7 +150,7 @@ def test_nobody_publishes_by_a_session(client: Client, project: Project, admin_u
         ({"assets": [{"name": "Manifest.json", "url": URL}]}, (422, "asset-names-collide")),
         ({"assets": [{"name": f"f{one}", "url": URL} for one in range(MOST_FILES)]}, (422, "announcement-refused")),
         ({"assets": [{"name": f"f{one}", "url": URL} for one in range(MOST_FILES + 1)]}, (422, "malformed-question")),
-        ({"assets": [{"name": "vmlinuz", "url": URL, "sha256": "A" * 64}]}, (422, "malformed-question")),
+        ({"assets": [{"name": "vmlinuz", "url": URL, "digest": "sha256:" + "A" * 64}]}, (422, "malformed-question")),
         ({"assets": [{"name": "vmlinuz", "url": URL, "header": "x"}]}, (422, "malformed-question")),
         ({"files": [{"name": "manifest.json", "base64": "%%%"}]}, (422, "malformed-question")),
         ({"files": [{"name": "manifest.json", "base64": "e3 0="}]}, (422, "malformed-question")),
