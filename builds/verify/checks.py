@@ -17,6 +17,7 @@ from builds.pipeline.signing import VerifyingKey
 from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
+from builds.verify.launches import agreed_launches, stated_launch
 from builds.verify.local_files import contents, documents, held_against, local_release
 from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, contradicted, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
@@ -55,13 +56,14 @@ def check_release(
         files = {role: counting.both(digests) for role, digests in contents(release).items()}
         unreadable = (frozenset(release.assets) | _named_roles(signed)) - frozenset(files)
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
-        counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
+        counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
         findings += [*counted.findings, *problems]
+        agreed = agreed_launches(counted, trust.pinned, stated_launch(release))
         if value is None:
-            findings += check_measurements(release, counted.votes, trust.launch)
+            findings += check_measurements(release, agreed, trust.launch)
             findings += contradicted(release, counted.against)
         else:
-            findings.append(gives(release, counted.votes, trust.launch, value))
+            findings.append(gives(release, agreed, trust.launch, value))
     return findings
 
 
@@ -83,8 +85,8 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
         if subject.name == role.value
     }
     expected = counting.Expected(name, summary.release.commit, files)
-    counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators)
-    found = signed_for(counted.votes, value)
+    counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
+    found = signed_for(agreed_launches(counted, trust.pinned), value)
     if found.state is not State.OK and vouched is not None and vouched.measurements is not None and not trust.pinned:
         found = computed_for(vouched.measurements, value) or found
     return [*findings, *counted.findings, *problems, found]

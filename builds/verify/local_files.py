@@ -91,7 +91,9 @@ def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
     found = [Finding("documents", State.FAILED, sentence, YOU) for sentence in release.contradictions]
     published = evidence.only(Kind.DOCUMENT)
     mine = hashlib.sha256(release.document_bytes).hexdigest()
-    if published is not None and published.sha256 != mine:
+    if published is None:
+        found.append(Finding("documents", State.UNCHECKED, "The evidence lacks the release's document.", "nobody"))
+    elif published.sha256 != mine:
         reason = f"Your {release.document_name} is sha256:{mine}, the portal's is sha256:{published.sha256}."
         found.append(Finding("documents", State.FAILED, reason, "the evidence, unsigned"))
     if not found:

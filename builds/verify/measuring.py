@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from attestations.domain.mirror import MeasurementsDocument
 from builds.domain.command_line import objection_to
-from builds.domain.configuration import SNP_ONLY, VMMS
+from builds.domain.configuration import SNP_ONLY
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
+from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode, Role
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.pipeline.published_release import MissingFile, PublishedRelease
 from builds.verify.findings import YOU, Finding, State
+from builds.verify.launches import DOCUMENTS, Agreed, Launched, once, signed_launches, stated_launch
 from builds.verify.signatures import Vote
 
 _AXIS = "measurement"
@@ -53,60 +55,12 @@ class WantedLaunch:
         return self != WantedLaunch()
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """A launch that somebody named, and the value that they gave for it (None: they gave none)."""
-
-    configuration: LaunchConfiguration
-    command_line: str
-    value: str | None
-    said_by: str
-
-    @property
-    def words(self) -> str:
-        made = self.configuration
-        parts = [
-            made.boot_mode.value,
-            f"{made.vcpus} vCPUs",
-            made.vcpu_type,
-            f"guest features {made.guest_features:#x}",
-        ]
-        line = [f"command line {self.command_line!r}"] if made.boot_mode is BootMode.DIRECT_KERNEL else []
-        return ", ".join([*parts, made.vmm, *line])
-
-
 def parse_value(text: str) -> str:
     """A launch measurement as it may be pasted: with 0x, colons, spaces or in upper case. Raises ``NoMeasurement``."""
     value = re.sub(r"[\s:]", "", text).lower().removeprefix("0x")
     if not _VALUE.fullmatch(value):
         raise NoMeasurement(f"{text[:120]!r} is not 96 hexadecimal characters", where="measurement")
     return value
-
-
-def launches(release: PublishedRelease, votes: Iterable[Vote]) -> list[Launched]:
-    """Every launch that the release's documents or the votes name, each once for what was said of it."""
-    found = []
-    stated = release.measurement
-    if stated is not None and stated.launch is not None and stated.launch.command_line is not None:
-        launch = stated.launch
-        made = LaunchConfiguration(launch.boot_mode, launch.vcpus, launch.vcpu_type, SNP_ONLY, VMMS[0])
-        found.append(Launched(made, launch.command_line or "", stated.value, "the publisher's documents"))
-    for vote in votes:
-        found += signed_launches(vote)
-    return found
-
-
-def signed_launches(vote: Vote) -> list[Launched]:
-    """The launches that a rebuilder measured and signed."""
-    found = []
-    for entry in vote.statement.measurements:
-        vmm = next((known for known in VMMS if known == entry.vmm), None)
-        if vmm is None:
-            continue
-        made = LaunchConfiguration(entry.boot_mode, entry.vcpus, entry.vcpu_type, entry.guest_features, vmm)
-        said_by = f"key sha256:{vote.key.fingerprint}"
-        found.append(Launched(made, entry.command_line, entry.value or None, said_by))
-    return found
 
 
 def recompute(release: PublishedRelease, launched: Launched) -> LaunchMeasurement:
@@ -120,35 +74,54 @@ def recompute(release: PublishedRelease, launched: Launched) -> LaunchMeasuremen
     return measure(inputs, launched.configuration)
 
 
-def check_measurements(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch) -> list[Finding]:
+def check_measurements(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> list[Finding]:
     """A finding for each value that was published or signed, or one for the launch that the user asked about."""
-    named = launches(release, votes)
-    published = release.measurement.value if release.measurement is not None else None
     if wanted.is_given:
-        return [_asked(release, named, published, wanted)]
-    found = [_check(release, launched) for launched in _once(named)]
-    if not named:
-        reason = "Nothing names a launch: give --command-line, --vcpus and --vcpu-type."
-        return [Finding(_AXIS, State.UNCHECKED, reason, "nobody")]
-    if published is not None and published not in {launched.value for launched in named}:
-        reason = f"Nothing says what the published {published} is for."
-        found.append(Finding(_AXIS, State.UNCHECKED, reason, "the publisher's documents"))
+        return [_asked(release, agreed, wanted)]
+    found = [_check(release, launched) for launched in agreed.by_enough]
+    found += [_by_few(launched, agreed) for launched in agreed.by_few]
+    found += _stated(release, agreed)
+    if not agreed.by_enough:
+        reason = "No launch is signed by as many rebuilders as are needed: give --command-line, --vcpus, --vcpu-type."
+        found.append(Finding(_AXIS, State.UNCHECKED, reason, "nobody"))
     return found
+
+
+def _by_few(launched: Launched, agreed: Agreed) -> Finding:
+    """What fewer operators signed than are needed decides nothing, unless it contradicts what enough signed."""
+    other = next((entry for entry in agreed.by_enough if entry.is_like(launched)), None)
+    value = launched.value or "that it could not be measured"
+    if other is not None and launched.value is not None:
+        reason = f"It is signed {value}, and by more operators {other.value}, for {launched.words}."
+        return Finding(_AXIS, State.FAILED, reason, launched.said_by)
+    reason = f"Too few operators signed {value} to rely on it, for {launched.words}."
+    return Finding(_AXIS, State.NOTED, reason, launched.said_by)
+
+
+def _stated(release: PublishedRelease, agreed: Agreed) -> list[Finding]:
+    """Against a value of the user's documents that the files do not give, or that nobody signed for its launch."""
+    if release.measurement is None:
+        return []
+    value, stated = release.measurement.value, stated_launch(release)
+    if stated is None:
+        if value in {entry.value for entry in agreed.by_enough}:
+            return []
+        reason = f"Nothing says what the published {value} is for."
+        return [Finding(_AXIS, State.UNCHECKED, reason, DOCUMENTS)]
+    checked = _check(release, stated)
+    if checked.state is not State.OK:
+        return [checked]
+    if any(entry.is_like(stated) for entry in agreed.by_enough):
+        return []
+    reason = f"Not enough rebuilders signed anything for the launch that the documents name: {stated.words}."
+    return [Finding(_AXIS, State.UNCHECKED, reason, DOCUMENTS)]
 
 
 def contradicted(release: PublishedRelease, against: Iterable[Vote]) -> list[Finding]:
     """A finding for each value that rebuilders of other bytes signed and the user's files do not give."""
-    signed = _once(launched for vote in against for launched in signed_launches(vote))
+    signed = once(launched for vote in against for launched in signed_launches(vote))
     checked = [_check(release, launched) for launched in signed if launched.value is not None]
     return [finding for finding in checked if finding.state is State.FAILED]
-
-
-def _once(named: Iterable[Launched]) -> list[Launched]:
-    """The same said of the same launch by several is checked once, for all of them."""
-    merged: dict[Launched, list[str]] = {}
-    for launched in named:
-        merged.setdefault(replace(launched, said_by=""), []).append(launched.said_by)
-    return [replace(launched, said_by=", ".join(dict.fromkeys(who))) for launched, who in merged.items()]
 
 
 def _check(release: PublishedRelease, launched: Launched) -> Finding:
@@ -164,11 +137,14 @@ def _check(release: PublishedRelease, launched: Launched) -> Finding:
     return _covering(mine, f"{mine.hex} for {launched.words}.", launched.said_by)
 
 
-def gives(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch, value: str) -> Finding:
-    """Whether the user's files give this value, for the launch that was given or for any that was named."""
-    named = launches(release, votes)
-    own = _own_launch(named, wanted) if wanted.is_given or not named else None
-    tried = [own] if own is not None else _once(named)
+def gives(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch, value: str) -> Finding:
+    """Whether the user's files give this value, for the launch that was given or any that enough rebuilders signed."""
+    tried = agreed.by_enough
+    if wanted.is_given or not tried:
+        try:
+            tried = (_own_launch(agreed, wanted),)
+        except PortalError as error:
+            return Finding(_AXIS, State.UNCHECKED, str(error), YOU)
     problem: PortalError | None = None
     for launched in tried:
         try:
@@ -176,29 +152,38 @@ def gives(release: PublishedRelease, votes: Sequence[Vote], wanted: WantedLaunch
         except PortalError as error:
             problem = error
             continue
-        if mine.hex == value:
-            reason = f"Your files give it for {launched.words}."
-            return _objected(launched, named, wanted) or _covering(mine, reason, YOU)
+        if mine.hex != value:
+            continue
+        if launched.value not in {None, value}:
+            reason = f"Your files give it, and it is signed {launched.value}, for {launched.words}."
+            return Finding(_AXIS, State.FAILED, reason, launched.said_by)
+        reason = f"Your files give it for {launched.words}."
+        return _objected(launched, agreed, wanted) or _covering(mine, reason, YOU)
     if problem is not None:
         return Finding(_AXIS, State.UNCHECKED, str(problem), YOU)
     reason = f"Your files give {value} for none of: {'; '.join(launched.words for launched in tried)}."
     return Finding(_AXIS, State.FAILED, reason, YOU)
 
 
-def signed_for(votes: Iterable[Vote], value: str) -> Finding:
-    """Which launch the counted rebuilders signed this value for."""
-    signed = _once(launched for vote in votes for launched in signed_launches(vote))
-    if not signed:
-        return Finding(_AXIS, State.UNCHECKED, "No rebuilder that counts signed a measurement.", "nobody")
-    for launched in signed:
+def signed_for(agreed: Agreed, value: str) -> Finding:
+    """Which launch as many rebuilders as are needed signed this value for."""
+    for launched in agreed.by_enough:
         if launched.value == value:
             boots = launched.configuration.boot_mode
             # A rebuilder measures a kernel only with firmware that binds it (docs/predicates/rebuild-v1.md).
             covered = coverage_of(boots, kernel_hashes=boots is BootMode.DIRECT_KERNEL)
             mine = LaunchMeasurement(value, boots, covered)
             return _covering(mine, f"Signed for {launched.words}.", launched.said_by)
-    reason = f"No rebuilder that counts signed {value}; signed were: {'; '.join(entry.words for entry in signed)}."
-    return Finding(_AXIS, State.FAILED, reason, ", ".join(dict.fromkeys(entry.said_by for entry in signed)))
+    for launched in agreed.by_few:
+        if launched.value == value:
+            reason = f"Too few operators signed it to rely on it, for {launched.words}."
+            return Finding(_AXIS, State.FAILED, reason, launched.said_by)
+    signed = "; ".join(entry.words for entry in agreed.by_enough) or "nothing"
+    reason = (
+        f"No rebuilder that counts signed {value}, which is no mismatch; signed were: {signed}."
+        " Give --files to compute it for another launch."
+    )
+    return Finding(_AXIS, State.UNCHECKED, reason, "nobody")
 
 
 def computed_for(measured: MeasurementsDocument, value: str) -> Finding | None:
@@ -219,15 +204,17 @@ def computed_for(measured: MeasurementsDocument, value: str) -> Finding | None:
     return None
 
 
-def _own_launch(named: Sequence[Launched], wanted: WantedLaunch) -> Launched:
-    """The user's own launch: what is not said of it stands as the first one named has it.
+def _own_launch(agreed: Agreed, wanted: WantedLaunch) -> Launched:
+    """The user's own launch: what is not said of it stands as the first one that enough signed has it.
 
     Raises ``LaunchUnknown``, and ``MalformedInput`` for what cannot be launched.
     """
-    base = named[0] if named else None
+    base = agreed.by_enough[0] if agreed.by_enough else None
     command_line = wanted.command_line if wanted.command_line is not None else base.command_line if base else None
     if command_line is None:
-        raise LaunchUnknown("nothing names the command line", where="--command-line")
+        raise LaunchUnknown("nobody whose word counts names the command line", where="--command-line")
+    if len(command_line.encode()) > MAX_COMMAND_LINE_BYTES:
+        raise LaunchUnknown(f"it has more than {MAX_COMMAND_LINE_BYTES} bytes", where="--command-line")
     usual = base.configuration if base else LaunchConfiguration(BootMode.DIRECT_KERNEL, 1, "EPYC-v4", SNP_ONLY, "qemu")
     features = wanted.guest_features if wanted.guest_features is not None else usual.guest_features
     vcpus, vcpu_type = wanted.vcpus or usual.vcpus, wanted.vcpu_type or usual.vcpu_type
@@ -235,34 +222,29 @@ def _own_launch(named: Sequence[Launched], wanted: WantedLaunch) -> Launched:
     return Launched(made, command_line, None, YOU)
 
 
-def _asked(
-    release: PublishedRelease, named: Sequence[Launched], published: str | None, wanted: WantedLaunch
-) -> Finding:
+def _asked(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> Finding:
     try:
-        launched = _own_launch(named, wanted)
+        launched = _own_launch(agreed, wanted)
         mine = recompute(release, launched)
     except PortalError as error:
         return Finding(_AXIS, State.UNCHECKED, str(error), YOU)
-    made, line = launched.configuration, launched.command_line
-    same = [entry for entry in named if (entry.configuration, entry.command_line) == (made, line)]
+    same = [entry for entry in agreed.by_enough if entry.is_like(launched)]
     other = next((entry for entry in same if entry.value not in {None, mine.hex}), None)
     if other is not None:
         reason = f"Your files give {mine.hex}, not {other.value}, for {launched.words}."
         return Finding(_AXIS, State.FAILED, reason, other.said_by)
-    if (objected := _objected(launched, named, wanted)) is not None:
+    if (objected := _objected(launched, agreed, wanted)) is not None:
         return objected
-    confirmed = mine.hex == published or any(entry.value == mine.hex for entry in same)
-    origin = "Published for this launch." if confirmed else "Not published; it follows from the same files."
+    confirmed = any(entry.value == mine.hex for entry in agreed.by_enough)
+    origin = "Signed for this launch." if confirmed else "Not signed; it follows from the same files."
     return _covering(mine, f"{mine.hex} for {launched.words}. {origin}", YOU)
 
 
-def _objected(launched: Launched, named: Sequence[Launched], wanted: WantedLaunch) -> Finding | None:
-    """Against a command line that nobody else named and nobody vouches for, or that replaces the image's init."""
-    direct = BootMode.DIRECT_KERNEL
-    if launched.configuration.boot_mode is not direct:
+def _objected(launched: Launched, agreed: Agreed, wanted: WantedLaunch) -> Finding | None:
+    """Against a command line that too few signed and nobody vouches for, or that replaces the image's init."""
+    if launched.configuration.boot_mode is not BootMode.DIRECT_KERNEL:
         return None
-    lines = {entry.command_line for entry in named if entry.configuration.boot_mode is direct}
-    objection = objection_to(launched.command_line, lines, is_vouched_for=wanted.is_vouched_for)
+    objection = objection_to(launched.command_line, agreed.command_lines, is_vouched_for=wanted.is_vouched_for)
     if objection is None:
         return None
     advice = "" if objection.replaces_init else " Give --vouch-for-command-line if you know what it does."

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from attestations.domain.summary import VerdictSummary
 from builds.domain.digest import FileDigests
+from builds.domain.origins import OriginKind
 from builds.domain.provenance import RebuildStatement
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
 from builds.verify.findings import YOU, Finding, State
 from builds.verify.signatures import PinnedKey, Vote
+from builds.verify.walking import CLOCKS_APART
 
 _AXIS = "rebuilders"
 
@@ -35,11 +39,13 @@ class Expected:
 class Counted:
     """The statements that count, newest of each key, and a finding for every statement and for their number.
 
-    ``against`` are those whose signers got other bytes from the same commit.
+    ``against`` are those whose signers got other bytes from the same commit; ``needed`` is how many distinct operators
+    are asked for, None when nobody's key is known.
     """
 
     votes: tuple[Vote, ...]
     against: tuple[Vote, ...]
+    needed: int | None
     findings: tuple[Finding, ...]
 
 
@@ -50,6 +56,7 @@ def count(
     expected: Expected,
     *,
     needed: int | None,
+    now: datetime,
 ) -> Counted:
     """Count distinct operators; ``verdict`` is one whose signature was checked, or None.
 
@@ -59,9 +66,18 @@ def count(
     by_word = not pinned
     inputs = {entry.sha256 for entry in verdict.inputs} if verdict is not None else set()
     keys = {entry.key.fingerprint for entry in pinned}
-    counting = [vote for vote in votes if (vote.sha256 in inputs if by_word else vote.key.fingerprint in keys)]
-    others = [_not_counted(vote, by_word=by_word) for vote in votes if vote not in counting]
+    counting, others = [], []
+    for vote in votes:
+        if not (vote.sha256 in inputs if by_word else vote.key.fingerprint in keys):
+            why = "No verdict that was checked names it." if by_word else "None of the keys that you gave signed it."
+        else:
+            why = shows_nothing(vote.statement, now)
+        if why:
+            others.append(_not_counted(vote, why))
+        else:
+            counting.append(vote)
     newest = _newest_of_each_key((vote, _judge(vote, expected, by_word=by_word)) for vote in counting)
+    newest, apart = _of_one_making(newest)
     agreeing = [vote for vote, finding in newest if finding.state is State.OK]
     undecided = [vote for vote, finding in newest if finding.state is not State.FAILED]
     most = verdict.tally.reproduced if by_word and verdict is not None else len(newest)
@@ -75,7 +91,54 @@ def count(
         for vote, finding in newest
         if finding.state is State.FAILED and not _other_release(vote.statement, expected)
     ]
-    return Counted(tuple(agreeing), tuple(against), (total, *(finding for _, finding in newest), *others))
+    findings = (total, *(finding for _, finding in newest), *apart, *others)
+    return Counted(tuple(agreeing), tuple(against), wanted, findings)
+
+
+def shows_nothing(statement: RebuildStatement, now: datetime) -> str:
+    """Why a statement is evidence of nothing whoever signed it (docs/predicates/rebuild-v1.md); "" when it may be."""
+    if statement.predicate.build_definition.internal_parameters.asks_for_network:
+        return "A stage had the network, so that it shows nothing about these inputs."
+    if statement.metadata.finished_on > now + CLOCKS_APART:
+        return "It says that it ended in the future."
+    if all(subject.annotations.origin_kind is not OriginKind.BUILT for subject in statement.subject):
+        return "It built nothing: every component was copied from an input."
+    return ""
+
+
+type _Judged = list[tuple[Vote, Finding]]
+
+
+def _of_one_making(judged: _Judged) -> tuple[_Judged, list[Finding]]:
+    """Without those that agree and are no rebuild of their own, or of other inputs than most; and why for each.
+
+    The same run under two keys is one run. Another recipe, epoch or material makes another thing, though bytes are
+    equal: only those of one making are counted together. What speaks against the files always stands.
+    """
+    agreeing = [vote for vote, finding in judged if finding.state is State.OK]
+    makings = Counter(_making(vote.statement) for vote in agreeing)
+    usual = makings.most_common(1)[0][0] if makings else None
+    seen: set[str] = set()
+    kept: _Judged = []
+    apart: list[Finding] = []
+    for vote, finding in judged:
+        run = vote.statement.metadata.invocation_id
+        why = ""
+        if finding.state is State.OK and run in seen:
+            why = "Another key signed the same run."
+        elif finding.state is State.OK and _making(vote.statement) != usual:
+            why = "It has the same bytes from another recipe, epoch or materials than most."
+        if why:
+            apart.append(_not_counted(vote, why))
+            continue
+        seen.add(run)
+        kept.append((vote, finding))
+    return kept, apart
+
+
+def _making(statement: RebuildStatement) -> tuple[str, int, frozenset[str]]:
+    stated = statement.parameters
+    return stated.recipe.sha256, stated.source_date_epoch, statement.materials
 
 
 def distinct_operators(votes: Iterable[Vote], pinned: Iterable[PinnedKey]) -> int:
@@ -97,8 +160,7 @@ def distinct_operators(votes: Iterable[Vote], pinned: Iterable[PinnedKey]) -> in
     return len(groups)
 
 
-def _not_counted(vote: Vote, *, by_word: bool) -> Finding:
-    why = "No verdict that was checked names it." if by_word else "It was signed with none of the keys that you gave."
+def _not_counted(vote: Vote, why: str) -> Finding:
     return Finding(_named(vote), State.NOTED, f"Not counted. {why}", f"key sha256:{vote.key.fingerprint}")
 
 

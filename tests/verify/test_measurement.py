@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from builds.domain.launch import LaunchConfiguration
 from builds.domain.roles import BootMode
 from builds.pipeline.measurement import MeasurementInputs, measure
 from builds.verify.cli import main
-from tests.verify.world import TAG, World
+from tests.support.statements import measured
+from tests.verify.world import FOUR, TAG, World, rewrite
 
 
 @pytest.fixture
@@ -52,9 +54,43 @@ def test_what_is_no_measurement_is_not_checked(asked: Ask, text: str) -> None:
     assert asked(text) == (2, {})
 
 
-def test_a_value_that_nobody_signed_is_denied(asked: Ask) -> None:
+def test_a_value_that_nobody_signed_is_no_mismatch_and_not_allowed(asked: Ask) -> None:
     code, finding = asked("a" * 96)
+    assert (code, finding["state"]) == (2, "could not check")
+    assert "which is no mismatch" in finding["reason"]
+
+
+EVIL = "console=ttyS0 rdinit=/bin/sh"
+
+
+def test_what_one_of_several_operators_signed_is_not_relied_on(world: World, asked: Ask) -> None:
+    """Neither for a launch that nobody else measured nor for another value of one that all did."""
+    rogue = {**measured("b" * 96), "name": "own", "commandLine": EVIL}
+    world.statements.clear()
+    world.rebuilt_by("ada", measurements=[measured(world.value), rogue])
+    world.rebuilt_by("ben")
+    code, finding = asked("b" * 96)
     assert (code, finding["state"]) == (1, "failed")
+    assert "Too few operators signed it" in finding["reason"]
+    pinned = (*world.pin("ada", "ben"), "--min-operators", "2")
+    assert asked("b" * 96, *pinned)[0] == 1
+    assert asked(world.value)[0] == asked(world.value, *pinned)[0] == 0
+    world.rebuilt_by("ben", measurements=[measured("c" * 96)], finished=datetime.now(UTC))
+    assert asked(world.value)[1]["state"] == "failed"
+
+
+def test_a_launch_that_only_the_users_documents_name_is_nobodys_word(world: World, asked: Ask) -> None:
+    """Whoever gives the files gives them too: the release's honest evidence says nothing of that launch."""
+    evil = measure(
+        MeasurementInputs(world.files / "ovmf.fd", world.files / "vmlinuz", world.files / "initrd.img", EVIL), FOUR
+    ).hex
+    rewrite(world.files / "expected-measurement.json", lambda held: held["components"].update(cmdline=EVIL))
+    files = ("--files", str(world.files))
+    code, finding = asked(evil, *files)
+    assert (code, finding["state"]) == (1, "failed")
+    code, finding = asked(evil, *files, "--vcpus", "4")
+    assert (code, finding["state"]) == (1, "failed")
+    assert asked(world.value, *files)[0] == 0
 
 
 def test_without_a_key_nobodys_word_is_checked(world: World, asked: Ask) -> None:
@@ -75,7 +111,8 @@ def test_with_files_it_is_recomputed_and_an_altered_file_gives_another(world: Wo
     world.save()
     (world.files / "vmlinuz").write_bytes(b"another kernel")
     code, finding = asked(world.value, *files)
-    assert (code, finding["state"]) == (1, "failed")
+    # Nobody rebuilt these files, so that nobody says how they are launched either.
+    assert (code, finding["state"]) == (1, "could not check")
 
 
 def test_an_own_launch_is_recomputed_from_files_alone(world: World, asked: Ask) -> None:

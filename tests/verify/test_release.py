@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from builds.domain.roles import Role
 from builds.verify.evidence import EvidenceFile, Kind
 from tests.support.operators import new_signer
-from tests.support.statements import measured
-from tests.verify.world import NAMES, World, rewrite, sha256
+from tests.support.statements import measured, subject
+from tests.verify.world import NAMES, World, rewrite, sha256, sha384
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_without_the_portals_key_nothing_that_it_says_is_checked(world: World, p
     found = states(printed())
     said_by_the_portal = ("verdict signature", "verdict", "publisher", "policy", "rebuilders", "file kernel")
     assert {found[axis] for axis in said_by_the_portal} == {"could not check"}
-    assert found["measurement"] == "ok"
+    assert found["measurement"] == "could not check"
 
 
 def test_pinned_keys_are_counted_without_the_portals_word(world: World, printed: Callable[[], str]) -> None:
@@ -193,6 +194,42 @@ def test_a_statement_about_another_release_with_the_same_bytes_denies(world: Wor
     assert world.run() == 1
 
 
+RUN = str(uuid.UUID(int=7))
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"network": True}, "A stage had the network"),
+        ({"finished": datetime(2999, 1, 1, tzinfo=UTC)}, "ended in the future"),
+        ({"recipe": {"origin": "source-tree", "sha256": "0" * 64}}, "from another recipe"),
+        ({"epoch": 1}, "from another recipe"),
+        ({"materials": []}, "from another recipe"),
+        ({"invocation": RUN}, "signed the same run"),
+        ({"copied": True}, "It built nothing"),
+    ],
+)
+def test_a_statement_that_shows_nothing_of_its_own_is_not_counted_whoever_signed_it(
+    world: World, printed: Callable[[], str], parts: dict[str, Any], why: str
+) -> None:
+    if parts.pop("copied", False):
+        data = {role: (world.files / name).read_bytes() for role, name in NAMES.items()}
+        parts["subjects"] = [
+            subject(role, len(found), sha256(found), sha384(found), "opaque") for role, found in data.items()
+        ]
+    world.statements.clear()
+    # Two that are alike, and a third.
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, **({"invocation": RUN} if name == "ada" and "invocation" in parts else {}))
+    world.rebuilt_by("cy", **parts)
+    world.save()
+    pinned = world.pin("ada", "ben", "cy")
+    assert world.run(*pinned, "--min-operators", "2") == 0
+    printed()
+    assert world.run("--json", *pinned, "--min-operators", "3") == 1
+    assert why in reason(printed(), "rebuilder cy")
+
+
 def test_a_newer_statement_about_another_release_hides_no_contradiction(world: World) -> None:
     world.rebuilt_by("cy", subjects=world.other_subjects())
     verdict = world.verdict()
@@ -288,7 +325,7 @@ def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, pr
     assert world.run("--json", "--vcpus", "2", "--command-line", "console=ttyS0 quiet") == 0
     said = reason(printed(), "measurement")
     assert world.value not in said
-    assert "Not published; it follows from the same files." in said
+    assert "Not signed; it follows from the same files." in said
     assert world.run("--json", "--vcpus", "4") == 0
     assert reason(printed(), "measurement").startswith(world.value)
     assert world.run("--vcpu-type", "Pentium") == 2
