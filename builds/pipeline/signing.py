@@ -188,7 +188,10 @@ def read_public_key(pem: str, *, where: str = "public key") -> VerifyingKey:
         # What is no ASCII is no PEM; UnicodeEncodeError is a ValueError.
         key = serialization.load_pem_public_key(pem.encode("ascii")[:MAX_KEY_BYTES])
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UnusableKey("is no public key in PEM", where=where) from error
+        what = "is a private key" if "PRIVATE KEY-----" in pem else "is no public key in PEM"
+        raise UnusableKey(what, where=where) from error
+    if pem.count("-----BEGIN ") > 1:
+        raise UnusableKey("holds more than one key, and nothing says which is meant", where=where)
     return _verifying(key, where)
 
 

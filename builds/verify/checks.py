@@ -18,7 +18,7 @@ from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
 from builds.verify.launches import agreed_launches, stated_launch
-from builds.verify.local_files import contents, documents, held_against, local_release
+from builds.verify.local_files import contents, documents, held_against, local_release, not_looked_at
 from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, contradicted, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
 from builds.verify.vouching import Vouched, by_an_earlier_key, read_vouching
@@ -29,14 +29,17 @@ _PUBLISHER = "attested-by-expected-publisher"
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the user believes and asks for. ``max_age`` None asks for no freshness, ``min_operators`` None for the
-    number that the signed verdict's policy needs.
+    """What the user believes and asks for.
+
+    Without ``max_age`` a checkpoint's own limit holds, and ``takes_any_age`` says that an old verdict will do too.
+    ``min_operators`` None asks for the number that the signed verdict's policy needs.
     """
 
     portal_key: VerifyingKey | None = None
     pinned: tuple[PinnedKey, ...] = ()
     min_operators: int | None = None
     max_age: timedelta | None = None
+    takes_any_age: bool = False
     launch: WantedLaunch = field(default_factory=WantedLaunch)
 
 
@@ -52,7 +55,7 @@ def check_release(
     commit = signed.summary.release.commit if signed.summary is not None else None
     with local_release(directory, name, commit) as release:
         findings += _files(release, signed)
-        findings += documents(release, evidence)
+        findings += [*documents(release, evidence), *not_looked_at(directory)]
         files = {role: counting.both(digests) for role, digests in contents(release).items()}
         unreadable = (frozenset(release.assets) | _named_roles(signed)) - frozenset(files)
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
@@ -105,7 +108,7 @@ def _check_verdict(
     vouching = read_vouching(evidence, trust.portal_key, now)
     if vouching.vouched is not None and signed.signature.state is State.FAILED:
         signed = by_an_earlier_key(signed, evidence)
-    judged = judge_verdict(signed, name, trust.max_age, now, vouching.vouched)
+    judged = judge_verdict(signed, name, trust, now, vouching.vouched)
     findings = [signed.signature, *vouching.findings, *judged, *_policy(evidence, signed)]
     return signed, vouching.vouched, findings
 
@@ -118,7 +121,7 @@ def check_meant(name: ReleaseName, evidence: Evidence) -> None:
 
 
 def judge_verdict(
-    signed: SignedVerdict, name: ReleaseName, max_age: timedelta | None, now: datetime, vouched: Vouched | None = None
+    signed: SignedVerdict, name: ReleaseName, trust: Trust, now: datetime, vouched: Vouched | None = None
 ) -> list[Finding]:
     """What the signed verdict decides, for which release, and how old it is: since it was signed, or since a checkpoint
     named it as the newest.
@@ -133,7 +136,7 @@ def judge_verdict(
         return [Finding("verdict", State.FAILED, reason, said_by)]
     return [
         _decision(summary, said_by, trusted=signed.trusted is not None),
-        _freshness(summary, said_by, max_age, now, vouched, trusted=signed.trusted is not None),
+        _freshness(summary, said_by, trust, now, vouched, trusted=signed.trusted is not None),
         _publisher(summary, said_by, trusted=signed.trusted is not None),
     ]
 
@@ -151,13 +154,13 @@ def _decision(summary: VerdictSummary, said_by: str, *, trusted: bool) -> Findin
 def _freshness(
     summary: VerdictSummary,
     said_by: str,
-    max_age: timedelta | None,
+    trust: Trust,
     now: datetime,
     vouched: Vouched | None,
     *,
     trusted: bool,
 ) -> Finding:
-    axis = "freshness"
+    axis, max_age = "freshness", trust.max_age
     when, what = f"The verdict is of {summary.time:%Y-%m-%d %H:%M} UTC", "an older one"
     if summary.time > now + CLOCKS_APART:
         return Finding(axis, State.FAILED, f"{when}, which is in the future: set the clock.", said_by)
@@ -170,8 +173,11 @@ def _freshness(
             state = State.OK if trusted else State.UNCHECKED
             until = f"{checkpoint.expires_at:%Y-%m-%d %H:%M} UTC"
             return Finding(axis, state, f"{when}; the checkpoint may be relied on until {until}.", said_by)
-    if max_age is None:
+    if max_age is None and trust.takes_any_age:
         return Finding(axis, State.NOTED, f"{when}. With --max-age {what} would be denied.", said_by)
+    if max_age is None:
+        reason = f"{when}. Say how old it may be: --max-age DURATION, or --any-age."
+        return Finding(axis, State.UNCHECKED, reason, "nobody")
     if age > max_age:
         return Finding(axis, State.FAILED, f"{when}, older than {_words(max_age)}.", said_by)
     state = State.OK if trusted else State.UNCHECKED

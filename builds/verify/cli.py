@@ -6,30 +6,32 @@ Exit codes: 0 allow, 1 deny, 2 it could not be checked.
 from __future__ import annotations
 
 import re
+import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, _MutuallyExclusiveGroup
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, _MutuallyExclusiveGroup
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NoReturn
 
 from pydantic import ValidationError
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import first_problem
 from builds.domain.launch import FEATURES_END, MAX_VCPUS
+from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.pipeline.signing import UnusableKey
-from builds.pipeline.unforeseen import named
+from builds.pipeline.unforeseen import Unforeseen, named
 from builds.verify.checks import Trust, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, write_evidence
-from builds.verify.findings import ALLOW, COULD_NOT_CHECK
+from builds.verify.findings import ALLOW
 from builds.verify.givers import check_value, judge_givers
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
 from builds.verify.memory import usual_place
 from builds.verify.mirror import Mirror
 from builds.verify.portal import Portal
-from builds.verify.printing import report, write_line
+from builds.verify.printing import complain, print_line, report
 from builds.verify.signatures import PinnedKey, key_from
 
 _DURATION = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
@@ -44,27 +46,58 @@ class MalformedRelease(MalformedInput):
     default_todo: ClassVar[str] = "Name it as the portal's addresses do: PROJECT/TAG."
 
 
+class NoVerdict(PortalError):
+    """Evidence without a signed verdict; nothing can come of it."""
+
+    code: ClassVar[str] = "no-verdict"
+    default_todo: ClassVar[str] = "Ask again later."
+
+
+class Misused(MalformedInput):
+    """Arguments that the program does not understand."""
+
+    code: ClassVar[str] = "misused"
+    default_todo: ClassVar[str] = "Give --help after the command."
+
+
+class Interrupted(PortalError):
+    """Somebody ended the program before it had decided."""
+
+    code: ClassVar[str] = "interrupted"
+    default_todo: ClassVar[str] = "Run it again; nothing was decided."
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Misused(message, where=self.prog)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; a named error becomes one line on standard error, and never an exit code of 0."""
-    options = _parser().parse_args(arguments)
+    """Run the program. Whatever goes wrong is a named error and an exit code of ``COULD_NOT_CHECK``: that of a crash
+    would say that somebody tampered. An error is one line on standard error, and with ``--json`` a document as well.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        # As Ctrl-C: what was unpacked is removed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    as_json = "--json" in given
     try:
+        options = _parser().parse_args(given)
         code: int = options.run(options)
     except PortalError as error:
-        return _complain(error.code, str(error))
-    except OSError as error:
-        failure = named(error, where="this machine")
-        return _complain(failure.code, str(failure))
+        return complain(error, as_json=as_json)
+    except KeyboardInterrupt:
+        return complain(Interrupted("it was ended", where="this machine"), as_json=as_json)
+    except (OSError, ValueError) as error:
+        return complain(named(error, where="this machine"), as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - a fault of this program decides nothing either
+        return complain(Unforeseen(one_line(repr(error)), where="this program"), as_json=as_json)
     return code
 
 
-def _complain(code: str, sentence: str) -> int:
-    write_line(sys.stderr, f"{code}: {sentence}")
-    return COULD_NOT_CHECK
-
-
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="tee-portal-verify", description=__doc__)
-    actions = parser.add_subparsers(title="what to do", metavar="", required=True)
+    parser = _Parser(prog="tee-portal-verify", description=__doc__)
+    actions = parser.add_subparsers(title="what to do", metavar="ACTION", dest="action", required=True)
     _add_release(actions.add_parser("release", help="decide about the files of a release"))
     _add_measurement(actions.add_parser("measurement", help="decide about a launch measurement from a report"))
     _add_bundle(actions.add_parser("bundle", help="save all evidence of a release for a machine without network"))
@@ -91,7 +124,9 @@ def _add_measurement(parser: ArgumentParser) -> None:
 
 
 def _add_trust(parser: ArgumentParser) -> None:
-    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, got another way")
+    parser.add_argument(
+        "--portal-key", action=_Once, type=Path, metavar="FILE", help="the portal's public key, got another way"
+    )
     parser.add_argument(
         "--rebuilder-key",
         action="append",
@@ -100,7 +135,9 @@ def _add_trust(parser: ArgumentParser) -> None:
         help="a rebuilder's public key that you trust; may be repeated, and then only those count",
     )
     parser.add_argument("--min-operators", type=_positive, metavar="K", help="how many distinct operators you want")
-    parser.add_argument("--max-age", type=_duration, metavar="DURATION", help="deny an older verdict; such as 7d")
+    age = parser.add_mutually_exclusive_group()
+    age.add_argument("--max-age", type=_duration, metavar="DURATION", help="deny an older verdict; such as 7d")
+    age.add_argument("--any-age", action="store_true", help="an old verdict will do, though it may have been replaced")
 
 
 def _add_bundle(parser: ArgumentParser) -> None:
@@ -109,7 +146,9 @@ def _add_bundle(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--portal", metavar="URL", help="the portal's address")
     _add_mirror(parser, source)
-    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, for --mirror")
+    parser.add_argument(
+        "--portal-key", action=_Once, type=Path, metavar="FILE", help="the portal's public key, for --mirror"
+    )
     parser.set_defaults(run=_bundle)
 
 
@@ -163,9 +202,10 @@ def _measurement(given: Namespace) -> int:
 def _trust(given: Namespace) -> Trust:
     return Trust(
         portal_key=key_from(given.portal_key) if given.portal_key is not None else None,
-        pinned=tuple(_pinned(text) for text in given.rebuilder_key),
+        pinned=_one_name_each([_pinned(text) for text in given.rebuilder_key]),
         min_operators=given.min_operators,
         max_age=given.max_age,
+        takes_any_age=given.any_age,
         launch=_launch(given),
     )
 
@@ -174,9 +214,9 @@ def _bundle(given: Namespace) -> int:
     """Save what there is; without a signed verdict nothing can come of it but ``COULD_NOT_CHECK``."""
     evidence = _collected(given, _name(given.release))
     write_evidence(evidence, given.output)
-    write_line(sys.stdout, f"{given.output}: {len(evidence.files)} files of {given.release} from {evidence.portal}")
+    print_line(f"{given.output}: {len(evidence.files)} files of {given.release} from {evidence.portal}")
     if evidence.only(Kind.VERDICT) is None:
-        return _complain("no-verdict", "The portal has signed no verdict of this release yet. Ask again later.")
+        raise NoVerdict("the portal has signed no verdict of this release yet", where=given.release)
     return ALLOW
 
 
@@ -221,6 +261,27 @@ def _pinned(text: str) -> PinnedKey:
     if labelled is None:
         return PinnedKey(key_from(Path(text)), "")
     return PinnedKey(key_from(Path(labelled[2])), labelled[1])
+
+
+def _one_name_each(pinned: Sequence[PinnedKey]) -> tuple[PinnedKey, ...]:
+    """Raise ``UnusableKey`` for a key under two names: which of two operators it is decides how many there are."""
+    named_as: dict[str, set[str]] = {}
+    for entry in pinned:
+        named_as.setdefault(entry.key.fingerprint, set()).add(entry.operator)
+    for fingerprint, names in named_as.items():
+        if len(names) > 1:
+            what = f"is given as {' and as '.join(sorted(name or 'nobody' for name in names))}"
+            raise UnusableKey(what, where=f"--rebuilder-key sha256:{fingerprint}", todo="Give each key once.")
+    return tuple(pinned)
+
+
+class _Once(Action):
+    """An option whose last value would silently stand for all."""
+
+    def __call__(self, parser: ArgumentParser, given: Namespace, values: object, option: str | None = None) -> None:
+        if getattr(given, self.dest) is not None:
+            parser.error(f"{option} is given more than once")
+        setattr(given, self.dest, values)
 
 
 def _duration(text: str) -> timedelta:

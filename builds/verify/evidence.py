@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import FailFast, Field, ValidationError, model_validator
 
 from builds.domain.errors import MalformedInput
 from builds.domain.frozen import CamelCase, Sha256Hex, Utc, first_problem
@@ -30,6 +30,7 @@ EVIDENCE_FORMAT: Final = "https://tee-portal.org/evidence/v1"
 MAX_FILE_BYTES = 6 * 1024 * 1024
 MAX_TOTAL_BYTES = 48 * 1024 * 1024
 MAX_FILES = 2000
+MAX_VALUES = 20 * MAX_FILES
 # Base64 takes four bytes for three; the rest is addresses and digests.
 MAX_EVIDENCE_BYTES = MAX_TOTAL_BYTES * 4 // 3 + MAX_FILES * 4096
 
@@ -102,7 +103,7 @@ class Evidence(CamelCase):
     collected_at: Utc
     project: Slug
     tag: Tag
-    files: tuple[EvidenceFile, ...] = Field(max_length=MAX_FILES)
+    files: Annotated[tuple[EvidenceFile, ...], FailFast()] = Field(max_length=MAX_FILES)
 
     @model_validator(mode="after")
     def _one_of_a_kind(self) -> Self:
@@ -137,7 +138,11 @@ def evidence_of(portal: str, release: ReleaseName, at: Utc, files: Iterable[Evid
 def parse_evidence(data: bytes, *, where: str) -> Evidence:
     """Read an evidence file's bytes; ``MalformedEvidence`` names the first thing that is wrong."""
     # Read once by the strict reader: duplicate names would let two readers see two releases.
-    load_object(data, max_bytes=MAX_EVIDENCE_BYTES, where=where, error_type=MalformedEvidence)
+    held = load_object(
+        data, max_bytes=MAX_EVIDENCE_BYTES, where=where, error_type=MalformedEvidence, max_values=MAX_VALUES
+    )
+    if "format" not in held:
+        raise MalformedEvidence("it does not say which format it has", where=where)
     try:
         return Evidence.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -12,13 +12,15 @@ from typing import ClassVar, NoReturn
 from attestations.domain.summary import SummarySubject
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
 from builds.pipeline.published_release import Outside, PublishedRelease
-from builds.pipeline.release_directory import read_release_directory
+from builds.pipeline.release_directory import is_part, read_release_directory
 from builds.verify.evidence import Evidence, Kind
 from builds.verify.findings import YOU, Finding, State
 
+_MOST_NAMED = 10
 MAX_ASSET_BYTES = 64 * 1024**3
 
 
@@ -84,6 +86,16 @@ def _held(
         reason = f"{asset.file_name} hashes to {mine.sha256}, the verdict is about sha256:{subject.sha256}."
         return Finding(axis, State.FAILED, reason, said_by)
     return Finding(axis, State.OK, f"{asset.file_name} is {mine.sha256}", said_by)
+
+
+def not_looked_at(directory: Path) -> list[Finding]:
+    """What lies in the directory and is no part of a release: whoever boots that boots what nobody checked."""
+    others = sorted(entry.name for entry in directory.iterdir() if not is_part(entry.name))
+    if not others:
+        return []
+    names = ", ".join(one_line(name, 60) for name in others[:_MOST_NAMED])
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    return [Finding("other files", State.NOTED, f"Not looked at, and no part of the release: {names}{more}.", YOU)]
 
 
 def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:

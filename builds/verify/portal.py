@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 
 from attestations.domain.mirror import Checkpoint, parse
 from builds.domain.digest import Digest
@@ -29,6 +29,7 @@ from builds.verify.web import NotAPortal, NotThere, Web
 
 _MIRROR = "/mirror"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_ANSWER_VALUES = 300_000
 _PLACE = re.compile(r"/(?!/)[A-Za-z0-9._~/-]{1,300}", re.ASCII)
 
 
@@ -59,17 +60,17 @@ class _Bundle(_Answer):
 
 
 class _Component(_Answer):
-    bundles: tuple[_Bundle, ...]
+    bundles: Annotated[tuple[_Bundle, ...], FailFast()]
 
 
 class _Attestations(_Answer):
-    components: tuple[_Component, ...]
-    stray: tuple[_Bundle, ...]
+    components: Annotated[tuple[_Component, ...], FailFast()]
+    stray: Annotated[tuple[_Bundle, ...], FailFast()]
 
 
 class _Release(_Answer):
     document_digest: Sha256Text
-    results: tuple[_Result, ...]
+    results: Annotated[tuple[_Result, ...], FailFast()]
     attestations: _Attestations
 
 
@@ -126,7 +127,11 @@ class Portal:
 
     def _ask[Shape: _Answer](self, shape: type[Shape], path: str) -> Shape:
         document = load_object(
-            self._web.get(path, MAX_ANSWER_BYTES), max_bytes=MAX_ANSWER_BYTES, where=path, error_type=NotAPortal
+            self._web.get(path, MAX_ANSWER_BYTES),
+            max_bytes=MAX_ANSWER_BYTES,
+            where=path,
+            error_type=NotAPortal,
+            max_values=MAX_ANSWER_VALUES,
         )
         try:
             return shape.model_validate(document)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
-from typing import Final, TextIO
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final, TextIO
 
+from builds.domain.errors import PortalError
 from builds.domain.printable import on_terminal
 from builds.verify.findings import ALLOW, COULD_NOT_CHECK, DENY, Finding, State, exit_code
 
@@ -14,9 +16,15 @@ _DECISIONS: Final = {ALLOW: "allow", DENY: "deny", COULD_NOT_CHECK: "could not c
 _HEADER = ("AXIS", "STATE", "REASON", "WHO SAYS SO")
 
 
+class CannotPrint(PortalError):
+    """What was decided could not be written to where it was to go."""
+
+    code: ClassVar[str] = "cannot-print"
+    default_todo: ClassVar[str] = "Give the output a place to go."
+
+
 def report(findings: Sequence[Finding], subject: str, *, as_json: bool, stream: TextIO | None = None) -> int:
     """Print every finding and the decision; the exit code is returned."""
-    out = stream or sys.stdout
     code = exit_code(findings)
     if as_json:
         document = {
@@ -25,19 +33,61 @@ def report(findings: Sequence[Finding], subject: str, *, as_json: bool, stream: 
             "exitCode": code,
             "findings": [finding.as_dict() for finding in findings],
         }
-        # ASCII only: what moves a cursor or turns the writing stays escaped.
-        out.write(f"{json.dumps(document, indent=2)}\n")
+        _print([_json(document)], stream or sys.stdout)
     else:
-        for line in _table(findings):
-            write_line(out, line)
-        write_line(out, f"{subject}: {_DECISIONS[code]}{_because(findings, code)}")
+        last = f"{subject}: {_DECISIONS[code]}{_because(findings, code)}"
+        _print([*_table(findings), on_terminal(last)], stream or sys.stdout)
     return code
 
 
-def write_line(stream: TextIO, text: str) -> None:
-    """One clean line; a terminal that has not every character gets a question mark."""
+def complain(error: PortalError, *, as_json: bool) -> int:
+    """One line on standard error, and for who reads JSON a document: nothing was decided."""
+    if as_json:
+        document = {"decision": _DECISIONS[COULD_NOT_CHECK], "exitCode": COULD_NOT_CHECK, **error.as_dict()}
+        _quietly([_json(document)], sys.stdout)
+    _quietly([on_terminal(f"{error.code}: {error}")], sys.stderr)
+    return COULD_NOT_CHECK
+
+
+def print_line(text: str) -> None:
+    """One clean line on standard output."""
+    _print([on_terminal(text)], sys.stdout)
+
+
+def _json(document: object) -> str:
+    # ASCII only: what moves a cursor or turns the writing stays escaped.
+    return json.dumps(document, indent=2)
+
+
+def _print(lines: Iterable[str], stream: TextIO | None) -> None:
+    """To a reader who may be gone, which changes no decision. Raises ``CannotPrint`` for a disk that is full."""
+    if stream is None:
+        return
     encoding = stream.encoding or "utf-8"
-    stream.write(f"{on_terminal(text).encode(encoding, 'replace').decode(encoding)}\n")
+    try:
+        for line in lines:
+            # A terminal that has not every character gets a question mark.
+            stream.write(f"{line.encode(encoding, 'replace').decode(encoding)}\n")
+        stream.flush()
+    except BrokenPipeError:
+        _to_nowhere(stream)
+    except OSError as error:
+        _to_nowhere(stream)
+        raise CannotPrint(f"{error.strerror}", where="output") from error
+
+
+def _quietly(lines: Iterable[str], stream: TextIO | None) -> None:
+    try:
+        _print(lines, stream)
+    except CannotPrint:
+        return
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """What is still held for the reader must not fail again when the program ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _table(findings: Sequence[Finding]) -> list[str]:

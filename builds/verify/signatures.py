@@ -87,7 +87,8 @@ def read_votes(evidence: Evidence, pinned: Iterable[PinnedKey]) -> tuple[list[Vo
     """Every statement whose signature holds under the key that it names, and a finding for each other one."""
     keys, problems = _keys(evidence, pinned)
     votes: list[Vote] = []
-    for file in evidence.of_kind(Kind.STATEMENT):
+    # Each once: evidence may hold the same statement as often as it likes.
+    for file in {file.sha256: file for file in evidence.of_kind(Kind.STATEMENT)}.values():
         axis = f"statement of {file.operator or 'an unnamed operator'}"
         try:
             envelope = _envelope(file)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +132,86 @@ def test_a_verdict_older_than_wanted_is_denied_and_one_of_the_future_too(world: 
     world.time = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     world.save()
     assert world.run() == 1
+
+
+def test_how_old_a_verdict_may_be_is_for_the_user_to_say(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    assert world.main() == 2
+    assert "Say how old it may be" in printed()
+    assert world.main("--any-age") == 0
+    assert world.main("--any-age", "--max-age", "7d") == 2
+
+
+def test_a_release_without_the_portals_document_is_not_checked(world: World) -> None:
+    evidence = world.evidence()
+    rest = tuple(file for file in evidence.files if file.kind is not Kind.DOCUMENT)
+    world.save(evidence.model_copy(update={"files": rest}))
+    assert world.run() == 2
+
+
+def test_files_that_are_no_part_of_the_release_are_named(world: World, printed: Callable[[], str]) -> None:
+    for name in ("start.sh", "INITRD.IMG", "\x1b[31m"):
+        (world.files / name).write_bytes(b"x")
+    world.save()
+    assert world.run("--json") == 0
+    assert "Not looked at, and no part of the release:" in (said := reason(printed(), "other files"))
+    assert "start.sh" in said
+    assert "INITRD.IMG" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--min-operators", "x"], "misused"), (["--evidence", "/nowhere"], "unreadable-file"), (["--vcpus"], "misused")],
+)
+def test_what_could_not_be_asked_is_a_document_too(
+    world: World, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str
+) -> None:
+    world.save()
+    assert world.run("--json", *arguments) == 2
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["decision"], found["exitCode"], found["code"]) == ("could not check", 2, code)
+    assert told.err.startswith(f"{code}: ")
+
+
+@pytest.mark.parametrize("how", ["closed", "gone", "full"])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_where_the_output_goes_changes_no_decision(world: World, how: str, *, allowed: bool) -> None:
+    world.passed = allowed
+    world.save()
+    command = [sys.executable, "-m", "builds.verify", *world.arguments("--any-age")]
+    code = 0 if allowed else 1
+    if how == "closed":
+        ended = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], check=False, capture_output=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (code, b"")
+    elif how == "gone":
+        script = '"$@" | true; exit ${PIPESTATUS[0]}'
+        ended = subprocess.run(["bash", "-c", script, "bash", *command], check=False, capture_output=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (code, b"")
+    else:
+        ended = subprocess.run(
+            ["sh", "-c", '"$@" >/dev/full', "sh", *command], check=False, capture_output=True, timeout=60
+        )
+        assert (ended.returncode, ended.stderr.split(b":")[0]) == (2, b"cannot-print")
+
+
+def test_a_program_that_is_ended_has_decided_nothing_and_leaves_nothing(world: World, tmp_path: Path) -> None:
+    world.save()
+    os.truncate(world.files / "disk.raw", 3 * 1024**3)
+    (tmp_path / "work").mkdir()
+    program = subprocess.Popen(
+        [sys.executable, "-m", "builds.verify", *world.arguments("--any-age")],
+        env={**os.environ, "TMPDIR": str(tmp_path / "work")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 30
+    while not list((tmp_path / "work").iterdir()) and time.monotonic() < until:
+        time.sleep(0.01)
+    program.terminate()
+    _, said = program.communicate(timeout=30)
+    assert (program.returncode, said.split(b":")[0]) == (2, b"interrupted")
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_more_operators_than_rebuilt_it_are_too_few(world: World, printed: Callable[[], str]) -> None:

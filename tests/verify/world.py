@@ -148,10 +148,18 @@ class World:
         write_evidence(evidence or self.evidence(), self.evidence_file)
 
     def run(self, *arguments: str, portal_key: bool = True) -> int:
-        """``tee-portal-verify release`` on the evidence as saved; the exit code."""
+        """``tee-portal-verify release`` on the evidence as saved, however old it is; the exit code."""
+        age = [] if {"--max-age", "--any-age"} & set(arguments) else ["--any-age"]
+        return self.main(*age, *arguments, portal_key=portal_key)
+
+    def main(self, *arguments: str, portal_key: bool = True) -> int:
+        """The same, with these options alone."""
+        return main(self.arguments(*arguments, portal_key=portal_key))
+
+    def arguments(self, *more: str, portal_key: bool = True) -> list[str]:
         given = ["--portal-key", self.key_file(self.portal)] if portal_key else []
         places = ["--files", str(self.files), "--evidence", str(self.evidence_file)]
-        return main(["release", f"enclave/{TAG}", *places, *given, *arguments])
+        return ["release", f"enclave/{TAG}", *places, *given, *more]
 
     def pin(self, *names: str) -> Sequence[str]:
         return [part for name in names for part in ("--rebuilder-key", self.key_file(self.signers[name]))]
