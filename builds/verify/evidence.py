@@ -150,8 +150,11 @@ def parse_evidence(data: bytes, *, where: str) -> Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Read an evidence file. Raises ``UnreadableFile``, or ``MalformedEvidence`` before more than the limit is read."""
-    with open_regular(path) as file:
+    """Read an evidence file, also behind a link.
+
+    Raises ``UnreadableFile``, or ``MalformedEvidence`` before more than the limit is read.
+    """
+    with open_regular(path.resolve()) as file:
         return parse_evidence(file.read(MAX_EVIDENCE_BYTES + 1), where=path.name)
 
 

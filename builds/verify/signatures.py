@@ -49,8 +49,8 @@ class Vote:
 
 
 def key_from(path: Path) -> VerifyingKey:
-    """A public key in PEM. Raises ``UnusableKey`` or ``UnreadableFile``."""
-    with open_regular(path) as file:
+    """A public key in PEM, also behind a link, as secrets are mounted. Raises ``UnusableKey`` or ``UnreadableFile``."""
+    with open_regular(path.resolve()) as file:
         text = file.read(MAX_KEY_BYTES).decode("ascii", "replace")
     try:
         return read_public_key(text, where=str(path))

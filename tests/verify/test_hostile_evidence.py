@@ -53,7 +53,15 @@ def test_what_is_no_evidence_is_not_checked(world: World, data: bytes) -> None:
     assert world.run() == 2
 
 
-def test_a_pipe_a_link_and_a_directory_are_not_read(world: World) -> None:
+def test_keys_and_evidence_behind_links_are_read_as_secrets_are_mounted(world: World, tmp_path: Path) -> None:
+    world.save()
+    real = world.evidence_file.rename(tmp_path / "..data")
+    world.evidence_file.symlink_to(real)
+    (tmp_path / "ada.pub").symlink_to(world.key_file(world.signers["ada"]))
+    assert world.run("--rebuilder-key", str(tmp_path / "ada.pub"), "--min-operators", "1") == 0
+
+
+def test_a_pipe_a_device_and_a_directory_are_not_read(world: World) -> None:
     os.mkfifo(world.evidence_file)
     assert world.run() == 2
     world.evidence_file.unlink()
