@@ -1,4 +1,4 @@
-"""One whole demo per run of the suite, as ``make demo DEMO_EXIT=1`` runs it."""
+"""One whole demo for the suite, as ``make demo DEMO_EXIT=1`` runs it."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ class FinishedDemo:
 
 @pytest.fixture(scope="session")
 def demo() -> FinishedDemo:
+    """The one that ``make demo DEMO_EXIT=1`` left where SUITE_FINISHED_DEMO says, or one of the suite's own."""
+    if finished_in := os.environ.get("SUITE_FINISHED_DEMO"):
+        return FinishedDemo(Path(finished_in), "")
     data = settings.DATA_DIR / "end-to-end"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
