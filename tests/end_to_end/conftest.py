@@ -25,10 +25,9 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 @dataclass(frozen=True)
 class FinishedDemo:
-    """What a demo left: its data directory, output and verdicts."""
+    """What a demo left: its data directory and verdicts."""
 
     data: Path
-    output: str
 
     @property
     def root(self) -> Path:
@@ -63,13 +62,13 @@ class FinishedDemo:
 def demo() -> FinishedDemo:
     """The one that ``make demo DEMO_EXIT=1`` left where SUITE_FINISHED_DEMO says, or one of the suite's own."""
     if finished_in := os.environ.get("SUITE_FINISHED_DEMO"):
-        return FinishedDemo(Path(finished_in), "")
+        return FinishedDemo(Path(finished_in))
     data = settings.DATA_DIR / "end-to-end"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
-    finished = FinishedDemo(data, "").run()
+    finished = FinishedDemo(data).run()
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
-    return FinishedDemo(data, finished.stdout)
+    return FinishedDemo(data)
 
 
 @pytest.fixture(scope="session")
