@@ -10,9 +10,11 @@ from typing import ClassVar
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import requires_csrf_token
 
 from builds.domain.errors import MalformedInput, PortalError
+from builds.operation_rules import NOT_KEPT
 from builds.services.absent import NotHere
 from tee_portal.problems import problem
 
@@ -53,22 +55,35 @@ def absence(exception: Exception, path: str) -> NoSuchThing:
     if isinstance(exception, NotHere):
         return NoSuchThing(str(exception), where=path, todo=exception.sought.api_todo)
     told = exception.args[0] if exception.args and isinstance(exception.args[0], str) else ""
-    return NoSuchThing(told or "the API has no such address", where=path)
+    return NoSuchThing(told or "there is no such address", where=path)
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    """Whether whoever asks reads no pages: the API's addresses have none, and elsewhere a browser says that it does."""
+    accepted = request.headers.get("Accept", "text/html")
+    return request.path.startswith(_API) or "text/html" not in accepted.lower()
+
+
+def _kept_by_nobody(response: HttpResponse) -> HttpResponse:
+    """What is not there may be there in a moment. Who asks decides in which form it is told."""
+    response["Cache-Control"] = NOT_KEPT
+    patch_vary_headers(response, ("Accept",))
+    return response
 
 
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The API's addresses answer as the API does, others with the page that says what was looked for."""
-    if request.path.startswith(_API):
-        return problem(request, absence(exception, request.path[:_LONGEST_ADDRESS]), 404)
+    """A problem document for programs, for readers the page that says what was looked for."""
+    if _is_for_programs(request):
+        return _kept_by_nobody(problem(request, absence(exception, request.path[:_LONGEST_ADDRESS]), 404))
     told = exception if isinstance(exception, NotHere) else None
     context = {"sought": told.sought if told else None, "asked": told.asked if told else request.path}
-    return HttpResponse(render_to_string("404.html", context, request), status=404)
+    return _kept_by_nobody(HttpResponse(render_to_string("404.html", context, request), status=404))
 
 
 @requires_csrf_token
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path.startswith(_API):
+    if _is_for_programs(request):
         return problem(request, Refused("you may not do this", where=request.path[:_LONGEST_ADDRESS]), 403)
     return HttpResponse(render_to_string("403.html", {}, request), status=403)
 
@@ -82,7 +97,7 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 
 def _plain(request: HttpRequest, error: PortalError, status: int) -> HttpResponse:
-    if request.path.startswith(_API):
+    if _is_for_programs(request):
         return problem(request, error, status)
     return plain_page(error, status)
 

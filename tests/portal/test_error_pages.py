@@ -54,6 +54,20 @@ def test_a_page_that_is_not_there_names_what_was_looked_for_and_where_to_look(
     assert "matches the given query" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "address", [f"/documents/{NAUGHT}", f"/verdicts/{NAUGHT}.dsse.json", "/mirror/checkpoint.json"]
+)
+def test_a_program_is_told_what_is_not_there_in_its_own_form(client: Client, address: str) -> None:
+    for accept in ("*/*", "application/json"):
+        answer = client.get(address, headers={"Accept": accept})
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+        assert (answer.json()["code"], answer["Cache-Control"]) == ("not-found", "no-store")
+        assert "Accept" in answer["Vary"]
+    page = client.get(address, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page["Cache-Control"]) == (404, "no-store")
+    assert page["Content-Type"].startswith("text/html")
+
+
 def test_an_address_without_a_page_says_so_and_hides_nothing_of_it(client: Client) -> None:
     answer = client.get("/no/such/<script>alert(1)</script>\u202egnp.exe/")
     assert answer.status_code == 404
@@ -78,7 +92,7 @@ def test_a_very_long_name_is_shown_in_a_box_of_its_own(client: Client) -> None:
         ("rebuilders/nobody", "there is no operator nobody here", "/api/v1/rebuilders "),
         (f"statements/{NAUGHT}", f"there is no signed statement sha256:{NAUGHT} here", "/api/v1/rebuilders/SLUG"),
         (f"attestations/{NAUGHT}", f"there is no bundle sha256:{NAUGHT} here", "/api/v1/attestations"),
-        ("nothing-here", "the API has no such address", "/api/v1/openapi.json"),
+        ("nothing-here", "there is no such address", "/api/v1/openapi.json"),
     ],
 )
 def test_the_api_says_what_is_not_there_and_where_such_things_are_listed(
@@ -117,7 +131,7 @@ def test_a_question_that_cannot_be_read_is_a_named_error_in_the_portals_words(
 
 
 def test_of_many_problems_a_few_are_named_and_the_rest_is_counted() -> None:
-    refusal = refusal_of([{"type": "missing", "loc": ("body", f"n{number}")} for number in range(9)])
+    refusal = refusal_of([{"type": "missing", "loc": ("body", "wanted", f"n{number}")} for number in range(9)])
     assert refusal.what == "n0 is missing; n1 is missing; n2 is missing; n3 is missing; n4 is missing; and 4 more"
     assert refusal.where == "the body"
     assert refusal.todo.startswith("Give it.")
