@@ -5,7 +5,6 @@ A killed publisher leaves the old checkpoint with everything it names, and some 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from typing import ClassVar, Final
 from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, Ref
 from builds.domain.errors import PortalError
 from builds.pipeline.material_store import named_disk_errors
+from builds.pipeline.regular_files import LockHeld, held_lock
 
 _LOCK: Final = ".lock"
 _UNNAMED: Final = ".unnamed.json"
@@ -143,18 +143,17 @@ class MirrorTree:
 def mirror_tree(root: Path, *, rewrite: bool = False) -> Iterator[MirrorTree]:
     """The tree of a directory, which is made when it is missing, for one publication at a time.
 
-    Raises ``MirrorBusy``, ``MirrorNotWritable`` and ``DiskFull``; also what happens inside is named by these.
+    Raises ``MirrorBusy``, ``UnusableLock``, ``MirrorNotWritable`` and ``DiskFull``; also what happens inside is named
+    by the last two.
     """
     try:
         with named_disk_errors(root, "for the mirror"):
             root.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
-            with (root / _LOCK).open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise MirrorBusy("another publication is going on", where=str(root)) from error
+            with held_lock(root / _LOCK):
                 _remove_half_written(root)
                 yield MirrorTree(root, rewrite=rewrite)
+    except LockHeld as error:
+        raise MirrorBusy("another publication is going on", where=str(root)) from error
     except OSError as error:
         raise MirrorNotWritable(f"{error.strerror}: {error.filename}", where=str(root)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, Sha256Hex, first_problem
 from builds.domain.strict_json import load_object
 from builds.pipeline.hashing import open_regular
+from builds.pipeline.regular_files import held_lock
 
 _MAX_BYTES = 1024 * 1024
 
@@ -66,7 +66,7 @@ def usual_place() -> Path:
 def remember(place: Path, fingerprint: str, seen: Seen) -> None:
     """Keep the newest checkpoint of a key; whoever comes second is held against what the first one kept.
 
-    Raises ``RolledBack``, ``Equivocation`` and ``UnusableState``.
+    Raises ``RolledBack``, ``Equivocation``, ``UnusableState`` and ``UnusableLock``.
     """
     with _locked(place):
         memory = _read(place)
@@ -89,8 +89,7 @@ def _hold_against(known: Seen, seen: Seen) -> None:
 def _locked(place: Path) -> Iterator[None]:
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with place.with_name(f".{place.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held_lock(place.with_name(f".{place.name}.lock"), wait=True):
             yield
     except OSError as error:
         raise UnusableState(f"it cannot be written: {error.strerror}", where=str(place)) from error

@@ -222,6 +222,17 @@ def test_one_publication_at_a_time(mirror: Mirror) -> None:
     mirror.publish()
 
 
+def test_a_link_in_the_place_of_the_lock_empties_nothing(mirror: Mirror, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    mirror.publish()
+    (mirror.directory / ".lock").unlink()
+    (mirror.directory / ".lock").symlink_to(victim)
+    with pytest.raises(CommandError, match="unusable-lock"):
+        call_command("publish_mirror", str(mirror.directory))
+    assert victim.read_text() == "precious"
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MirrorNotWritable):

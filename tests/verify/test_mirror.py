@@ -199,6 +199,18 @@ def test_a_memory_that_cannot_be_written_lets_nothing_through(
     assert "unusable-state" in capsys.readouterr().err
 
 
+def test_a_link_in_the_place_of_the_memorys_lock_empties_nothing(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    mirrored.state.parent.mkdir()
+    mirrored.state.with_name(".seen.json.lock").symlink_to(victim)
+    assert mirrored.release() == 2
+    assert "unusable-lock" in capsys.readouterr().err
+    assert victim.read_text() == "precious"
+
+
 def test_the_memory_lies_where_the_user_keeps_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert memory.usual_place() == tmp_path / "tee-portal-verify" / "seen.json"
