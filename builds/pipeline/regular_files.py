@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
-from builds.domain.errors import PortalError
+from builds.domain.errors import MalformedInput, PortalError
 
+HALF_WRITTEN: Final = ".new-"
+"""How the names of files begin that are not whole yet."""
 _OWNERS_ALONE: Final = 0o600
 
 
@@ -28,6 +31,13 @@ class LockHeld(PortalError):
 
     code: ClassVar[str] = "lock-held"
     default_todo: ClassVar[str] = "Wait for it to end."
+
+
+class UnusableOutput(MalformedInput):
+    """What lies in the place of a file that is to be written is none."""
+
+    code: ClassVar[str] = "unusable-output"
+    default_todo: ClassVar[str] = "Name a plain file, or a place where nothing lies; nothing else is replaced."
 
 
 def regular_handle(path: str | Path, flags: int, *, mode: int = _OWNERS_ALONE, directory: int | None = None) -> int:
@@ -46,6 +56,54 @@ def regular_handle(path: str | Path, flags: int, *, mode: int = _OWNERS_ALONE, d
         os.close(handle)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return handle
+
+
+def write_whole(directory: int, name: str, data: bytes, *, mode: int) -> None:
+    """Write a file of an open directory, whole or not at all: what had the name is replaced, never followed.
+
+    Raises ``OSError``.
+    """
+    partial = f"{HALF_WRITTEN}{secrets.token_hex(8)}"
+    handle = regular_handle(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, directory=directory)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            # Whatever the umask is: who reads it is for the caller to say.
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(partial, dir_fd=directory)
+        raise
+
+
+def replaceable_mode(path: Path, otherwise: int) -> int:
+    """The permissions of the regular file that lies there, ``otherwise`` where nothing does.
+
+    Raises ``UnusableOutput`` for anything else, and ``OSError``.
+    """
+    try:
+        found = path.lstat().st_mode
+    except FileNotFoundError:
+        return otherwise
+    if not stat.S_ISREG(found):
+        raise UnusableOutput("it is there and not a plain file", where=str(path))
+    return stat.S_IMODE(found) & 0o777
+
+
+def replace_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file whole or not at all; one that lies there is replaced and keeps its permissions.
+
+    Raises ``UnusableOutput`` and ``OSError``.
+    """
+    kept = replaceable_mode(path, mode)
+    handle = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        write_whole(handle, path.name, data, mode=kept)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, Sha256Hex, first_problem
 from builds.domain.strict_json import load_object
 from builds.pipeline.hashing import open_regular
-from builds.pipeline.regular_files import held_lock
+from builds.pipeline.regular_files import held_lock, replace_file
 
 _MAX_BYTES = 1024 * 1024
 
@@ -108,12 +107,4 @@ def _read(place: Path) -> _Memory:
 
 
 def _write(place: Path, memory: _Memory) -> None:
-    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".seen-", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(memory.model_dump_json(by_alias=True, indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+    replace_file(place, memory.model_dump_json(by_alias=True, indent=1).encode(), mode=0o600)

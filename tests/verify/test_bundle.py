@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,6 +126,46 @@ def collected(body: Callable[[str], bytes | None], tmp_path: Path, **served: Any
     with false_portal(body, **served) as server:
         code = main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", server.address])
         return code, server.asked
+
+
+def link(path: Path) -> None:
+    path.with_name("victim").write_text("precious")
+    path.symlink_to("victim")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, link])
+def test_nothing_but_a_plain_file_is_replaced_and_nobody_is_asked_before(
+    make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "e")
+    before = sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir())
+    code, asked = collected(answering(), tmp_path)
+    assert (code, asked) == (2, [])
+    assert "unusable-output" in capsys.readouterr().err
+    assert sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir()) == before
+    assert not (tmp_path / "e").is_symlink() or (tmp_path / "e").read_text() == "precious"
+
+
+def test_standard_output_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bundle", "enclave/v1", "-o", "-", "--portal", "https://portal.invalid"]) == 2
+    assert "-o FILE" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0o644), (0o600, 0o600), (0o664, 0o664)])
+def test_a_file_that_is_replaced_keeps_its_permissions_and_a_new_one_is_readable(
+    before: int | None, after: int, tmp_path: Path
+) -> None:
+    if before is not None:
+        (tmp_path / "e").write_text("older")
+        (tmp_path / "e").chmod(before)
+    assert collected(answering(), tmp_path)[0] == 0
+    assert (tmp_path / "e").stat().st_mode & 0o777 == after
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    assert read_evidence(tmp_path / "e").tag == "v1"
 
 
 def test_each_file_is_asked_for_once_at_the_portal_itself(tmp_path: Path) -> None:
