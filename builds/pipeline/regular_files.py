@@ -19,6 +19,10 @@ HALF_WRITTEN: Final = ".new-"
 _OWNERS_ALONE: Final = 0o600
 
 
+class NotRegular(OSError):
+    """Something else than a regular file lies there."""
+
+
 class UnusableLock(PortalError):
     """What lies where a lock file belongs is none, or it cannot be made."""
 
@@ -43,18 +47,18 @@ class UnusableOutput(MalformedInput):
 def regular_handle(path: str | Path, flags: int, *, mode: int = _OWNERS_ALONE, directory: int | None = None) -> int:
     """A descriptor of a regular file; ``path`` is below the open ``directory`` where one is given.
 
-    Raises ``OSError``, which names what else lies there too.
+    Raises ``NotRegular`` for what else lies there, and any other ``OSError``.
     """
     safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(path, flags | safe, mode, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link, or behind too many", str(path)) from error
+            raise NotRegular(errno.ELOOP, "it is a link, or behind too many", str(path)) from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        raise NotRegular(errno.EINVAL, "it is not a regular file", str(path))
     return handle
 
 

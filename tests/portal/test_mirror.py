@@ -27,6 +27,7 @@ from attestations.services.mirroring import publish
 from attestations.services.portal_key import portal_key
 from builds.domain.errors import DiskFull
 from builds.models import Project, Release
+from builds.pipeline.held_directory import HeldDirectory
 from builds.verify.evidence import Kind
 from tests.portal.attested import attest_all
 from tests.portal.mirroring import Mirror, rebuilt
@@ -171,13 +172,13 @@ def test_a_publisher_that_is_killed_anywhere_leaves_the_old_mirror_whole(
         shutil.copytree(old, mirror.directory)
         count[0] = 0
 
-        def dying(final: Path, data: bytes, place: int = place) -> None:
+        def dying(directory: HeldDirectory, name: str, data: bytes, place: int = place) -> None:
             count[0] += 1
             if count[0] > place:
                 # Half of it lies there already, under no name that anybody reads.
-                (final.parent / ".new-killed").write_bytes(data[: len(data) // 2])
+                directory.write(".new-killed", data[: len(data) // 2], mode=0o600)
                 raise Killed
-            write(final, data)
+            write(directory, name, data)
 
         monkeypatch.setattr(files, "_write", dying)
         try:
@@ -231,6 +232,66 @@ def test_a_link_in_the_place_of_the_lock_empties_nothing(mirror: Mirror, tmp_pat
     with pytest.raises(CommandError, match="unusable-lock"):
         call_command("publish_mirror", str(mirror.directory))
     assert victim.read_text() == "precious"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["index", "blobs", "blobs/sha256"])
+def test_a_link_in_the_place_of_a_directory_leads_no_publication_elsewhere(
+    mirror: Mirror, make_release: MakeRelease, tmp_path: Path, place: str
+) -> None:
+    make_release()
+    mirror.publish()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(mirror.directory / place, elsewhere)
+    (elsewhere / ".new-x").write_text("precious")
+    (mirror.directory / place).symlink_to(elsewhere)
+    rebuilt(Release.objects.get(), "ada")
+    before = contents(elsewhere)
+    with pytest.raises(CommandError, match="mirror-not-writable"):
+        call_command("publish_mirror", str(mirror.directory), "--full")
+    assert contents(elsewhere) == before
+
+
+def test_a_link_among_the_objects_leads_no_publication_elsewhere(
+    mirror: Mirror, make_release: MakeRelease, tmp_path: Path
+) -> None:
+    make_release()
+    mirror.publish()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".new-x").write_text("precious")
+    (mirror.directory / "index" / "zz").symlink_to(elsewhere)
+    linked = mirror.directory / next(iter(objects(mirror.directory)))
+    (elsewhere / "object").write_bytes(linked.read_bytes())
+    linked.unlink()
+    linked.symlink_to(elsewhere / "object")
+    before = contents(elsewhere)
+    mirror.publish()
+    assert not linked.is_symlink()
+    assert contents(elsewhere) == before
+    mirror.assert_whole()
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT_FILE, ".lock"])
+def test_a_pipe_among_the_publishers_files_is_named_and_nobody_waits_on_it(mirror: Mirror, name: str) -> None:
+    mirror.publish()
+    (mirror.directory / name).unlink()
+    os.mkfifo(mirror.directory / name)
+    with pytest.raises(CommandError, match=r"mirror-not-writable|unusable-lock"):
+        call_command("publish_mirror", str(mirror.directory))
+
+
+@pytest.mark.parametrize(
+    "held", [b"[" * 100_000, b'{"a":' * 100_000, b"{", b"[]", b'{"a": 1e999}', b'{"a": 1, "a": 2}']
+)
+def test_a_list_of_what_is_to_be_removed_that_cannot_be_read_is_begun_anew(mirror: Mirror, held: bytes) -> None:
+    mirror.publish()
+    (mirror.directory / ".unnamed.json").write_bytes(held)
+    mirror.publish()
+    assert json.loads((mirror.directory / ".unnamed.json").read_bytes()) == {}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
