@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import ClassVar, Final
 
 from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, Ref
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
 from builds.domain.strict_json import AmbiguousJson, read_json
-from builds.pipeline.held_directory import HeldDirectory, held_directory
+from builds.pipeline.held_directory import HeldDirectory, held_directory, make_directory
 from builds.pipeline.material_store import named_disk_errors
 from builds.pipeline.regular_files import HALF_WRITTEN, LockHeld, NotRegular, held_lock
 
@@ -26,7 +27,8 @@ _UNNAMED: Final = ".unnamed.json"
 _OBJECT = re.compile(r"index/([0-9a-f]{2})/\1[0-9a-f]{62}\.json|blobs/sha256/([0-9a-f]{2})/\2[0-9a-f]{62}", re.ASCII)
 _PLACES = ("index", "blobs/sha256")
 _READABLE = 0o644
-_DIRECTORY = 0o755
+_OWN: Final = frozenset({_LOCK, _UNNAMED, CHECKPOINT_FILE, *(place.partition("/")[0] for place in _PLACES)})
+_FILE_SYSTEMS_OWN: Final = frozenset({"lost+found"})
 
 
 class MirrorBusy(PortalError):
@@ -41,6 +43,20 @@ class MirrorNotWritable(PortalError):
 
     code: ClassVar[str] = "mirror-not-writable"
     default_todo: ClassVar[str] = "Name a directory that the portal may write to: TEE_PORTAL_MIRROR_DIR."
+
+
+class ForeignDirectory(PortalError):
+    """The directory holds something else than this portal's mirror."""
+
+    code: ClassVar[str] = "foreign-directory"
+    default_todo: ClassVar[str] = (
+        "Name an empty directory, or the one that this portal publishes to. Where somebody damaged that one's "
+        "checkpoint.json, remove this file."
+    )
+
+
+type Owns = Callable[[bytes], bool]
+"""Whether the bytes of a checkpoint are of the portal that publishes."""
 
 
 class MirrorTree:
@@ -137,22 +153,42 @@ class MirrorTree:
 
 
 @contextmanager
-def mirror_tree(root: Path, *, rewrite: bool = False) -> Iterator[MirrorTree]:
+def mirror_tree(root: Path, owns: Owns, *, rewrite: bool = False) -> Iterator[MirrorTree]:
     """The tree of a directory, which is made when it is missing, for one publication at a time.
 
-    Raises ``MirrorBusy``, ``UnusableLock``, ``MirrorNotWritable`` and ``DiskFull``; also what happens inside is named
-    by the last two.
+    Raises ``ForeignDirectory`` before anything is written, ``MirrorBusy``, ``UnusableLock``, ``MirrorNotWritable`` and
+    ``DiskFull``; also what happens inside is named by the last two.
     """
     try:
         with named_disk_errors(root, "for the mirror"):
-            root.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
-            with held_directory(root) as held, held_lock(root / _LOCK):
-                _remove_half_written(held)
-                yield MirrorTree(held, rewrite=rewrite)
+            make_directory(root)
+            with held_directory(root) as held:
+                _refuse_foreign(held, owns, root)
+                with held_lock(root / _LOCK):
+                    _remove_half_written(held)
+                    yield MirrorTree(held, rewrite=rewrite)
     except LockHeld as error:
         raise MirrorBusy("another publication is going on", where=str(root)) from error
     except OSError as error:
         raise MirrorNotWritable(f"{error.strerror}: {error.filename}", where=str(root)) from error
+
+
+def _refuse_foreign(held: HeldDirectory, owns: Owns, root: Path) -> None:
+    """Before even a lock is made there. Without a checkpoint only what a publisher leaves may lie there: a first
+    publication that was killed, or a mirror that lost its checkpoint.
+    """
+    names = {entry.name for entry in held.entries()} - _FILE_SYSTEMS_OWN
+    checkpoint = _checkpoint(held)
+    if not names or (checkpoint and owns(checkpoint)):
+        return
+    if checkpoint:
+        raise ForeignDirectory(f"its {CHECKPOINT_FILE} is not of this portal", where=str(root))
+    others = sorted(name for name in names - _OWN if not name.startswith(HALF_WRITTEN))
+    if others:
+        what = f"it is not empty and no mirror: it has {one_line(others[0], 100)!r}"
+        raise ForeignDirectory(what, where=str(root))
+    if _LOCK not in names:
+        raise ForeignDirectory("it is not empty, and nobody published to it", where=str(root))
 
 
 def published_file(root: Path, path: str) -> bytes | None:

@@ -76,6 +76,15 @@ def held_directory(path: Path) -> Iterator[HeldDirectory]:
         os.close(handle)
 
 
+def make_directory(path: Path) -> None:
+    """Have a directory there; those that are made for it may be entered by everybody. Raises ``OSError``."""
+    for place in reversed((path, *path.parents)):
+        if not place.is_dir():
+            with suppress(FileExistsError):
+                place.mkdir()
+                place.chmod(_ENTERED_BY_ALL)
+
+
 def _step(handle: int, name: str, *, make: bool) -> int:
     try:
         return os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=handle)
