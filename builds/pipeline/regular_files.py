@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from builds.domain.errors import MalformedInput, PortalError
 HALF_WRITTEN: Final = ".new-"
 """How the names of files begin that are not whole yet."""
 _OWNERS_ALONE: Final = 0o600
+_ASKED_AGAIN_SECONDS: Final = 0.02
 
 
 class NotRegular(OSError):
@@ -111,26 +113,32 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> None:
 
 
 @contextmanager
-def held_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+def held_lock(path: Path, *, seconds: float = 0) -> Iterator[None]:
     """Hold the lock of a file, which is made when it is missing and whose bytes nobody touches.
 
-    Raises ``LockHeld`` when another has it and nobody is to wait, and ``UnusableLock``.
+    Raises ``LockHeld`` when another has it for longer than ``seconds``, and ``UnusableLock``.
     """
     try:
         handle = regular_handle(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UnusableLock(f"it cannot be opened as a lock: {error.strerror}", where=str(path)) from error
     try:
-        _take(handle, path, 0 if wait else fcntl.LOCK_NB)
+        end = time.monotonic() + seconds
+        while not _taken(handle, path):
+            if time.monotonic() >= end:
+                since = f" for longer than {seconds:g} seconds" if seconds else ""
+                raise LockHeld(f"another process holds it{since}", where=str(path))
+            time.sleep(_ASKED_AGAIN_SECONDS)
         yield
     finally:
         os.close(handle)
 
 
-def _take(handle: int, path: Path, how: int) -> None:
+def _taken(handle: int, path: Path) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | how)
-    except BlockingIOError as error:
-        raise LockHeld("another process holds it", where=str(path)) from error
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except OSError as error:
         raise UnusableLock(f"it cannot be locked: {error.strerror}", where=str(path)) from error
+    return True

@@ -14,9 +14,11 @@ from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, Sha256Hex, first_problem
 from builds.domain.strict_json import load_object
 from builds.pipeline.hashing import open_regular
-from builds.pipeline.regular_files import held_lock, replace_file
+from builds.pipeline.regular_files import LockHeld, held_lock, replace_file
 
 _MAX_BYTES = 1024 * 1024
+# Whoever has it reads and writes one small file.
+_LOCK_SECONDS = 10.0
 
 
 class UnusableState(MalformedInput):
@@ -24,6 +26,13 @@ class UnusableState(MalformedInput):
 
     code: ClassVar[str] = "unusable-state"
     default_todo: ClassVar[str] = "Name a file that can be written with --state FILE; removing one forgets what it saw."
+
+
+class StateBusy(PortalError):
+    """Another run holds the file that remembers checkpoints, for longer than one needs it."""
+
+    code: ClassVar[str] = "state-busy"
+    default_todo: ClassVar[str] = "Ask again. If it stays so, see which process has the lock open, as with fuser."
 
 
 class RolledBack(PortalError):
@@ -65,7 +74,7 @@ def usual_place() -> Path:
 def remember(place: Path, fingerprint: str, seen: Seen) -> None:
     """Keep the newest checkpoint of a key; whoever comes second is held against what the first one kept.
 
-    Raises ``RolledBack``, ``Equivocation``, ``UnusableState`` and ``UnusableLock``.
+    Raises ``RolledBack``, ``Equivocation``, ``UnusableState``, ``StateBusy`` and ``UnusableLock``.
     """
     with _locked(place):
         memory = _read(place)
@@ -88,8 +97,10 @@ def _hold_against(known: Seen, seen: Seen) -> None:
 def _locked(place: Path) -> Iterator[None]:
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with held_lock(place.with_name(f".{place.name}.lock"), wait=True):
+        with held_lock(place.with_name(f".{place.name}.lock"), seconds=_LOCK_SECONDS):
             yield
+    except LockHeld as error:
+        raise StateBusy(error.what, where=error.where) from error
     except OSError as error:
         raise UnusableState(f"it cannot be written: {error.strerror}", where=str(place)) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +45,24 @@ def test_a_file_that_serves_as_lock_keeps_its_bytes(tmp_path: Path) -> None:
     with held_lock(tmp_path / ".lock"):
         pass
     assert (tmp_path / ".lock").read_text() == "precious"
+
+
+def test_a_lock_is_waited_for_as_long_as_is_said(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    began = time.monotonic()
+    with held_lock(lock), pytest.raises(LockHeld, match=r"longer than 0\.3 seconds"), held_lock(lock, seconds=0.3):
+        pass
+    assert 0.3 <= time.monotonic() - began < 5
+    held = threading.Event()
+
+    def hold_a_moment() -> None:
+        with held_lock(lock):
+            held.set()
+            time.sleep(0.2)
+
+    holder = threading.Thread(target=hold_a_moment)
+    holder.start()
+    held.wait()
+    with held_lock(lock, seconds=30):
+        pass
+    holder.join()

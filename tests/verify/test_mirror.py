@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 
 from attestations.domain.mirror import MeasurementShard, Ref, ReleaseEntry, ReleaseShard, Root, Tree, release_key
 from attestations.mirror_tree import MirrorTree
+from builds.pipeline.regular_files import held_lock
 from builds.verify import memory
 from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
@@ -209,6 +211,24 @@ def test_a_link_in_the_place_of_the_memorys_lock_empties_nothing(
     assert mirrored.release() == 2
     assert "unusable-lock" in capsys.readouterr().err
     assert victim.read_text() == "precious"
+
+
+def test_a_memory_that_another_run_never_gives_back_lets_nothing_through(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LOCK_SECONDS", 0.2)
+    mirrored.state.parent.mkdir()
+    with held_lock(mirrored.state.with_name(".seen.json.lock")):
+        assert mirrored.release() == 2
+    assert capsys.readouterr().err.startswith("state-busy: ")
+    assert mirrored.release() == 0
+
+
+@pytest.mark.parametrize("name", ["seen.json", ".seen.json.lock"])
+def test_a_pipe_in_the_place_of_the_memory_is_waited_on_by_nobody(mirrored: Mirrored, name: str) -> None:
+    mirrored.state.parent.mkdir()
+    os.mkfifo(mirrored.state.with_name(name))
+    assert mirrored.release() == 2
 
 
 def test_the_memory_lies_where_the_user_keeps_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
