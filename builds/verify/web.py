@@ -5,7 +5,9 @@ Nothing is believed here: bytes are bounded in size and time, no redirect is fol
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import Future
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -17,8 +19,8 @@ from builds.domain.printable import one_line
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OK, _NOT_FOUND = 200, 404
 _STEP_SECONDS = 30.0
-# A portal that sends a byte now and then keeps every single read within its time.
-_ALL_SECONDS = 600.0
+# A server that sends a byte now and then, of headers too, keeps every single read within its time.
+_ALL_SECONDS = 120.0
 
 
 class PortalUnreachable(PortalError):
@@ -40,9 +42,9 @@ class NotAPortal(MalformedInput):
 
 
 class Web:
-    """One server, asked for paths of itself. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``.
+    """One server, asked for paths of itself, within one time for all of it.
 
-    ``option`` is how the address was given.
+    ``option`` is how the address was given. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``.
     """
 
     def __init__(self, address: str, *, option: str) -> None:
@@ -57,6 +59,7 @@ class Web:
         if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
             raise NotAPortal(f"{address[:200]!r} cannot be asked", where=option)
         self.address = address.rstrip("/")
+        self._is_given_up = False
         self._deadline = time.monotonic() + _ALL_SECONDS
         self._http = httpx.Client(
             timeout=_STEP_SECONDS,
@@ -66,11 +69,30 @@ class Web:
         )
 
     def close(self) -> None:
-        self._http.close()
+        # A thread that is still asking keeps its connection, whose number could be another file's otherwise.
+        if not self._is_given_up:
+            self._http.close()
 
     def get(self, path: str, most_bytes: int) -> bytes:
         """The bytes at a path of the server, which begins with a slash."""
         where = f"{self.address}{path}"
+        answer: Future[bytes] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._ask(where, most_bytes))
+            except BaseException as error:  # noqa: BLE001 - it is raised again by who waits
+                answer.set_exception(error)
+
+        # In a thread, which ends with the program: neither the system's resolver nor headers know a deadline.
+        threading.Thread(target=ask, daemon=True, name="asking").start()
+        try:
+            return answer.result(max(self._deadline - time.monotonic(), 0))
+        except TimeoutError as error:
+            self._is_given_up = True
+            raise PortalUnreachable(f"collecting took longer than {_ALL_SECONDS:g} seconds", where=where) from error
+
+    def _ask(self, where: str, most_bytes: int) -> bytes:
         try:
             with self._http.stream("GET", where) as answer:
                 if answer.status_code == _NOT_FOUND:
@@ -91,6 +113,4 @@ class Web:
             held += chunk
             if len(held) > most_bytes:
                 raise LimitExceeded(f"the answer is larger than {most_bytes} bytes", where=where)
-            if time.monotonic() > self._deadline:
-                raise PortalUnreachable(f"collecting took longer than {_ALL_SECONDS:.0f} seconds", where=where)
         return bytes(held)

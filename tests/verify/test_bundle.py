@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,11 +220,31 @@ def test_a_file_larger_than_any_may_be_is_refused_before_it_is_read(
     assert collected(answering(data=b"x" * 1000), tmp_path)[0] == 2
 
 
-def test_a_portal_that_sends_a_byte_now_and_then_ends_with_the_time_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dripping", ["drips", "drips_headers"])
+def test_a_portal_that_sends_a_little_now_and_then_ends_with_the_time_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dripping: str
 ) -> None:
     monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
-    assert collected(answering(), tmp_path, drips=True)[0] == 2
+    began = time.monotonic()
+    assert collected(answering(), tmp_path, **{dripping: True})[0] == 2
+    assert time.monotonic() - began < 10
+    assert "longer than 0.3 seconds" in capsys.readouterr().err
+
+
+def test_a_name_that_the_system_never_resolves_ends_with_the_time_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered = threading.Event()
+
+    def never(*_: object, **__: object) -> list[object]:
+        answered.wait(60)
+        return []
+
+    monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    assert main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", "https://portal.invalid"]) == 2
+    answered.set()
+    assert "portal-unreachable" in capsys.readouterr().err
 
 
 def test_a_compressed_answer_is_refused(tmp_path: Path) -> None:

@@ -301,13 +301,15 @@ def test_a_bomb_is_not_unpacked(mirrored: Mirrored, capsys: pytest.CaptureFixtur
     assert "compressed" in capsys.readouterr().err
 
 
-def test_a_mirror_that_sends_a_byte_now_and_then_ends_with_the_time_for_all(
-    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("headers", [False, True])
+def test_a_mirror_that_sends_a_little_now_and_then_ends_with_the_time_for_all(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], headers: bool
 ) -> None:
     monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
     data = mirrored.checkpoint.read_bytes()
-    with false_portal(lambda _: data, drips=True) as server:
+    with false_portal(lambda _: data, drips=not headers, drips_headers=headers) as server:
         assert refused(mirrored, server.address) == 2
+    assert capsys.readouterr().err.startswith("mirror-unreachable: collecting took longer")
 
 
 @pytest.mark.parametrize("address", ["http://mirror.example", "file:///srv/mirror", "mirror", "http://[", ""])
