@@ -48,16 +48,7 @@ class Web:
     """
 
     def __init__(self, address: str, *, option: str) -> None:
-        try:
-            parts = urlsplit(address)
-            host = parts.hostname or ""
-            if parts.port == 0:
-                raise ValueError("nothing listens on port 0")
-            httpx.URL(address)
-        except (ValueError, httpx.InvalidURL) as error:
-            raise NotAPortal(f"{address[:200]!r} is no address", where=option) from error
-        if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
-            raise NotAPortal(f"{address[:200]!r} cannot be asked", where=option)
+        host = _asked_host(address, option)
         self.address = address.rstrip("/")
         self._is_given_up = False
         self._deadline = time.monotonic() + _ALL_SECONDS
@@ -114,3 +105,27 @@ class Web:
             if len(held) > most_bytes:
                 raise LimitExceeded(f"the answer is larger than {most_bytes} bytes", where=where)
         return bytes(held)
+
+
+def _asked_host(address: str, option: str) -> str:
+    """The host of an address that can be asked safely; ``NotAPortal`` for any other address."""
+    # The address stands in the evidence and in messages.
+    shown = "what was given" if "@" in address else repr(address[:200])
+    try:
+        parts, url = urlsplit(address), httpx.URL(address)
+        if parts.port == 0:
+            raise ValueError("nothing listens on port 0")
+        # As it is encoded and decoded when it is asked, which knows no error of its own.
+        url.host.encode("idna")
+        url.raw_host.decode("ascii").encode("idna")
+    except (ValueError, httpx.InvalidURL) as error:
+        raise NotAPortal(f"{shown} is no address", where=option) from error
+    if "@" in parts.netloc:
+        todo = "Give the address without a name and a password: they would stand in evidence and messages."
+        raise NotAPortal("the address names a user", where=option, todo=todo)
+    host = parts.hostname or ""
+    if parts.query or parts.fragment:
+        raise NotAPortal("the address has more than a host and a path: paths of files follow it", where=option)
+    if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
+        raise NotAPortal(f"{shown} cannot be asked", where=option)
+    return host

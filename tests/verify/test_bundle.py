@@ -25,6 +25,7 @@ from tee_portal.env import BASE_DIR
 from tests.portal.conftest import make_release, project  # noqa: F401 - fixtures
 from tests.support.attacks import hand_in, signed
 from tests.support.false_portal import false_portal
+from tests.support.operators import new_signer
 
 
 @pytest.mark.django_db(transaction=True)
@@ -97,6 +98,14 @@ def test_a_release_without_a_signed_verdict_is_saved_and_said_to_lack_it(
         "http://127.0.0.1@evil.example",
         "http://[",
         "https://a:99999999",
+        "https://portal.example?token=x",
+        "https://portal.example#x",
+        "https://xn--/",
+        "https://xn--a.example/",
+        f"https://{'a' * 64}.example/",
+        "https://a..b/",
+        "https://.example",
+        "https://\ud800.example",
     ],
 )
 def test_only_https_is_asked_and_http_of_this_machine(
@@ -104,6 +113,29 @@ def test_only_https_is_asked_and_http_of_this_machine(
 ) -> None:
     assert main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", address]) == 2
     assert "not-a-portal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--portal", "--mirror"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:hunter2@portal.example",
+        "https://hunter2@portal.example",
+        "http://u:hunter2@127.0.0.1:1/",
+        "u:hunter2@[",
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_told_to_nobody(
+    option: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "portal.pub"
+    key.write_text(new_signer().public.pem)
+    saved = tmp_path / "e"
+    assert main(["bundle", "enclave/v1", "-o", str(saved), option, address, "--portal-key", str(key)]) == 2
+    said = capsys.readouterr()
+    assert "not-a-portal" in said.err
+    assert "hunter2" not in said.err + said.out
+    assert not saved.exists()
 
 
 VERDICTS = {"verdict": {"bundle": "/verdicts/1", "policy": "/policies/1", "key": "/portal-keys/1"}}
