@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, Sha256Hex, first_problem
 from builds.domain.strict_json import load_object
-from builds.pipeline.hashing import open_regular
+from builds.pipeline.hashing import UnreadableFile, open_regular
 from builds.pipeline.regular_files import LockHeld, held_lock, replace_file
 
 _MAX_BYTES = 1024 * 1024
@@ -108,8 +108,11 @@ def _locked(place: Path) -> Iterator[None]:
 def _read(place: Path) -> _Memory:
     if not place.exists() and not place.is_symlink():
         return _Memory()
-    with open_regular(place) as file:
-        data = file.read(_MAX_BYTES + 1)
+    try:
+        with open_regular(place) as file:
+            data = file.read(_MAX_BYTES + 1)
+    except UnreadableFile as error:
+        raise UnusableState(error.what, where=str(place)) from error
     load_object(data, max_bytes=_MAX_BYTES, where=str(place), error_type=UnusableState)
     try:
         return _Memory.model_validate_json(data, by_alias=True, by_name=False)

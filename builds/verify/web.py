@@ -38,13 +38,21 @@ class NotAPortal(MalformedInput):
     """An address that cannot be asked safely, or answers that are no portal's."""
 
     code: ClassVar[str] = "not-a-portal"
-    default_todo: ClassVar[str] = "Give the portal's address with https://; http:// only of this machine."
+    default_todo: ClassVar[str] = (
+        "Check the address, of a portal or a mirror: https://, or http:// of this machine alone."
+    )
+
+
+class TooLarge(LimitExceeded):
+    """More than this program takes of an answer or of all evidence; nothing here raises the limit."""
+
+    default_todo: ClassVar[str] = "Ask another mirror or the portal, and tell who serves this: no evidence is so large."
 
 
 class Web:
     """One server, asked for paths of itself, within one time for all of it.
 
-    ``option`` is how the address was given. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``.
+    ``option`` is how the address was given. Raises ``NotAPortal``, ``PortalUnreachable`` and ``TooLarge``.
     """
 
     def __init__(self, address: str, *, option: str) -> None:
@@ -97,13 +105,14 @@ class Web:
 
     def _read(self, answer: httpx.Response, most_bytes: int, where: str) -> bytes:
         if answer.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise NotAPortal("the answer is compressed, though it was asked for as it is", where=where)
+            todo = "Ask another mirror or the portal, or have this one's server heed Accept-Encoding: identity."
+            raise NotAPortal("the answer is compressed, though it was asked for as it is", where=where, todo=todo)
         held = bytearray()
         # Raw: a decoded piece could be larger than memory before anybody counts.
         for chunk in answer.iter_raw():
             held += chunk
             if len(held) > most_bytes:
-                raise LimitExceeded(f"the answer is larger than {most_bytes} bytes", where=where)
+                raise TooLarge(f"the answer is larger than {most_bytes} bytes", where=where)
         return bytes(held)
 
 
@@ -125,7 +134,7 @@ def _asked_host(address: str, option: str) -> str:
         raise NotAPortal("the address names a user", where=option, todo=todo)
     host = parts.hostname or ""
     if parts.query or parts.fragment:
-        raise NotAPortal("the address has more than a host and a path: paths of files follow it", where=option)
+        raise NotAPortal("the address has a query or a fragment: paths of files follow it", where=option)
     if parts.scheme not in {"http", "https"} or not host or (parts.scheme == "http" and host not in _LOOPBACK):
         raise NotAPortal(f"{shown} cannot be asked", where=option)
     return host

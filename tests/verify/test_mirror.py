@@ -224,11 +224,26 @@ def test_a_memory_that_another_run_never_gives_back_lets_nothing_through(
     assert mirrored.release() == 0
 
 
-@pytest.mark.parametrize("name", ["seen.json", ".seen.json.lock"])
-def test_a_pipe_in_the_place_of_the_memory_is_waited_on_by_nobody(mirrored: Mirrored, name: str) -> None:
+@pytest.mark.parametrize(("name", "code"), [("seen.json", "unusable-state"), (".seen.json.lock", "unusable-lock")])
+def test_a_pipe_in_the_place_of_the_memory_is_waited_on_by_nobody(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], name: str, code: str
+) -> None:
     mirrored.state.parent.mkdir()
     os.mkfifo(mirrored.state.with_name(name))
     assert mirrored.release() == 2
+    assert capsys.readouterr().err.startswith(f"{code}: ")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: path.symlink_to("elsewhere.json")])
+def test_a_memory_that_is_no_file_is_told_with_the_option_that_names_another(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], make: Callable[[Path], None]
+) -> None:
+    mirrored.state.parent.mkdir()
+    make(mirrored.state)
+    assert mirrored.release() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("unusable-state: ")
+    assert "--state FILE" in said
 
 
 def test_the_memory_lies_where_the_user_keeps_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
