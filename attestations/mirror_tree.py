@@ -1,16 +1,14 @@
 """A mirror's files: the adapter of the file system. Immutable objects by digest, one checkpoint, nothing half written.
 
+Below the directory no link is followed, neither to read nor to write: who may write there leads nobody elsewhere.
 A killed publisher leaves the old checkpoint with everything it names, and some objects that nothing names yet.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,15 +16,19 @@ from typing import ClassVar, Final
 
 from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, Ref
 from builds.domain.errors import PortalError
+from builds.domain.printable import one_line
+from builds.domain.strict_json import AmbiguousJson, read_json
+from builds.pipeline.held_directory import HeldDirectory, held_directory, make_directory
 from builds.pipeline.material_store import named_disk_errors
+from builds.pipeline.regular_files import HALF_WRITTEN, LockHeld, NotRegular, held_lock
 
 _LOCK: Final = ".lock"
 _UNNAMED: Final = ".unnamed.json"
-_NEW: Final = ".new-"
 _OBJECT = re.compile(r"index/([0-9a-f]{2})/\1[0-9a-f]{62}\.json|blobs/sha256/([0-9a-f]{2})/\2[0-9a-f]{62}", re.ASCII)
 _PLACES = ("index", "blobs/sha256")
 _READABLE = 0o644
-_DIRECTORY = 0o755
+_OWN: Final = frozenset({_LOCK, _UNNAMED, CHECKPOINT_FILE, *(place.partition("/")[0] for place in _PLACES)})
+_FILE_SYSTEMS_OWN: Final = frozenset({"lost+found"})
 
 
 class MirrorBusy(PortalError):
@@ -43,15 +45,29 @@ class MirrorNotWritable(PortalError):
     default_todo: ClassVar[str] = "Name a directory that the portal may write to: TEE_PORTAL_MIRROR_DIR."
 
 
+class ForeignDirectory(PortalError):
+    """The directory holds something else than this portal's mirror."""
+
+    code: ClassVar[str] = "foreign-directory"
+    default_todo: ClassVar[str] = (
+        "Name an empty directory, or the one that this portal publishes to. Where somebody damaged that one's "
+        "checkpoint.json, remove this file."
+    )
+
+
+type Owns = Callable[[bytes], bool]
+"""Whether the bytes of a checkpoint are of the portal that publishes."""
+
+
 class MirrorTree:
     """One publication's hold on a directory. ``rewrite`` writes every object again, whatever lies there."""
 
-    def __init__(self, root: Path, *, rewrite: bool) -> None:
-        self.root = root
+    def __init__(self, held: HeldDirectory, *, rewrite: bool) -> None:
+        self._held = held
         self._rewrite = rewrite
-        self._sizes = dict(_objects(root))
+        self._sizes = dict(_objects(held))
         self._named: set[str] = set()
-        self._unsynced: set[Path] = set()
+        self._unsynced: set[str] = set()
         self.written = 0
 
     def put_index(self, data: bytes) -> Ref:
@@ -80,7 +96,7 @@ class MirrorTree:
         if not self.keep(ref.index_path, ref.size):
             return None
         with suppress(OSError):
-            data = (self.root / ref.index_path).read_bytes()
+            data = self._held.read(ref.index_path, ref.size + 1)
             if Ref.to(data) == ref:
                 return data
         self._named.discard(ref.index_path)
@@ -89,19 +105,16 @@ class MirrorTree:
 
     def checkpoint(self) -> bytes:
         """The bytes of the checkpoint that lies there; empty when there is none."""
-        try:
-            with (self.root / CHECKPOINT_FILE).open("rb") as file:
-                return file.read(MAX_CHECKPOINT_BYTES)
-        except FileNotFoundError:
-            return b""
+        return _checkpoint(self._held)
 
     def conclude(self, checkpoint: bytes) -> None:
         """Make the checkpoint the mirror's, after everything that it names is safe on disk."""
-        for directory in self._unsynced:
-            _sync(directory)
+        for path in self._unsynced:
+            with self._held.below(path) as directory:
+                directory.sync()
         self._unsynced.clear()
-        _write(self.root / CHECKPOINT_FILE, checkpoint)
-        _sync(self.root)
+        _write(self._held, CHECKPOINT_FILE, checkpoint)
+        self._held.sync()
 
     def remove_unnamed(self, now: datetime, grace: timedelta) -> int:
         """Remove what no checkpoint has named for as long as ``grace``; how many objects went.
@@ -112,18 +125,18 @@ class MirrorTree:
         since = {path: known.get(path, now.timestamp()) for path in self._sizes if path not in self._named}
         gone = [path for path, first in since.items() if now.timestamp() - first > grace.total_seconds()]
         for path in gone:
-            (self.root / path).unlink(missing_ok=True)
+            self._held.remove(path)
             del since[path]
-        _write(self.root / _UNNAMED, json.dumps(since, sort_keys=True).encode())
+        _write(self._held, _UNNAMED, json.dumps(since, sort_keys=True).encode())
         return len(gone)
 
     def _put(self, path: str, data: bytes) -> None:
         if self.keep(path, len(data)):
             return
-        final = self.root / path
-        _make_directory(self.root, final.parent)
-        _write(final, data)
-        self._unsynced.add(final.parent)
+        parent, _, name = path.rpartition("/")
+        with self._held.below(parent, make=True) as directory:
+            _write(directory, name, data)
+        self._unsynced.add(parent)
         self._sizes[path] = len(data)
         self._named.add(path)
         self.written += 1
@@ -131,8 +144,8 @@ class MirrorTree:
     def _unnamed_since(self) -> dict[str, float]:
         """Since when nothing names each object, in seconds of the epoch. It decides about deletion alone."""
         try:
-            found = json.loads((self.root / _UNNAMED).read_bytes())
-        except (FileNotFoundError, ValueError):
+            found = read_json(self._held.read(_UNNAMED))
+        except (FileNotFoundError, NotRegular, AmbiguousJson):
             return {}
         if not isinstance(found, dict):
             return {}
@@ -140,23 +153,42 @@ class MirrorTree:
 
 
 @contextmanager
-def mirror_tree(root: Path, *, rewrite: bool = False) -> Iterator[MirrorTree]:
+def mirror_tree(root: Path, owns: Owns, *, rewrite: bool = False) -> Iterator[MirrorTree]:
     """The tree of a directory, which is made when it is missing, for one publication at a time.
 
-    Raises ``MirrorBusy``, ``MirrorNotWritable`` and ``DiskFull``; also what happens inside is named by these.
+    Raises ``ForeignDirectory`` before anything is written, ``MirrorBusy``, ``UnusableLock``, ``MirrorNotWritable`` and
+    ``DiskFull``; also what happens inside is named by the last two.
     """
     try:
         with named_disk_errors(root, "for the mirror"):
-            root.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
-            with (root / _LOCK).open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise MirrorBusy("another publication is going on", where=str(root)) from error
-                _remove_half_written(root)
-                yield MirrorTree(root, rewrite=rewrite)
+            make_directory(root)
+            with held_directory(root) as held:
+                _refuse_foreign(held, owns, root)
+                with held_lock(root / _LOCK):
+                    _remove_half_written(held)
+                    yield MirrorTree(held, rewrite=rewrite)
+    except LockHeld as error:
+        raise MirrorBusy("another publication is going on", where=str(root)) from error
     except OSError as error:
         raise MirrorNotWritable(f"{error.strerror}: {error.filename}", where=str(root)) from error
+
+
+def _refuse_foreign(held: HeldDirectory, owns: Owns, root: Path) -> None:
+    """Before even a lock is made there. Without a checkpoint only what a publisher leaves may lie there: a first
+    publication that was killed, or a mirror that lost its checkpoint.
+    """
+    names = {entry.name for entry in held.entries()} - _FILE_SYSTEMS_OWN
+    checkpoint = _checkpoint(held)
+    if not names or (checkpoint and owns(checkpoint)):
+        return
+    if checkpoint:
+        raise ForeignDirectory(f"its {CHECKPOINT_FILE} is not of this portal", where=str(root))
+    others = sorted(name for name in names - _OWN if not name.startswith(HALF_WRITTEN))
+    if others:
+        what = f"it is not empty and no mirror: it has {one_line(others[0], 100)!r}"
+        raise ForeignDirectory(what, where=str(root))
+    if _LOCK not in names:
+        raise ForeignDirectory("it is not empty, and nobody published to it", where=str(root))
 
 
 def published_file(root: Path, path: str) -> bytes | None:
@@ -164,63 +196,50 @@ def published_file(root: Path, path: str) -> bytes | None:
     if path != CHECKPOINT_FILE and not _OBJECT.fullmatch(path):
         return None
     try:
-        return (root / path).read_bytes()
-    except FileNotFoundError:
+        with held_directory(root) as held:
+            return held.read(path)
+    except (FileNotFoundError, NotADirectoryError, NotRegular):
         return None
 
 
-def _objects(root: Path) -> Iterator[tuple[str, int]]:
-    """Every object that lies there, by its path, with its size. Whatever else lies there is nobody's business."""
-    for place in _PLACES:
-        for directory in _entries(root / place):
-            for entry in _entries(root / place / directory.name) if directory.is_dir(follow_symlinks=False) else ():
-                path = f"{place}/{directory.name}/{entry.name}"
-                if _OBJECT.fullmatch(path) and entry.is_file(follow_symlinks=False):
-                    yield path, entry.stat(follow_symlinks=False).st_size
-
-
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
+def _checkpoint(held: HeldDirectory) -> bytes:
     try:
-        with os.scandir(directory) as found:
-            return list(found)
+        return held.read(CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES)
     except FileNotFoundError:
-        return []
+        return b""
 
 
-def _remove_half_written(root: Path) -> None:
+def _objects(held: HeldDirectory) -> Iterator[tuple[str, int]]:
+    """Every object that lies there, by its path, with its size. Whatever else lies there is nobody's business."""
+    for place, directory in _directories(held):
+        for entry in directory.entries():
+            path = f"{place}/{entry.name}"
+            if _OBJECT.fullmatch(path) and entry.is_file(follow_symlinks=False):
+                yield path, entry.stat(follow_symlinks=False).st_size
+
+
+def _directories(held: HeldDirectory) -> Iterator[tuple[str, HeldDirectory]]:
+    """The directories that hold objects, each open until the next one."""
+    for place in _PLACES:
+        with suppress(FileNotFoundError), held.below(place) as above:
+            for entry in above.entries():
+                if entry.is_dir(follow_symlinks=False):
+                    with above.below(entry.name) as directory:
+                        yield f"{place}/{entry.name}", directory
+
+
+def _remove_half_written(held: HeldDirectory) -> None:
     """What a killed publication was about to rename."""
-    directories = [root, *(root / place / entry.name for place in _PLACES for entry in _entries(root / place))]
-    for directory in directories:
-        if directory.is_dir():
-            for entry in _entries(directory):
-                if entry.name.startswith(_NEW):
-                    (directory / entry.name).unlink(missing_ok=True)
+    _remove_half_written_in(held)
+    for _, directory in _directories(held):
+        _remove_half_written_in(directory)
 
 
-def _make_directory(root: Path, directory: Path) -> None:
-    if not directory.is_dir():
-        directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
-        for parent in (directory.parent, directory.parent.parent, root):
-            _sync(parent)
+def _remove_half_written_in(directory: HeldDirectory) -> None:
+    for name in [entry.name for entry in directory.entries() if entry.name.startswith(HALF_WRITTEN)]:
+        directory.remove(name)
 
 
-def _write(final: Path, data: bytes) -> None:
+def _write(directory: HeldDirectory, name: str, data: bytes) -> None:
     """Write a file whole or not at all; others may read it."""
-    with tempfile.NamedTemporaryFile(dir=final.parent, prefix=_NEW, delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), _READABLE)
-            os.fsync(file.fileno())
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    directory.write(name, data, mode=_READABLE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from django.conf import settings
@@ -14,15 +16,15 @@ from django.utils import timezone
 
 from attestations.domain.mirror import CHECKPOINT_PAYLOAD, Checkpoint, Ref, Root, parse
 from attestations.mirror_tree import MirrorTree, mirror_tree
-from attestations.models import MirroredPart, MirrorSequence, VerdictRecord
+from attestations.models import MirroredPart, MirrorSequence, PortalKey, VerdictRecord
 from attestations.services import verdicts
 from attestations.services.mirror_changes import change_feed
 from attestations.services.mirror_measurements import measurement_tree
 from attestations.services.mirror_releases import release_tree
 from attestations.services.portal_key import portal_key
-from builds.domain.dsse import parse_envelope
+from builds.domain.dsse import Envelope, parse_envelope
 from builds.domain.errors import PortalError
-from builds.pipeline.signing import Signer
+from builds.pipeline.signing import SignatureMismatch, Signer, VerifyingKey, read_public_key
 
 logger = logging.getLogger(__name__)
 _PUBLISHED = "published"
@@ -44,16 +46,16 @@ class Publication:
 def publish(directory: Path, *, anew: bool = False) -> Publication:
     """Bring a directory up to date and sign its checkpoint; ``anew`` makes and writes every file again.
 
-    The checkpoint comes last: whatever keeps this from ending leaves the mirror as it was. Raises ``MirrorBusy``,
-    ``MirrorNotWritable``, ``DiskFull`` and the errors of the portal's signer.
+    The checkpoint comes last: whatever keeps this from ending leaves the mirror as it was. Raises what ``mirror_tree``
+    does, and the errors of the portal's signer.
     """
     # Before anything is read: the checkpoint vouches for what held at its moment.
     issued = timezone.now().astimezone(UTC).replace(microsecond=0)
     signer = portal_key()
-    with mirror_tree(directory, rewrite=anew) as tree:
+    portal = settings.ENVIRONMENT.public_url or signer.public.name
+    with mirror_tree(directory, partial(_is_own, portal, signer.public), rewrite=anew) as tree:
         verdicts.record_due()
         newest = _newest_record()
-        portal = settings.ENVIRONMENT.public_url or signer.public.name
         root = Root(
             portal=portal,
             releases=release_tree(tree, anew=anew),
@@ -111,6 +113,30 @@ def _next_number(at_least: int) -> int:
         row.number = max(row.number + 1, at_least)
         row.save()
     return row.number
+
+
+def _is_own(portal: str, key: VerifyingKey, data: bytes) -> bool:
+    """Whether a checkpoint is this portal's: of its name, or by a key that it signs or has signed with.
+
+    This keeps an operator's mistake from another portal's files, and is nobody's proof.
+    """
+    try:
+        envelope = parse_envelope(data)
+        checkpoint = parse(Checkpoint, envelope.payload)
+    except PortalError:
+        return False
+    if envelope.payload_type != CHECKPOINT_PAYLOAD:
+        return False
+    earlier = (read_public_key(known.pem, where="portal key") for known in PortalKey.objects.all())
+    return checkpoint.portal == portal or any(_signed(by, envelope) for by in chain([key], earlier))
+
+
+def _signed(key: VerifyingKey, envelope: Envelope) -> bool:
+    try:
+        key.verify(envelope)
+    except SignatureMismatch:
+        return False
+    return True
 
 
 def _number_there(tree: MirrorTree, signer: Signer) -> int:

@@ -10,7 +10,6 @@ import hashlib
 import lzma
 import os
 import queue
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from isal import igzip_lib, isal_zlib
 
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import LimitExceeded, MalformedInput
+from builds.pipeline.regular_files import regular_handle
 
 _CHUNK = 1024 * 1024
 _QUEUED_CHUNKS = 8
@@ -95,12 +95,9 @@ class TwoDigests:
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading: no link is followed and no pipe waited on. Raises ``UnreadableFile``."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = regular_handle(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise UnreadableFile(f"it cannot be opened as a regular file: {error}"[:300], where=path.name) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise UnreadableFile("it is not a regular file", where=path.name)
     return os.fdopen(handle, "rb")
 
 

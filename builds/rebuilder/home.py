@@ -5,7 +5,6 @@ One agent at a time uses a home; what a killed one left in it and in the engine 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import ClassVar
 
 from builds.domain.errors import PortalError
 from builds.pipeline.engine import DockerEngine
+from builds.pipeline.regular_files import LockHeld, held_lock
 
 REBUILD_LABEL = "org.tee-portal.rebuild"
 INSTANCE_LABEL = "org.tee-portal.instance"
@@ -79,15 +79,14 @@ class AgentHome:
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
-        """Hold the home for this process; ``HomeInUse`` when another has it."""
+        """Hold the home for this process; ``HomeInUse`` when another has it, ``UnusableLock`` when it has no lock."""
         for path in (self.root, self.materials, self.base_cache, self.work, self.outbox, self.statements):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HomeInUse("another agent works here", where=str(self.root)) from error
-            yield
+        try:
+            with held_lock(self.root / "lock"):
+                yield
+        except LockHeld as error:
+            raise HomeInUse("another agent works here", where=str(self.root)) from error
 
     def reap(self, engine: DockerEngine) -> int:
         """Remove what killed runs of this home left; only for who occupies it. Returns how many things."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from attestations.domain.mirror import CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES, MAX_OBJECT_BYTES, Ref
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import PortalError
 from builds.verify.evidence import EvidenceFile, Kind
-from builds.verify.web import NotThere, Web
+from builds.verify.web import NotThere, TooLarge, Web
 
 
 class MirrorWithholds(PortalError):
@@ -58,12 +58,12 @@ class Chain:
     def _object(self, ref: Ref, path: str) -> bytes:
         where = f"{self._web.address}{self._below}/{path}"
         if ref.size > MAX_OBJECT_BYTES:
-            raise LimitExceeded(f"the file has {ref.size} bytes, more than {MAX_OBJECT_BYTES}", where=where)
+            raise TooLarge(f"the file has {ref.size} bytes, more than {MAX_OBJECT_BYTES}", where=where)
         try:
             data = self._web.get(f"{self._below}/{path}", ref.size)
         except NotThere as error:
             raise MirrorWithholds("it lacks what its checkpoint names", where=where) from error
-        except LimitExceeded as error:
+        except TooLarge as error:
             raise MirrorDamaged(f"the file has more than the {ref.size} bytes it should have", where=where) from error
         if Ref.to(data) != ref:
             raise MirrorDamaged(f"the file has {len(data)} bytes, and not those of its name", where=where)

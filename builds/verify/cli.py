@@ -24,7 +24,7 @@ from builds.domain.requests import ReleaseName
 from builds.pipeline.signing import UnusableKey
 from builds.pipeline.unforeseen import Unforeseen, named
 from builds.verify.checks import Trust, check_release
-from builds.verify.evidence import Evidence, Kind, read_evidence, write_evidence
+from builds.verify.evidence import Evidence, Kind, read_evidence, refuse_output, write_evidence
 from builds.verify.findings import ALLOW
 from builds.verify.givers import check_value, judge_givers
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
@@ -212,6 +212,7 @@ def _trust(given: Namespace) -> Trust:
 
 def _bundle(given: Namespace) -> int:
     """Save what there is; without a signed verdict nothing can come of it but ``COULD_NOT_CHECK``."""
+    refuse_output(given.output)
     evidence = _collected(given, _name(given.release))
     write_evidence(evidence, given.output)
     print_line(f"{given.output}: {len(evidence.files)} files of {given.release} from {evidence.portal}")

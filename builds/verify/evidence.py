@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +23,7 @@ from builds.domain.printable import Line, Slug
 from builds.domain.requests import ReleaseName
 from builds.domain.strict_json import load_object
 from builds.pipeline.hashing import open_regular
+from builds.pipeline.regular_files import UnusableOutput, replace_file, replaceable_mode
 
 EVIDENCE_FORMAT: Final = "https://tee-portal.org/evidence/v1"
 MAX_FILE_BYTES = 6 * 1024 * 1024
@@ -33,6 +32,8 @@ MAX_FILES = 2000
 MAX_VALUES = 20 * MAX_FILES
 # Base64 takes four bytes for three; the rest is addresses and digests.
 MAX_EVIDENCE_BYTES = MAX_TOTAL_BYTES * 4 // 3 + MAX_FILES * 4096
+# Nothing in it is secret, and who verifies is often somebody else than who saved it.
+_READABLE: Final = 0o644
 
 
 class MalformedEvidence(MalformedInput):
@@ -158,14 +159,15 @@ def read_evidence(path: Path) -> Evidence:
         return parse_evidence(file.read(MAX_EVIDENCE_BYTES + 1), where=path.name)
 
 
+def refuse_output(path: Path) -> None:
+    """Raise ``UnusableOutput`` where no evidence is written: it would destroy a device or what a link leads to."""
+    if path == Path("-"):
+        todo = "Name a file with -o FILE: evidence is read again from a file, and standard output has what was done."
+        raise UnusableOutput("evidence is not written to standard output", where="-o", todo=todo)
+    replaceable_mode(path, _READABLE)
+
+
 def write_evidence(evidence: Evidence, path: Path) -> None:
-    """Write the file whole or not at all; an older one of the name is replaced."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".evidence-", delete_on_close=False) as file:
-        file.write(evidence.encode())
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        # Nothing in it is secret, and who verifies is often somebody else than who saved it.
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-        # The name is gone; leaving the context finds nothing to delete.
+    """Write the file whole or not at all; an older one of the name is replaced. Raises ``UnusableOutput``."""
+    refuse_output(path)
+    replace_file(path, evidence.encode(), mode=_READABLE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,12 @@ from pydantic import Field, ValidationError
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import CamelCase, Sha256Hex, first_problem
 from builds.domain.strict_json import load_object
-from builds.pipeline.hashing import open_regular
+from builds.pipeline.hashing import UnreadableFile, open_regular
+from builds.pipeline.regular_files import LockHeld, held_lock, replace_file
 
 _MAX_BYTES = 1024 * 1024
+# Whoever has it reads and writes one small file.
+_LOCK_SECONDS = 10.0
 
 
 class UnusableState(MalformedInput):
@@ -25,6 +26,13 @@ class UnusableState(MalformedInput):
 
     code: ClassVar[str] = "unusable-state"
     default_todo: ClassVar[str] = "Name a file that can be written with --state FILE; removing one forgets what it saw."
+
+
+class StateBusy(PortalError):
+    """Another run holds the file that remembers checkpoints, for longer than one needs it."""
+
+    code: ClassVar[str] = "state-busy"
+    default_todo: ClassVar[str] = "Ask again. If it stays so, see which process has the lock open, as with fuser."
 
 
 class RolledBack(PortalError):
@@ -66,7 +74,7 @@ def usual_place() -> Path:
 def remember(place: Path, fingerprint: str, seen: Seen) -> None:
     """Keep the newest checkpoint of a key; whoever comes second is held against what the first one kept.
 
-    Raises ``RolledBack``, ``Equivocation`` and ``UnusableState``.
+    Raises ``RolledBack``, ``Equivocation``, ``UnusableState``, ``StateBusy`` and ``UnusableLock``.
     """
     with _locked(place):
         memory = _read(place)
@@ -89,9 +97,10 @@ def _hold_against(known: Seen, seen: Seen) -> None:
 def _locked(place: Path) -> Iterator[None]:
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with place.with_name(f".{place.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held_lock(place.with_name(f".{place.name}.lock"), seconds=_LOCK_SECONDS):
             yield
+    except LockHeld as error:
+        raise StateBusy(error.what, where=error.where) from error
     except OSError as error:
         raise UnusableState(f"it cannot be written: {error.strerror}", where=str(place)) from error
 
@@ -99,8 +108,11 @@ def _locked(place: Path) -> Iterator[None]:
 def _read(place: Path) -> _Memory:
     if not place.exists() and not place.is_symlink():
         return _Memory()
-    with open_regular(place) as file:
-        data = file.read(_MAX_BYTES + 1)
+    try:
+        with open_regular(place) as file:
+            data = file.read(_MAX_BYTES + 1)
+    except UnreadableFile as error:
+        raise UnusableState(error.what, where=str(place)) from error
     load_object(data, max_bytes=_MAX_BYTES, where=str(place), error_type=UnusableState)
     try:
         return _Memory.model_validate_json(data, by_alias=True, by_name=False)
@@ -109,12 +121,4 @@ def _read(place: Path) -> _Memory:
 
 
 def _write(place: Path, memory: _Memory) -> None:
-    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".seen-", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(memory.model_dump_json(by_alias=True, indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+    replace_file(place, memory.model_dump_json(by_alias=True, indent=1).encode(), mode=0o600)

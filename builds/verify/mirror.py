@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from attestations.domain.mirror import Checkpoint, Ref, Root
-from builds.domain.errors import LimitExceeded, PortalError
+from builds.domain.errors import PortalError
 from builds.domain.requests import ReleaseName
 from builds.pipeline.signing import SignatureMismatch, VerifyingKey
 from builds.verify.chain import Chain
@@ -29,7 +29,7 @@ from builds.verify.walking import (
     read_root,
     signed_checkpoint,
 )
-from builds.verify.web import NotThere, PortalUnreachable, Web
+from builds.verify.web import NotThere, PortalUnreachable, TooLarge, Web
 
 
 class MirrorUnreachable(PortalError):
@@ -65,8 +65,8 @@ class NotPublishedHere(PortalError):
 class Mirror:
     """One mirror, held to one checkpoint from the beginning to the end.
 
-    Its constructor asks for the checkpoint. Raises the errors above, ``RolledBack``, ``Equivocation``,
-    ``UnusableState``, ``NotAPortal``, ``MalformedEnvelope``, ``MalformedMirror`` and ``LimitExceeded``.
+    Its constructor asks for the checkpoint. Raises the errors above, what ``remember``, ``Chain`` and ``Web`` raise,
+    ``MalformedEnvelope`` and ``MalformedMirror``.
     """
 
     def __init__(self, address: str, key: VerifyingKey, state: Path, now: datetime) -> None:
@@ -102,9 +102,7 @@ class Mirror:
         # Before anything of it is asked for: what is too large is refused whole.
         total = sum(len(file.data) for file in files) + sum(file.ref.size for file in document.files)
         if total > MAX_TOTAL_BYTES or len(files) + len(document.files) > MAX_FILES:
-            raise LimitExceeded(
-                f"there is more than {MAX_TOTAL_BYTES} bytes or {MAX_FILES} files of evidence", where=where
-            )
+            raise TooLarge(f"there is more than {MAX_TOTAL_BYTES} bytes or {MAX_FILES} files of evidence", where=where)
         files += [
             EvidenceFile.of(Kind(file.kind), file.address, self._named(self._chain.blob, file.ref), file.operator)
             for file in document.files

@@ -16,16 +16,14 @@ from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 
 from attestations.domain.mirror import Checkpoint, parse
 from builds.domain.digest import Digest
-from builds.domain.dsse import parse_envelope
-from builds.domain.errors import LimitExceeded
 from builds.domain.frozen import Sha256Text, first_problem
 from builds.domain.printable import Slug, one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.strict_json import load_object
 from builds.verify.chain import Chain
 from builds.verify.evidence import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Evidence, EvidenceFile, Kind, evidence_of
-from builds.verify.walking import find_release, read_release, read_root
-from builds.verify.web import NotAPortal, NotThere, Web
+from builds.verify.walking import checkpoint_envelope, find_release, read_release, read_root
+from builds.verify.web import NotAPortal, NotThere, TooLarge, Web
 
 _MIRROR = "/mirror"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -75,7 +73,7 @@ class _Release(_Answer):
 
 
 class Portal:
-    """One portal. Raises ``NotAPortal``, ``PortalUnreachable`` and ``LimitExceeded``."""
+    """One portal. Raises ``NotAPortal``, ``PortalUnreachable`` and ``TooLarge``."""
 
     def __init__(self, address: str) -> None:
         self._web = Web(address, option="--portal")
@@ -101,7 +99,7 @@ class Portal:
             data = self._web.get(place, MAX_FILE_BYTES)
             total += len(data)
             if total > MAX_TOTAL_BYTES or len(files) >= MAX_FILES:
-                raise LimitExceeded(
+                raise TooLarge(
                     f"there is more than {MAX_TOTAL_BYTES} bytes or {MAX_FILES} files of evidence", where=where
                 )
             files.append(EvidenceFile.of(kind, place, data, operator or None))
@@ -116,7 +114,7 @@ class Portal:
             checkpoint = chain.checkpoint()
         except NotThere:
             return []
-        envelope = parse_envelope(checkpoint.data, where=checkpoint.address)
+        envelope = checkpoint_envelope(checkpoint.data, where=checkpoint.address)
         root = read_root(parse(Checkpoint, envelope.payload, where=checkpoint.address), chain.document)
         entry = find_release(root, name, chain.document)
         named = read_release(entry, chain.document).only("verdict") if entry is not None else None

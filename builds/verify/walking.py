@@ -26,7 +26,7 @@ from attestations.domain.mirror import (
     release_key,
     steps,
 )
-from builds.domain.dsse import Envelope, parse_envelope
+from builds.domain.dsse import Envelope, MalformedEnvelope, parse_envelope
 from builds.domain.requests import ReleaseName
 from builds.pipeline.signing import VerifyingKey
 
@@ -52,11 +52,20 @@ def signed_checkpoint(data: bytes, key: VerifyingKey, *, where: str) -> tuple[Ch
     """
     if len(data) > MAX_CHECKPOINT_BYTES:
         raise MalformedMirror(f"the checkpoint is larger than {MAX_CHECKPOINT_BYTES} bytes", where=where)
-    envelope = parse_envelope(data, where=where)
+    envelope = checkpoint_envelope(data, where=where)
     if envelope.payload_type != CHECKPOINT_PAYLOAD:
         raise MalformedMirror("what is signed is no checkpoint", where=where)
     key.verify(envelope)
     return parse(Checkpoint, envelope.payload, where=where), envelope
+
+
+def checkpoint_envelope(data: bytes, *, where: str) -> Envelope:
+    """Read what carries a checkpoint; ``MalformedEnvelope`` says what one can do to whom a mirror gave it."""
+    try:
+        return parse_envelope(data, where=where)
+    except MalformedEnvelope as error:
+        todo = "Ask another mirror, or the portal: this is no checkpoint, or not all of one."
+        raise MalformedEnvelope(error.what, where=error.where, todo=todo) from error
 
 
 def read_root(checkpoint: Checkpoint, fetch: Fetch) -> Root:

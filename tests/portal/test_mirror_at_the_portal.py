@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,6 +150,28 @@ def test_the_portal_serves_what_was_published_and_nothing_else(
     assert answer["Cache-Control"] == "public, max-age=30"
     for path in (".lock", ".unnamed.json", "../mirror/checkpoint.json", "index/", "checkpoint.json/", "index/%00"):
         assert client.get(f"/mirror/{path}").status_code in {400, 404}
+
+
+def test_the_portal_serves_nothing_that_a_link_or_a_pipe_stands_for(
+    client: Client, make_release: Callable[..., Release], mirror: Path, tmp_path: Path
+) -> None:
+    make_release()
+    mirroring.publish(mirror)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    first, second, *_ = (path for path in objects(mirror) if path.startswith("index/"))
+    (mirror / first).unlink()
+    (mirror / first).symlink_to(secret)
+    (mirror / second).unlink()
+    os.mkfifo(mirror / second)
+    (mirror / "checkpoint.json").unlink()
+    (mirror / "checkpoint.json").symlink_to(secret)
+    (mirror / "blobs").rename(tmp_path / "blobs")
+    (mirror / "blobs").symlink_to(tmp_path / "blobs")
+    blobs = [path for path in objects(mirror) if path.startswith("blobs/")]
+    assert blobs
+    for path in (first, second, "checkpoint.json", *blobs):
+        assert client.get(f"/mirror/{path}").status_code == 404
 
 
 def test_a_verdict_that_cannot_be_signed_any_more_is_not_vouched_for(

@@ -17,11 +17,19 @@ class FalsePortal(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, body: Callable[[str], bytes | None], status: int, drips: bool, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        body: Callable[[str], bytes | None],
+        status: int,
+        drips: bool,
+        drips_headers: bool,
+        headers: dict[str, str],
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
         self.body = body
         self.status = status
         self.drips = drips
+        self.drips_headers = drips_headers
         self.sent_headers = headers
         self.connections = 0
         self.asked: list[str] = []
@@ -50,6 +58,9 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_response(self.server.status if given is not None else 404)
         for name, value in {"Content_Length": str(len(body)), **self.server.sent_headers}.items():
             self.send_header(name.replace("_", "-"), value)
+        if self.server.drips_headers:
+            self._drip_headers()
+            return
         self.end_headers()
         # Whoever had enough of the answer hangs up.
         with suppress(OSError):
@@ -61,6 +72,12 @@ class _Answer(BaseHTTPRequestHandler):
                 if self.server.ended.wait(_DRIP_SECONDS):
                     return
 
+    def _drip_headers(self) -> None:
+        self.flush_headers()
+        with suppress(OSError):
+            while not self.server.ended.wait(_DRIP_SECONDS):
+                self.wfile.write(b"X-Wait: a moment\r\n")
+
     do_POST = do_GET  # noqa: N815 - the base class names it
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it
@@ -69,10 +86,15 @@ class _Answer(BaseHTTPRequestHandler):
 
 @contextmanager
 def false_portal(
-    body: Callable[[str], bytes | None], *, status: int = 200, drips: bool = False, **headers: str
+    body: Callable[[str], bytes | None],
+    *,
+    status: int = 200,
+    drips: bool = False,
+    drips_headers: bool = False,
+    **headers: str,
 ) -> Iterator[FalsePortal]:
-    """A header's name is given with ``_`` for each ``-``."""
-    with FalsePortal(body, status, drips, headers) as server:
+    """A header's name is given with ``_`` for each ``-``. ``drips_headers``: they never end."""
+    with FalsePortal(body, status, drips, drips_headers, headers) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

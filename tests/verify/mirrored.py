@@ -66,7 +66,7 @@ class Mirrored:
         evidence: Evidence | None = None,
     ) -> None:
         self.evidence = evidence or self.world.evidence()
-        with mirror_tree(self.directory) as tree:
+        with mirror_tree(self.directory, lambda _: True) as tree:
             root = change(self.root(tree), tree)
             checkpoint = Checkpoint(
                 portal=portal,

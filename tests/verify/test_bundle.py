@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from tee_portal.env import BASE_DIR
 from tests.portal.conftest import make_release, project  # noqa: F401 - fixtures
 from tests.support.attacks import hand_in, signed
 from tests.support.false_portal import false_portal
+from tests.support.operators import new_signer
 
 
 @pytest.mark.django_db(transaction=True)
@@ -93,6 +98,14 @@ def test_a_release_without_a_signed_verdict_is_saved_and_said_to_lack_it(
         "http://127.0.0.1@evil.example",
         "http://[",
         "https://a:99999999",
+        "https://portal.example?token=x",
+        "https://portal.example#x",
+        "https://xn--/",
+        "https://xn--a.example/",
+        f"https://{'a' * 64}.example/",
+        "https://a..b/",
+        "https://.example",
+        "https://\ud800.example",
     ],
 )
 def test_only_https_is_asked_and_http_of_this_machine(
@@ -100,6 +113,29 @@ def test_only_https_is_asked_and_http_of_this_machine(
 ) -> None:
     assert main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", address]) == 2
     assert "not-a-portal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--portal", "--mirror"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:hunter2@portal.example",
+        "https://hunter2@portal.example",
+        "http://u:hunter2@127.0.0.1:1/",
+        "u:hunter2@[",
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_told_to_nobody(
+    option: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "portal.pub"
+    key.write_text(new_signer().public.pem)
+    saved = tmp_path / "e"
+    assert main(["bundle", "enclave/v1", "-o", str(saved), option, address, "--portal-key", str(key)]) == 2
+    said = capsys.readouterr()
+    assert "not-a-portal" in said.err
+    assert "hunter2" not in said.err + said.out
+    assert not saved.exists()
 
 
 VERDICTS = {"verdict": {"bundle": "/verdicts/1", "policy": "/policies/1", "key": "/portal-keys/1"}}
@@ -125,6 +161,46 @@ def collected(body: Callable[[str], bytes | None], tmp_path: Path, **served: Any
     with false_portal(body, **served) as server:
         code = main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", server.address])
         return code, server.asked
+
+
+def link(path: Path) -> None:
+    path.with_name("victim").write_text("precious")
+    path.symlink_to("victim")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, link])
+def test_nothing_but_a_plain_file_is_replaced_and_nobody_is_asked_before(
+    make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "e")
+    before = sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir())
+    code, asked = collected(answering(), tmp_path)
+    assert (code, asked) == (2, [])
+    assert "unusable-output" in capsys.readouterr().err
+    assert sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir()) == before
+    assert not (tmp_path / "e").is_symlink() or (tmp_path / "e").read_text() == "precious"
+
+
+def test_standard_output_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bundle", "enclave/v1", "-o", "-", "--portal", "https://portal.invalid"]) == 2
+    assert "-o FILE" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0o644), (0o600, 0o600), (0o664, 0o664)])
+def test_a_file_that_is_replaced_keeps_its_permissions_and_a_new_one_is_readable(
+    before: int | None, after: int, tmp_path: Path
+) -> None:
+    if before is not None:
+        (tmp_path / "e").write_text("older")
+        (tmp_path / "e").chmod(before)
+    assert collected(answering(), tmp_path)[0] == 0
+    assert (tmp_path / "e").stat().st_mode & 0o777 == after
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+    assert read_evidence(tmp_path / "e").tag == "v1"
 
 
 def test_each_file_is_asked_for_once_at_the_portal_itself(tmp_path: Path) -> None:
@@ -176,11 +252,31 @@ def test_a_file_larger_than_any_may_be_is_refused_before_it_is_read(
     assert collected(answering(data=b"x" * 1000), tmp_path)[0] == 2
 
 
-def test_a_portal_that_sends_a_byte_now_and_then_ends_with_the_time_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dripping", ["drips", "drips_headers"])
+def test_a_portal_that_sends_a_little_now_and_then_ends_with_the_time_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dripping: str
 ) -> None:
     monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
-    assert collected(answering(), tmp_path, drips=True)[0] == 2
+    began = time.monotonic()
+    assert collected(answering(), tmp_path, **{dripping: True})[0] == 2
+    assert time.monotonic() - began < 10
+    assert "longer than 0.3 seconds" in capsys.readouterr().err
+
+
+def test_a_name_that_the_system_never_resolves_ends_with_the_time_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered = threading.Event()
+
+    def never(*_: object, **__: object) -> list[object]:
+        answered.wait(60)
+        return []
+
+    monkeypatch.setattr(web, "_ALL_SECONDS", 0.3)
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    assert main(["bundle", "enclave/v1", "-o", str(tmp_path / "e"), "--portal", "https://portal.invalid"]) == 2
+    answered.set()
+    assert "portal-unreachable" in capsys.readouterr().err
 
 
 def test_a_compressed_answer_is_refused(tmp_path: Path) -> None:

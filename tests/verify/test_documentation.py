@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from builds.domain.errors import PortalError
+from builds.verify import chain, memory, mirror, walking, web
 from tee_portal.env import BASE_DIR
 from tests.verify.world import World
 
@@ -31,6 +33,19 @@ def without_what_varies(text: str) -> list[str]:
     """Keys and moments are of each run; digests of the files and the measurement are not."""
     text = re.sub(r"key sha256:[0-9a-f]{64}", "key", text)
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "then", text).splitlines()
+
+
+def test_every_code_of_asking_a_mirror_is_on_its_page() -> None:
+    page = (BASE_DIR / "docs" / "mirror.md").read_text()
+    told_as_another = {"lock-held", "malformed-input", "portal-unreachable", "signature-mismatch"}
+    named = {
+        thing.code
+        for module in (chain, memory, mirror, walking, web)
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, PortalError) and thing is not PortalError
+    }
+    assert len(named) > 10
+    assert [code for code in named - told_as_another if f"`{code}`" not in page] == []
 
 
 def test_the_output_on_the_page_is_the_programs(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 
 from attestations.domain.mirror import MeasurementShard, Ref, ReleaseEntry, ReleaseShard, Root, Tree, release_key
 from attestations.mirror_tree import MirrorTree
+from builds.pipeline.regular_files import held_lock
 from builds.verify import memory
 from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
@@ -197,6 +199,51 @@ def test_a_memory_that_cannot_be_written_lets_nothing_through(
     mirrored.state.parent.write_text("no directory")
     assert mirrored.release() == 2
     assert "unusable-state" in capsys.readouterr().err
+
+
+def test_a_link_in_the_place_of_the_memorys_lock_empties_nothing(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    mirrored.state.parent.mkdir()
+    mirrored.state.with_name(".seen.json.lock").symlink_to(victim)
+    assert mirrored.release() == 2
+    assert "unusable-lock" in capsys.readouterr().err
+    assert victim.read_text() == "precious"
+
+
+def test_a_memory_that_another_run_never_gives_back_lets_nothing_through(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LOCK_SECONDS", 0.2)
+    mirrored.state.parent.mkdir()
+    with held_lock(mirrored.state.with_name(".seen.json.lock")):
+        assert mirrored.release() == 2
+    assert capsys.readouterr().err.startswith("state-busy: ")
+    assert mirrored.release() == 0
+
+
+@pytest.mark.parametrize(("name", "code"), [("seen.json", "unusable-state"), (".seen.json.lock", "unusable-lock")])
+def test_a_pipe_in_the_place_of_the_memory_is_waited_on_by_nobody(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], name: str, code: str
+) -> None:
+    mirrored.state.parent.mkdir()
+    os.mkfifo(mirrored.state.with_name(name))
+    assert mirrored.release() == 2
+    assert capsys.readouterr().err.startswith(f"{code}: ")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: path.symlink_to("elsewhere.json")])
+def test_a_memory_that_is_no_file_is_told_with_the_option_that_names_another(
+    mirrored: Mirrored, capsys: pytest.CaptureFixture[str], make: Callable[[Path], None]
+) -> None:
+    mirrored.state.parent.mkdir()
+    make(mirrored.state)
+    assert mirrored.release() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("unusable-state: ")
+    assert "--state FILE" in said
 
 
 def test_the_memory_lies_where_the_user_keeps_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

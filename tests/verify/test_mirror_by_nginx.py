@@ -80,6 +80,15 @@ def test_nothing_else_is_served(mirrored: Mirrored, address: str, path: str) -> 
     assert httpx.get(f"{address}/{path}").status_code in {400, 404}
 
 
+def test_no_link_below_the_mirror_is_followed(mirrored: Mirrored, address: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    path = next(iter(objects(mirrored.directory)))
+    (mirrored.directory / path).unlink()
+    (mirrored.directory / path).symlink_to(secret)
+    assert httpx.get(f"{address}/{path}").status_code in {403, 404}
+
+
 def test_nothing_can_be_sent(address: str) -> None:
     assert httpx.post(f"{address}/checkpoint.json", content=b"{}").status_code in {403, 405}
     assert httpx.put(f"{address}/checkpoint.json", content=b"{}").status_code in {403, 405}

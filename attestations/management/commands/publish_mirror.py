@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from attestations.mirror_tree import MirrorNotWritable
 from attestations.services.mirroring import publish
 from builds.domain.errors import PortalError
 
@@ -16,12 +17,12 @@ class Command(BaseCommand):
     help = "Bring a mirror up to date, and sign its checkpoint; docs/mirror.md says how to serve and to read it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("directory", metavar="DIR", type=Path)
+        parser.add_argument("directory", metavar="DIR")
         parser.add_argument("--full", action="store_true", help="make and write every file again from the database")
 
     def handle(self, *_: object, **options: Any) -> None:
         try:
-            done = publish(options["directory"].absolute(), anew=options["full"])
+            done = publish(_directory(options["directory"]), anew=options["full"])
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
         checkpoint = done.checkpoint
@@ -30,3 +31,12 @@ class Command(BaseCommand):
             f"{done.releases} releases, {done.measurements} measurements; "
             f"{done.written} objects written, {done.removed} removed"
         )
+
+
+def _directory(named: str) -> Path:
+    if not named:
+        what = "no directory is named, as with a variable that is not set"
+        raise MirrorNotWritable(
+            what, where="DIR", todo="Name the mirror's directory; the current one is named by a dot."
+        )
+    return Path(named).absolute()
