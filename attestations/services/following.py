@@ -346,6 +346,6 @@ def _download_and_import(
             digest = github.download(asset, directory / asset.name)
             if asset.digest is None:
                 found[one_line(asset.name)] = str(digest)
-        release = import_beside_others(project, directory, tag=entry.tag_name, commit=commit)
+        release = import_beside_others(project, directory, tag=entry.tag_name, commit=commit, commit_is_sources=True)
         collect_from_directory(release, directory)
     return release, found
