@@ -59,10 +59,10 @@ class CommitMisstated(PortalError):
 
 
 class ReleaseMisnamed(PortalError):
-    """Files that are given out under one tag and say that they are another release, which is known."""
+    """Files that are given out under one tag and say that they are another release."""
 
     code: ClassVar[str] = "release-misnamed"
-    default_todo: ClassVar[str] = "Ask the publisher which release this is; the known one says nothing of it."
+    default_todo: ClassVar[str] = "Give the tag that the documents name, or ask the publisher which release this is."
 
 
 def import_release(
@@ -76,8 +76,8 @@ def import_release(
 ) -> Release:
     """Import a release directory. Importing the same document again changes nothing.
 
-    ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
-    that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
+    ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself: another tag is
+    refused, another commit is a contradiction. Build-info names neither, so that the tag is needed and the commit is
     asked of the source when it is not given. ``commit_is_sources`` says that the source names the given one, so that
     another one than before is a change; else it is the importer's word, which changes nothing. ``confirm`` is called
     between reading the files and storing what they say; it raises when they may not have been whole meanwhile.
@@ -91,10 +91,10 @@ def import_release(
     with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="import-") as work:
         most = settings.ENVIRONMENT.max_asset_bytes
         published = read_release_directory(directory, most, outside=outside, work=Path(work), check=unstoppable)
+        if tag is not None and tag != published.tag:
+            raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {published.tag}", where=tag)
         known = Release.objects.filter(project=project, tag=published.tag).first()
         if known is not None:
-            if tag is not None and tag != known.tag:
-                raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {known.tag}", where=tag)
             confirm()
             return _seen_before(known, published, None if commit_is_sources else commit)
         keep_firmware(published)

@@ -71,6 +71,14 @@ def test_a_known_releases_files_under_another_tag_are_not_that_release(project: 
     assert not first.events.filter(kind="changed-since-import").exists()
 
 
+def test_files_under_another_tag_than_their_document_names_are_no_release_of_either(
+    project: Project, tmp_path: Path
+) -> None:
+    with pytest.raises(ReleaseMisnamed, match=r"imported as tag v9\.9\.9, manifest\.json says v1\.7\.0"):
+        import_release(project, published(tmp_path), tag="v9.9.9")
+    assert not Release.objects.exists()
+
+
 def test_a_known_release_whose_tag_names_another_commit_now_is_a_change(project: Project, tmp_path: Path) -> None:
     first = import_release(project, published(tmp_path))
     assert contradictions(first) == []

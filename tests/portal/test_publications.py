@@ -202,16 +202,6 @@ def test_other_bytes_under_a_known_tag_are_an_event_and_never_replace_what_was_f
     assert release.events.filter(kind="changed-since-import").count() == 1
 
 
-def test_a_wrong_commit_of_a_known_release_is_refused_and_no_event_on_it(secret: str) -> None:
-    send(secret, files())
-    work()
-    made = send(secret, files(), commit="1" * 40)
-    work()
-    told = shown(made)
-    assert (told["state"], told["problem"]["code"]) == ("refused", "commit-misstated")
-    assert not Release.objects.get().events.filter(kind="changed-since-import").exists()
-
-
 def test_a_document_that_cannot_be_read_refuses_the_release_by_name(secret: str, settings: Any) -> None:
     made = send(secret, {"manifest.json": b"{"})
     work()
