@@ -84,10 +84,14 @@ class GiverOut(Schema):
 
 
 class LookupOut(Schema):
-    """``decision`` is ``allow`` when one configuration that gives the measurement is allowed."""
+    """``decision`` is ``allow`` when one configuration of the expected project that gives the measurement is allowed.
+
+    Without an expected project it is ``deny``. ``unmet`` says why it is.
+    """
 
     measurement: str
     decision: Literal["allow", "deny"]
+    unmet: list[ConditionOut]
     given_by: list[GiverOut]
     more: bool
 
@@ -173,6 +177,7 @@ def lookup_out(found: Lookup, base: str) -> LookupOut:
     return LookupOut(
         measurement=found.value,
         decision=found.decision.value,
+        unmet=_unmet_out(found.unmet),
         given_by=[_giver_out(entry, base) for entry in found.givers],
         more=found.more,
     )

@@ -29,6 +29,7 @@ from builds.services.enrolling import EnrolmentsFull, KeyNotShown, KeyTaken, Ope
 from builds.services.idempotency import KeyReused
 from builds.services.jobs import ReleaseNotAskable
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
+from builds.services.measurement_lookup import TagWithoutProject
 from builds.services.operators import OperatorRejected
 from builds.services.queueing import RebuildAlreadyLive
 from builds.services.rebuilding import ClaimGone, OperatorTied
@@ -70,6 +71,7 @@ STATUSES: dict[type[PortalError], int] = {
     UnknownCursor: 422,
     UnusablePolicy: 422,
     TwoQuestions: 422,
+    TagWithoutProject: 422,
     UnknownRelease: 404,
     UnknownKey: 403,
     SignatureMismatch: 403,
