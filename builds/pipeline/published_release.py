@@ -43,7 +43,7 @@ class Outside:
     """What the importer knows of a release from elsewhere: its tag and commit, each None when not given.
 
     ``commit_of`` asks the source repository which commit a tag names; it raises the source's errors.
-    Construction raises ``MalformedTag`` or ``MalformedCommit``.
+    Construction raises ``MalformedTag``, ``ReservedTag`` or ``MalformedCommit``.
     """
 
     tag: str | None

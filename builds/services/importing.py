@@ -18,6 +18,7 @@ from builds.domain.manifest import MANIFEST_FILE
 from builds.domain.materials import lock_digest
 from builds.domain.recipe import PublicationRecipe, Recipe
 from builds.domain.roles import Role
+from builds.domain.tags import git_tag
 from builds.models import Component, EmbeddedFile, Measurement, Project, Release, ReleaseEvent
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
@@ -83,7 +84,7 @@ def import_release(
     between reading the files and storing what they say; it raises when they may not have been whole meanwhile.
 
     Raises that, the named errors of ``read_release_directory``, of the source for the commit, ``ReleaseChanged``,
-    ``CommitMisstated`` and ``ReleaseMisnamed``; then nothing is imported. A source or materials that cannot be had are
+    ``CommitMisstated``, ``ReleaseMisnamed`` and ``ReservedTag``; then nothing is imported. A source or materials that cannot be had are
     recorded as an event instead: the release stays visible, and a rebuild says the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
@@ -91,6 +92,7 @@ def import_release(
     with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="import-") as work:
         most = settings.ENVIRONMENT.max_asset_bytes
         published = read_release_directory(directory, most, outside=outside, work=Path(work), check=unstoppable)
+        git_tag(published.tag, where=published.document_name)
         if tag is not None and tag != published.tag:
             raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {published.tag}", where=tag)
         known = Release.objects.filter(project=project, tag=published.tag).first()

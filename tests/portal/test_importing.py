@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from builds.domain.tags import ReservedTag
 from builds.models import Project, Release
 from builds.services.evidence import view_of
 from builds.services.importing import CommitMisstated, ReleaseChanged, ReleaseMisnamed, import_release
@@ -76,6 +77,13 @@ def test_files_under_another_tag_than_their_document_names_are_no_release_of_eit
 ) -> None:
     with pytest.raises(ReleaseMisnamed, match=r"imported as tag v9\.9\.9, manifest\.json says v1\.7\.0"):
         import_release(project, published(tmp_path), tag="v9.9.9")
+    assert not Release.objects.exists()
+
+
+def test_a_document_that_names_a_tag_with_a_verdicts_address_is_refused(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(document(katana_version="v1.7.0/verdict")))
+    with pytest.raises(ReservedTag):
+        import_release(project, tmp_path)
     assert not Release.objects.exists()
 
 
