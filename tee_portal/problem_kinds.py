@@ -16,7 +16,8 @@ from attestations.domain.publication_errors import (
 )
 from attestations.domain.webhook_errors import TooManyWebhooks, WebhookKnown
 from attestations.services.exporting import ExportTooLarge
-from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
+from attestations.services.history import BeforeImport, UnusableMoment
+from attestations.verdict_api import TwoQuestions
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import DiskFull, LimitExceeded, MalformedInput, PortalError
 from builds.domain.json_depth import NestedTooDeep

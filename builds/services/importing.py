@@ -84,8 +84,8 @@ def import_release(
     between reading the files and storing what they say; it raises when they may not have been whole meanwhile.
 
     Raises that, the named errors of ``read_release_directory``, of the source for the commit, ``ReleaseChanged``,
-    ``CommitMisstated``, ``ReleaseMisnamed`` and ``ReservedTag``; then nothing is imported. A source or materials that cannot be had are
-    recorded as an event instead: the release stays visible, and a rebuild says the same.
+    ``CommitMisstated``, ``ReleaseMisnamed`` and ``ReservedTag``; then nothing is imported. A source or materials that
+    cannot be had are recorded as an event instead: the release stays visible, and a rebuild says the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)

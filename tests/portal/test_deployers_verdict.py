@@ -224,6 +224,17 @@ def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_know
     assert (earlier.status_code, earlier.json()["code"], earlier.json()["decision"]) == (404, "before-import", "deny")
 
 
+def test_the_history_refuses_the_moments_that_the_verdict_refuses(make_release: MakeRelease) -> None:
+    release, hour = make_release(), timedelta(hours=1)
+    history = f"/api/v1/verdicts/{release.project.name}/{release.tag}"
+    refusals = ((timezone.now() + hour, 422, "unusable-moment"), (release.imported_at - hour, 404, "before-import"))
+    for moment, status, code in refusals:
+        for path in (history, address(release)):
+            answer = Client().get(path, {"at": moment.isoformat()})
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert Client().get(history, {"at": release.imported_at.isoformat()}).json()["verdict"] is None
+
+
 def test_a_callers_policy_may_ask_for_more_and_for_less(allowed: Release, make_release: MakeRelease) -> None:
     stronger = asked(allowed, policy="k:3")
     assert (stronger["decision"], stronger["policy"]["needed_operators"]) == ("deny", 3)
