@@ -113,7 +113,11 @@ class AppliedPolicyOut(Schema):
 
 
 class SignedOut(Schema):
-    """The signed summary that says the same: ``at`` is when it was recorded, ``key`` the fingerprint of its key."""
+    """The signed summary that says the same: ``at`` is when it was recorded, ``key`` the fingerprint of its key.
+
+    ``digest`` is of the payload inside the envelope, the bytes that are signed; ``bundle`` and ``envelope`` lead to
+    files around it, which have other digests.
+    """
 
     at: datetime
     bundle: str

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -222,6 +225,20 @@ def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_know
     assert (unmet["condition"], unmet["state"]) == ("verdict-was-recorded", "unknown")
     earlier = Client().get(address(release), {"at": (release.imported_at - timedelta(seconds=1)).isoformat()})
     assert (earlier.status_code, earlier.json()["code"], earlier.json()["decision"]) == (404, "before-import", "deny")
+
+
+def test_every_digest_is_of_the_bytes_that_it_says(allowed: Release) -> None:
+    """Of the manifest those at its address, of the signed summary those inside the envelope."""
+    Release.objects.filter(pk=allowed.pk).update(manifest_sha256=hashlib.sha256(bytes(allowed.manifest)).hexdigest())
+    record_verdict(allowed.pk)
+    answer = asked(allowed)
+    (manifest,) = axis(answer, "files-match-manifest")["evidence"]
+    served = Client().get(urlsplit(manifest["address"]).path)
+    assert manifest["kind"] == "manifest"
+    assert manifest["digest"] == f"sha256:{hashlib.sha256(served.content).hexdigest()}"
+    envelope = Client().get(urlsplit(answer["signed"]["envelope"]).path)
+    payload = base64.b64decode(json.loads(envelope.content)["payload"])
+    assert answer["signed"]["digest"] == f"sha256:{hashlib.sha256(payload).hexdigest()}"
 
 
 def test_the_history_refuses_the_moments_that_the_verdict_refuses(make_release: MakeRelease) -> None:
