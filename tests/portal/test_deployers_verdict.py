@@ -25,6 +25,7 @@ from builds.models import AcceptedOpaqueInput, Project, Rebuild, RebuilderKey, R
 from tee_portal import kept_answers
 from tests.portal.attested import WORKFLOW, attest_all
 from tests.portal.conftest import ROOT_NAME
+from tests.support.operators import MEASUREMENT
 
 pytestmark = pytest.mark.django_db
 
@@ -225,6 +226,25 @@ def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_know
     assert (unmet["condition"], unmet["state"]) == ("verdict-was-recorded", "unknown")
     earlier = Client().get(address(release), {"at": (release.imported_at - timedelta(seconds=1)).isoformat()})
     assert (earlier.status_code, earlier.json()["code"], earlier.json()["decision"]) == (404, "before-import", "deny")
+
+
+def test_conditions_have_one_shape_in_every_answer(make_release: MakeRelease) -> None:
+    release = make_release()
+    record_verdict(release.pk)
+    path = f"{release.project.name}/{release.tag}"
+
+    def got(where: str) -> Any:
+        return Client().get(f"/api/v1/{where}").json()
+
+    unmet = asked(release)["unmet"]
+    states = [{"condition": entry["condition"], "state": entry["state"]} for entry in unmet]
+    whole = got(f"releases/{path}")["verdict"]["conditions"]
+    recorded = got(f"verdicts/{path}")["verdict"]["conditions"]
+    assert [entry for entry in whole if entry["state"] != "met"] == unmet
+    assert [entry for entry in recorded if entry["state"] != "met"] == unmet
+    assert got("releases")["releases"][0]["verdict"]["unmet"] == states
+    (giver,) = got(f"measurements/{MEASUREMENT}?project={release.project.name}")["given_by"]
+    assert all(set(entry) == {"condition", "state", "reason"} for entry in giver["unmet"])
 
 
 def test_every_digest_is_of_the_bytes_that_it_says(allowed: Release) -> None:

@@ -77,7 +77,7 @@ def test_a_published_value_of_an_allowed_release_is_allowed(client: Client, allo
     assert newest["configuration"]["vcpu_types"] == ["EPYC", "EPYC-v1", "EPYC-v2", "EPYC-IBPB", "EPYC-v3", "EPYC-v4"]
     assert newest["configuration"]["cpu_signature"] == "0x00800f12"
     assert (older["tag"], older["decision"]) == ("v0", "deny")
-    assert "reproduced" in " ".join(entry["key"] for entry in older["unmet"])
+    assert "reproduced" in " ".join(entry["condition"] for entry in older["unmet"])
 
 
 def test_without_the_expected_project_nothing_is_allowed_at_the_top(client: Client, allowed: Release) -> None:
@@ -85,8 +85,8 @@ def test_without_the_expected_project_nothing_is_allowed_at_the_top(client: Clie
     found = asked(client, MEASUREMENT).json()
     assert (found["decision"], found["given_by"][0]["decision"]) == ("deny", "allow")
     (why,) = found["unmet"]
-    assert (why["key"], why["state"]) == ("expected-project-named", "unmet")
-    assert "?project=NAME" in why["sentence"]
+    assert (why["condition"], why["state"]) == ("expected-project-named", "unmet")
+    assert "?project=NAME" in why["reason"]
 
 
 def test_an_expected_project_and_tag_leave_nothing_of_others_in_the_answer(client: Client, allowed: Release) -> None:
@@ -94,7 +94,7 @@ def test_an_expected_project_and_tag_leave_nothing_of_others_in_the_answer(clien
     release_row(other, "v1.0.0")
     theirs = asked(client, MEASUREMENT, project="strangers").json()
     assert (theirs["decision"], [entry["project"] for entry in theirs["given_by"]]) == ("deny", ["strangers"])
-    assert [entry["key"] for entry in theirs["unmet"]] == ["configuration-allowed"]
+    assert [entry["condition"] for entry in theirs["unmet"]] == ["configuration-allowed"]
     own = asked(client, MEASUREMENT, project="enclave", tag="v1.0.0")
     assert (own.json()["decision"], own.json()["unmet"], len(own.json()["given_by"])) == ("allow", [], 1)
     assert "strangers" not in own.text
@@ -176,7 +176,7 @@ def test_firmware_alone_is_denied_however_good_the_release_is(client: Client, al
     ).json()
     (giver,) = found["given_by"]
     assert (found["decision"], giver["decision"]) == ("deny", "deny")
-    assert [entry["key"] for entry in giver["unmet"]] == ["configuration-covers-what-boots"]
+    assert [entry["condition"] for entry in giver["unmet"]] == ["configuration-covers-what-boots"]
 
 
 def test_a_contradiction_denies_every_configuration_at_once(
@@ -202,7 +202,7 @@ def test_a_value_that_the_index_and_the_publisher_tell_apart_is_denied(client: C
     found = asked_of(client, allowed, value_of(allowed, wanted(4, command_line=LINE))).json()
     (giver,) = found["given_by"]
     assert giver["decision"] == "deny"
-    assert [entry["key"] for entry in giver["unmet"]] == ["value-given-by-published-files"]
+    assert [entry["condition"] for entry in giver["unmet"]] == ["value-given-by-published-files"]
 
 
 @pytest.mark.parametrize("written", ["0x{}", " {} ", "{}\n"])
@@ -257,7 +257,7 @@ def test_recompute_with_an_own_command_line_says_who_vouches_for_it(client: Clie
     denied = recomputed(client, allowed, **own).json()
     assert (denied["decision"], denied["standing"]) == ("deny", "follows from the same files")
     (unmet,) = denied["unmet"]
-    assert (unmet["key"], unmet["state"]) == ("configuration-command-line-known", "unknown")
+    assert (unmet["condition"], unmet["state"]) == ("configuration-command-line-known", "unknown")
     assert "vouch_for_command_line" not in denied["page"]
     assert recomputed(client, allowed, **own, vouch_for_command_line=False).json() == denied
     assert recomputed(client, allowed, **own, vouch_for_command_line="true").status_code == 422
@@ -274,7 +274,7 @@ def test_recompute_names_what_is_unmet_for_exactly_that_configuration(
 ) -> None:
     found = recomputed(client, allowed, boot_mode="uefi_disk").json()
     assert (found["decision"], found["coverage"]) == ("deny", ["ovmf"])
-    assert [entry["key"] for entry in found["unmet"]] == ["configuration-covers-what-boots"]
+    assert [entry["condition"] for entry in found["unmet"]] == ["configuration-covers-what-boots"]
     assert found["inputs"]["kernel"] is None
 
 
@@ -311,7 +311,7 @@ def test_recompute_without_the_firmware_is_denied_and_unknown(
     Measurement.objects.update(recomputed="")
     found = recomputed(client, release).json()
     assert (found["decision"], found["measurement"], found["standing"]) == ("deny", None, "not computed")
-    assert {"key": "configuration-recomputes", "state": "unknown"}.items() <= found["unmet"][-1].items()
+    assert {"condition": "configuration-recomputes", "state": "unknown"}.items() <= found["unmet"][-1].items()
 
 
 def test_a_real_release_answers_for_what_its_files_give(client: Client, world: World) -> None:
