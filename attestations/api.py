@@ -21,7 +21,7 @@ from attestations.schemas import (
     recorded_verdict_out,
 )
 from attestations.services.finding_list import findings_before
-from attestations.services.history import recorded_before, verdict_at
+from attestations.services.history import recorded_before, release_then, verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
 from builds.domain.digest import sha256_text
 from builds.domain.moment import Moment
@@ -113,9 +113,11 @@ def verdicts(
 ) -> VerdictHistoryOut:
     """Every signed verdict of a release, newest first, and the one that held ``at`` a moment (now, when not given).
 
-    ``next`` is the value of ``before`` for older ones, or null.
+    ``next`` is the value of ``before`` for older ones, or null. A moment that lies ahead, or before the release was
+    imported, is refused.
     """
-    release = the_release(Release.objects.all(), project, tag)
+    rows = Release.objects.all()
+    release = the_release(rows, project, tag) if at is None else release_then(rows, project, tag, at)
     held = verdict_at(release, at or timezone.now())
     page = recorded_before(release, before, size=limit)
     lead_on(request, response, "before", page.older)

@@ -12,6 +12,7 @@ from pydantic import Field
 from attestations.domain.report import CheckOut, ClauseOut, FindingDocument, LogOut
 from attestations.models import FindingRecord, VerdictRecord
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
+from builds.condition_schemas import ConditionOut
 from builds.domain.digest import sha256_text
 from builds.domain.frozen import Sha256Text
 from builds.domain.moment import Moment
@@ -169,12 +170,6 @@ def release_attestations_out(standing: ReleaseStanding) -> ReleaseAttestationsOu
     )
 
 
-class VerdictConditionOut(Schema):
-    key: str
-    state: str
-    sentence: str
-
-
 class RecordedVerdictOut(Schema):
     """A verdict as it was from ``at`` on. ``bundle`` and ``envelope`` are where its signed summary is; null without
     any published byte. ``outcome`` is null while nobody's rebuild counted.
@@ -188,7 +183,7 @@ class RecordedVerdictOut(Schema):
     contradicting: int
     failed: int
     sentence: str
-    conditions: list[VerdictConditionOut]
+    conditions: list[ConditionOut]
     policy: str
     bundle: str | None
     envelope: str | None
@@ -215,7 +210,7 @@ def recorded_verdict_out(record: VerdictRecord) -> RecordedVerdictOut:
         failed=record.failed,
         sentence=record.sentence,
         conditions=[
-            VerdictConditionOut(key=key, state=state, sentence=sentence) for key, state, sentence in record.conditions
+            ConditionOut(condition=key, state=state, reason=sentence) for key, state, sentence in record.conditions
         ],
         policy=reverse("policy", args=[record.policy_sha256]),
         bundle=reverse("vsa-bundle", args=[name]) if name is not None else None,

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, ClassVar
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router
 
 from attestations.domain.caller_policy import parse_caller_policy
@@ -14,10 +13,10 @@ from attestations.domain.change_cursor import START, ChangeCursor
 from attestations.services.answer_version import answer_version
 from attestations.services.asked_verdict import AskedVerdict, verdict_for, verdict_now, verdict_then
 from attestations.services.changes import changes_after
-from attestations.services.history import verdict_at
+from attestations.services.history import release_then, verdict_at
 from attestations.services.standing import judged_view
 from attestations.verdict_schemas import ChangesOut, DeployersVerdictOut, change_out, deployers_verdict_out
-from builds.domain.errors import MalformedInput, PortalError
+from builds.domain.errors import MalformedInput
 from builds.domain.moment import Moment
 from builds.json_answers import json_answer
 from builds.models import Release
@@ -26,20 +25,6 @@ from builds.public_address import public_base
 from builds.services.absent import the_release
 
 router = Router()
-
-
-class BeforeImport(PortalError):
-    """A moment at which the release was not known here."""
-
-    code: ClassVar[str] = "before-import"
-    default_todo: ClassVar[str] = "Ask for a later moment; imported_at of the release says since when it is known here."
-
-
-class UnusableMoment(MalformedInput):
-    """A moment that no record can be asked for."""
-
-    code: ClassVar[str] = "unusable-moment"
-    default_todo: ClassVar[str] = "Ask for a moment that has passed, or leave out `at`."
 
 
 class TwoQuestions(MalformedInput):
@@ -99,10 +84,5 @@ def changes(
 
 
 def _then(project: str, tag: str, moment: datetime) -> AskedVerdict:
-    if moment > timezone.now():
-        raise UnusableMoment("at lies in the future", where="the query")
-    release = the_release(Release.objects.select_related("project"), project, tag)
-    if moment < release.imported_at:
-        imported = f"{release.imported_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise BeforeImport(f"the release was imported at {imported}, after the moment asked for", where="the query")
+    release = release_then(Release.objects.select_related("project"), project, tag, moment)
     return verdict_then(release, verdict_at(release, moment), moment)

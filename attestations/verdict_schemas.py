@@ -15,16 +15,11 @@ from attestations.models import VerdictRecord
 from attestations.services.asked_verdict import AppliedPolicy, AskedVerdict
 from attestations.services.changes import Change
 from attestations.services.verdict_axes import Axis, EvidenceLink, TrustAnchor, release_path
+from builds.condition_schemas import ConditionOut, condition_out
 from builds.domain.digest import sha256_text
 from builds.domain.frozen import Sha256Text
 from builds.domain.verdict import Decision
 from builds.services.evidence import MeasurementRow
-
-
-class UnmetOut(Schema):
-    condition: str
-    state: Literal["met", "unmet", "unknown"]
-    reason: str
 
 
 class EvidenceOut(Schema):
@@ -113,7 +108,11 @@ class AppliedPolicyOut(Schema):
 
 
 class SignedOut(Schema):
-    """The signed summary that says the same: ``at`` is when it was recorded, ``key`` the fingerprint of its key."""
+    """The signed summary that says the same: ``at`` is when it was recorded, ``key`` the fingerprint of its key.
+
+    ``digest`` is of the payload inside the envelope, the bytes that are signed; ``bundle`` and ``envelope`` lead to
+    files around it, which have other digests.
+    """
 
     at: datetime
     bundle: str
@@ -147,7 +146,7 @@ class DeployersVerdictOut(Schema):
     derived: Literal["now", "recorded"]
     as_of: datetime | None
     sentence: str
-    unmet: list[UnmetOut]
+    unmet: list[ConditionOut]
     axes: list[AxisOut]
     operators: OperatorsOut | None
     measurements: list[PublishedMeasurementOut] | None
@@ -212,7 +211,7 @@ def deployers_verdict_out(asked: AskedVerdict, base: str) -> DeployersVerdictOut
         derived=asked.derivation.value,
         as_of=asked.as_of,
         sentence=asked.sentence,
-        unmet=[UnmetOut(condition=entry.key, state=entry.state.value, reason=entry.sentence) for entry in asked.unmet],
+        unmet=[condition_out(entry) for entry in asked.unmet],
         axes=[_axis_out(axis, base) for axis in asked.axes],
         operators=OperatorsOut.from_orm(asked.tally) if asked.tally is not None else None,
         measurements=[_measurement_out(row) for row in asked.view.measurements] if asked.view is not None else None,

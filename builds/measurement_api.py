@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Router
+from ninja import Query, Router
 
 from attestations.services import standing
 from builds.domain.configuration import UnusableValue
@@ -25,7 +25,7 @@ from builds.operation_rules import OperationRules, rules
 from builds.public_address import public_base
 from builds.services import measurement_index, selecting
 from builds.services.absent import the_release
-from builds.services.measurement_lookup import NOT_INDEXED, look_up
+from builds.services.measurement_lookup import NOT_INDEXED, Expected, expected, look_up
 from builds.services.search import near_digests
 
 router = Router()
@@ -46,8 +46,9 @@ class MeasurementNotIndexed(PortalError):
         "Compute it for your own command line, vCPUs and CPU type, or ask the machine's operator what was started."
     )
 
-    def __init__(self, value: str, members: dict[str, object]) -> None:
-        super().__init__(NOT_INDEXED, where=value)
+    def __init__(self, value: str, asked: Expected | None, members: dict[str, object]) -> None:
+        whose = "" if asked is None else f"{asked.project.name} {asked.tag or ''}".strip() + ": "
+        super().__init__(whose + NOT_INDEXED, where=value)
         self.members = members
         """What the problem document has besides."""
 
@@ -78,16 +79,24 @@ def _state(_request: HttpRequest, value: str) -> str:
 # After its longer sibling, whose name is a value to this one.
 @router.get("/measurements/{value}", response=LookupOut)
 @rules(OperationRules(state=_state))
-def measurement(request: HttpRequest, value: str) -> HttpResponse:
+def measurement(
+    request: HttpRequest,
+    value: str,
+    project: Annotated[str | None, Query(max_length=80)] = None,
+    tag: Annotated[str | None, Query(max_length=200)] = None,
+) -> HttpResponse:
     """Releases and launch configurations that give a measurement, each with its decision.
 
-    ``0x``, spaces and upper case are accepted. 404 says that it is not among the configurations indexed, which is no
-    mismatch, with the nearest known values.
+    ``project`` is the one whose image is expected, ``tag`` one release of it: only theirs is told, and only then can
+    the decision at the top be ``allow``. ``0x``, spaces and upper case are accepted. 404 says that it is not among the
+    configurations indexed, which is no mismatch, with the nearest known values where no project was named.
     """
     known, base = _known(value), public_base(request)
-    found = look_up(known, publishers_of=standing.publishers_of)
+    asked = expected(project, tag)
+    found = look_up(known, asked, publishers_of=standing.publishers_of)
     if not found.givers:
-        raise MeasurementNotIndexed(known, not_indexed_out(near_digests(known), base).model_dump())
+        near = near_digests(known) if asked is None else []
+        raise MeasurementNotIndexed(known, asked, not_indexed_out(near, base).model_dump())
     return json_answer(lookup_out(found, base))
 
 

@@ -8,14 +8,14 @@ from django.urls import reverse
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
-from builds.domain.conditions import Condition
+from builds.condition_schemas import ConditionOut, condition_out
 from builds.domain.configuration import VOUCH, WantedConfiguration
 from builds.domain.launch import MAX_VCPUS
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import Role
 from builds.models import Release
 from builds.pipeline.measurement import names_of_signature, signature_of
-from builds.schemas import ConditionOut, NotCoveredOut
+from builds.schemas import NotCoveredOut
 from builds.services.evidence import ReleaseView
 from builds.services.measurement_lookup import Giver, Lookup
 from builds.services.search import Hit
@@ -84,10 +84,14 @@ class GiverOut(Schema):
 
 
 class LookupOut(Schema):
-    """``decision`` is ``allow`` when one configuration that gives the measurement is allowed."""
+    """``decision`` is ``allow`` when one configuration of the expected project that gives the measurement is allowed.
+
+    Without an expected project it is ``deny``. ``unmet`` says why it is.
+    """
 
     measurement: str
     decision: Literal["allow", "deny"]
+    unmet: list[ConditionOut]
     given_by: list[GiverOut]
     more: bool
 
@@ -173,6 +177,7 @@ def lookup_out(found: Lookup, base: str) -> LookupOut:
     return LookupOut(
         measurement=found.value,
         decision=found.decision.value,
+        unmet=[condition_out(condition) for condition in found.unmet],
         given_by=[_giver_out(entry, base) for entry in found.givers],
         more=found.more,
     )
@@ -201,7 +206,7 @@ def recomputed_out(
         coverage=sorted(found.coverage) if found is not None else [],
         not_covered=[NotCoveredOut(**entry) for entry in selector.not_covered],
         decision=judgement.decision.value,
-        unmet=_unmet_out(judgement.unmet),
+        unmet=[condition_out(condition) for condition in judgement.unmet],
         sentence=judgement.sentence,
         commands=list(selector.commands),
         page=page,
@@ -229,7 +234,7 @@ def _giver_out(entry: Giver, base: str) -> GiverOut:
         coverage=list(entry.coverage) if entry.coverage is not None else None,
         not_covered=_not_covered(entry),
         decision=entry.decision.value,
-        unmet=_unmet_out(entry.unmet),
+        unmet=[condition_out(condition) for condition in entry.unmet],
         sentence=entry.sentence,
         verdict=ReleaseVerdictOut(
             decision=verdict.decision.value,
@@ -268,7 +273,3 @@ def _inputs_out(release: Release, used: frozenset[str]) -> InputsOut:
         return f"sha256:{known[role]}" if role in used and known.get(role) else None
 
     return InputsOut(ovmf=name(Role.OVMF), kernel=name(Role.KERNEL), initrd=name(Role.INITRD))
-
-
-def _unmet_out(unmet: tuple[Condition, ...]) -> list[ConditionOut]:
-    return [ConditionOut(key=entry.key, state=entry.state.value, sentence=entry.sentence) for entry in unmet]

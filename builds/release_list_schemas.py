@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from django.urls import reverse
 from ninja import Schema
@@ -11,8 +12,15 @@ from builds.operator_schemas import TallyOut, tally_out
 from builds.services.evidence import ReleaseView
 
 
+class ListedConditionOut(Schema):
+    """A condition by its name; what it says is at the release's ``address``."""
+
+    condition: str
+    state: Literal["met", "unmet", "unknown"]
+
+
 class ListedVerdictOut(Schema):
-    """A verdict without what each condition says; ``unmet`` are the keys of those that do not hold.
+    """A verdict without what each condition says; ``unmet`` are those that do not hold.
 
     ``attestation`` and ``measurement`` are the most alarming states, null when there is none.
     """
@@ -22,7 +30,7 @@ class ListedVerdictOut(Schema):
     attestation: str | None
     measurement: str | None
     tally: TallyOut
-    unmet: list[str]
+    unmet: list[ListedConditionOut]
     sentence: str
 
 
@@ -61,7 +69,7 @@ def listed_release_out(view: ReleaseView, base: str) -> ListedReleaseOut:
             attestation=verdict.attestation.value if verdict.attestation is not None else None,
             measurement=view.measured.value if view.measured is not None else None,
             tally=tally_out(verdict.tally),
-            unmet=[entry.key for entry in verdict.unmet],
+            unmet=[ListedConditionOut(condition=entry.key, state=entry.state.value) for entry in verdict.unmet],
             sentence=verdict.sentence,
         ),
         address=base + reverse("api-1:release", args=[release.project.name, release.tag]),

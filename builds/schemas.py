@@ -9,6 +9,7 @@ from ninja import Schema
 
 from attestations.schemas import ReleaseAttestationsOut, release_attestations_out
 from attestations.services.standing import ReleaseStanding
+from builds.condition_schemas import ConditionOut, condition_out
 from builds.domain.digest import Digest, FileDigests, sha256_text
 from builds.domain.frozen import Sha256Text, Sha384Text
 from builds.models import EmbeddedFile, Material, Rebuild, RebuiltComponent, RebuiltFile, Release
@@ -76,12 +77,6 @@ class MeasurementOut(Schema):
     not_covered: list[NotCoveredOut]
     problem: ErrorOut | None
     rebuilt_problem: ErrorOut | None
-
-
-class ConditionOut(Schema):
-    key: str
-    state: str
-    sentence: str
 
 
 class VerdictOut(Schema):
@@ -270,10 +265,7 @@ def release_out(view: ReleaseView) -> ReleaseOut:
             outcome=verdict.outcome.value if verdict.outcome is not None else None,
             attestation=verdict.attestation.value if verdict.attestation is not None else None,
             sentence=verdict.sentence,
-            conditions=[
-                ConditionOut(key=entry.key, state=entry.state.value, sentence=entry.sentence)
-                for entry in verdict.conditions
-            ],
+            conditions=[condition_out(entry) for entry in verdict.conditions],
         ),
         contradicts_manifest=view.contradicts,
         notices=[NoticeOut.from_orm(notice) for notice in view.notices],

@@ -129,7 +129,7 @@ def index(request: HttpRequest) -> dict[str, str]:
         "description": f"{here}openapi.json",
         "releases": f"{here}releases",
         "verdict": f"{here}releases/PROJECT/TAG/verdict",
-        "measurement": f"{here}measurements/HEX",
+        "measurement": f"{here}measurements/HEX?project=PROJECT",
         "changes": f"{here}changes",
         "problems": public_base(request) + reverse("problems"),
     }

@@ -16,7 +16,8 @@ from attestations.domain.publication_errors import (
 )
 from attestations.domain.webhook_errors import TooManyWebhooks, WebhookKnown
 from attestations.services.exporting import ExportTooLarge
-from attestations.verdict_api import BeforeImport, TwoQuestions, UnusableMoment
+from attestations.services.history import BeforeImport, UnusableMoment
+from attestations.verdict_api import TwoQuestions
 from builds.account_api import RebuildNotEnded
 from builds.domain.errors import DiskFull, LimitExceeded, MalformedInput, PortalError
 from builds.domain.json_depth import NestedTooDeep
@@ -29,6 +30,7 @@ from builds.services.enrolling import EnrolmentsFull, KeyNotShown, KeyTaken, Ope
 from builds.services.idempotency import KeyReused
 from builds.services.jobs import ReleaseNotAskable
 from builds.services.keys import KeyExpired, KeyPending, KeyRevoked, UnknownKey
+from builds.services.measurement_lookup import TagWithoutProject
 from builds.services.operators import OperatorRejected
 from builds.services.queueing import RebuildAlreadyLive
 from builds.services.rebuilding import ClaimGone, OperatorTied
@@ -70,6 +72,7 @@ STATUSES: dict[type[PortalError], int] = {
     UnknownCursor: 422,
     UnusablePolicy: 422,
     TwoQuestions: 422,
+    TagWithoutProject: 422,
     UnknownRelease: 404,
     UnknownKey: 403,
     SignatureMismatch: 403,

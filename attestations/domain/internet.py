@@ -15,6 +15,7 @@ from builds.domain.errors import MalformedInput
 from builds.domain.printable import one_line
 
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -125,8 +126,12 @@ def is_public(address: IpAddress) -> bool:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether a lower-case text can be resolved: labels as RFC 1123 has them, and underscores."""
-    return _NAME.fullmatch(text) is not None
+    """Whether a lower-case text can be resolved: labels as RFC 1123 has them, and underscores.
+
+    No name ends in a number: what does is an IPv4 address, which resolvers read in other notations than the dotted
+    one too, as 2130706433, 127.1 or 0x7f.1 (WHATWG URL, "ends in a number"; RFC 3696, section 2).
+    """
+    return _NAME.fullmatch(text) is not None and _NUMBER.fullmatch(text.rstrip(".").rpartition(".")[2]) is None
 
 
 def names_this_machine(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from ipaddress import IPv4Address
 from urllib.parse import urljoin, urlsplit
 
 from attestations.domain.internet import AddressRules, InternetAddress, ip_literal, is_host_name
@@ -113,7 +114,7 @@ def default_hosts(source_url: str) -> frozenset[str]:
         host, port = (parts.hostname or "").lower(), parts.port or DEFAULT_PORT
     except ValueError:
         return frozenset()
-    if parts.scheme != "https" or not is_host_name(host):
+    if parts.scheme != "https" or not (is_host_name(host) or isinstance(ip_literal(host), IPv4Address)):
         return frozenset()
     more = _GITHUB_DOWNLOADS if host == _GITHUB else ()
     return frozenset({f"{host}:{port}", *(f"{name}:{DEFAULT_PORT}" for name in more)})

@@ -50,6 +50,7 @@ class ReferenceValue:
     snpguest: tuple[str, ...]
 
 
+NOTHING_ALLOWED: Final = "no release is allowed now"
 RVPS_MESSAGE_VERSION: Final = "0.1.0"
 RVPS_NAME: Final = "snp_launch_measurement"
 """The name under which Trustee's default CPU policy asks for launch measurements."""
@@ -63,14 +64,14 @@ _NAMESPACE: Final = uuid.UUID("d5d9f0a4-3c0e-5f57-9a3e-5b6a7d1c2e90")
 
 
 def as_lines(values: Iterable[ReferenceValue], program: ExportFormat) -> str:
-    """Shell lines, each after comments that say what it is for and what it prints."""
+    """Shell lines, each after comments that say what it is for and what it prints; without values one that says so."""
     lines = []
     for value in values:
         name = " ".join(map(one_line, (value.project, value.tag, value.configuration)))
         call = value.snpguest if program is ExportFormat.SNPGUEST else value.sev_snp_measure
         lines += [f"# {name}", f"# prints {'0x' if program is ExportFormat.SNPGUEST else ''}{value.measurement}"]
         lines += call or [f"# {program} cannot be told this configuration: {value.launch.vmm} is no VMM that it knows"]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines or [f"# {NOTHING_ALLOWED}"])
 
 
 def as_rvps_message(values: Sequence[ReferenceValue]) -> dict[str, Any]:

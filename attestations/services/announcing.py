@@ -62,8 +62,8 @@ class Announcement:
 def project_to_publish(account: User, name: str, tag: str, commit: str) -> Project:
     """The project, for an account that may announce this release of it.
 
-    Raises ``NotHere``, ``NotAPublisher``, ``MalformedTag`` and ``MalformedCommit``: everything that can be said before
-    any file is looked at.
+    Raises ``NotHere``, ``NotAPublisher``, ``MalformedTag``, ``ReservedTag`` and ``MalformedCommit``: everything that
+    can be said before any file is looked at.
     """
     project = the_one(Project.objects.filter(name=name), PROJECT, name)
     git_tag(tag, where="tag")

@@ -31,6 +31,7 @@ from attestations.services.verification import verify_release
 from attestations.services.watching import identities_of, imported, tell_change, watch_assets, watch_tag
 from builds.domain.errors import LimitExceeded, MalformedInput, PortalError
 from builds.domain.printable import one_line
+from builds.domain.tags import git_tag
 from builds.models import Project, Release
 from builds.pipeline.published_release import AmbiguousAssets
 from builds.pipeline.release_directory import is_document
@@ -326,6 +327,7 @@ def _check_publication(entry: GitHubRelease) -> None:
     names = [asset.name for asset in entry.assets]
     if not any(is_document(name) for name in names):
         raise NoPublication("no asset of this release describes a VM image", where=entry.tag_name)
+    git_tag(entry.tag_name, where="the release's tag")
     if len(set(names)) < len(names):
         raise AmbiguousAssets("two assets of this release have one name", where=entry.tag_name)
     most = settings.ENVIRONMENT.max_release_bytes
@@ -346,6 +348,6 @@ def _download_and_import(
             digest = github.download(asset, directory / asset.name)
             if asset.digest is None:
                 found[one_line(asset.name)] = str(digest)
-        release = import_beside_others(project, directory, tag=entry.tag_name, commit=commit)
+        release = import_beside_others(project, directory, tag=entry.tag_name, commit=commit, commit_is_sources=True)
         collect_from_directory(release, directory)
     return release, found

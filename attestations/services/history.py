@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from attestations.models import VerdictRecord
 from builds.domain.comparison import RebuildOutcome
+from builds.domain.errors import MalformedInput, PortalError
 from builds.models import Release
-from builds.services.absent import VERDICT, the_one
+from builds.services.absent import VERDICT, the_one, the_release
 from builds.services.evidence import ReleaseView
 
 _SHOWN = 50
+
+
+class BeforeImport(PortalError):
+    """A moment at which the release was not known here."""
+
+    code: ClassVar[str] = "before-import"
+    default_todo: ClassVar[str] = "Ask for a later moment; imported_at of the release says since when it is known here."
+
+
+class UnusableMoment(MalformedInput):
+    """A moment that no record can be asked for."""
+
+    code: ClassVar[str] = "unusable-moment"
+    default_todo: ClassVar[str] = "Ask for a moment that has passed, or leave out `at`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +97,20 @@ def regressions(releases: Iterable[int]) -> dict[int, str]:
         .values_list("release", "at")
     )
     return {pk: _no_longer(at) for pk, at in last.items()}
+
+
+def release_then(rows: QuerySet[Release], project: str, tag: str, moment: datetime) -> Release:
+    """The release, where a record of that moment can be asked for.
+
+    Raises ``UnusableMoment`` for one that lies ahead, ``BeforeImport``, and ``NotHere`` for a release that is not.
+    """
+    if moment > timezone.now():
+        raise UnusableMoment("at lies in the future", where="the query")
+    release = the_release(rows, project, tag)
+    if moment < release.imported_at:
+        imported = f"{release.imported_at:%Y-%m-%dT%H:%M:%SZ}"
+        raise BeforeImport(f"the release was imported at {imported}, after the moment asked for", where="the query")
+    return release
 
 
 def verdict_at(release: Release, moment: datetime) -> VerdictRecord | None:

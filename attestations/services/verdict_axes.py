@@ -43,7 +43,7 @@ class LinkKind(StrEnum):
 class EvidenceLink:
     """Where evidence is, as an absolute path of the portal or a whole address, and the SHA-256 that names it.
 
-    Of a statement that is the digest of its payload, of a manifest that of the published document.
+    Of a statement that is the digest of its payload, of a manifest that of the document's bytes at the address.
     """
 
     kind: LinkKind
@@ -109,7 +109,8 @@ type _Maker = Callable[[Condition, ReleaseView, ReleaseVerdict], Axis]
 
 def _files(condition: Condition, view: ReleaseView, _verdict: ReleaseVerdict) -> Axis:
     release = view.release
-    link = EvidenceLink(LinkKind.MANIFEST, release_path(release), release.manifest_sha256)
+    sha256 = release.manifest_sha256
+    link = EvidenceLink(LinkKind.MANIFEST, reverse("document", args=[sha256]), sha256)
     return Axis(condition, "", (link,), (RECOMPUTED,))
 
 

@@ -7,6 +7,8 @@ import re
 from builds.domain.errors import MalformedInput
 
 MAX_TAG_CHARACTERS = 200
+RESERVED_SEGMENT = "verdict"
+"""What stands behind a release's address for its verdict: ``a/verdict`` would be a release, or the verdict of ``a``."""
 TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}$"
 
 _TAG = re.compile(TAG_PATTERN, re.ASCII)
@@ -18,6 +20,13 @@ class MalformedTag(MalformedInput):
 
     code = "malformed-tag"
     default_todo = "Give the tag as the source repository names it."
+
+
+class ReservedTag(MalformedInput):
+    """A tag that ends as an address of the portal does, so that the one could be read as the other."""
+
+    code = "reserved-tag"
+    default_todo = "Publish the release under a tag whose last segment is another word."
 
 
 class MalformedCommit(MalformedInput):
@@ -40,9 +49,11 @@ def is_git_tag(text: str) -> bool:
 
 
 def git_tag(text: str, *, where: str) -> str:
-    """The tag itself, or ``MalformedTag``."""
+    """The tag itself, or ``MalformedTag`` or ``ReservedTag``."""
     if not is_git_tag(text):
         raise MalformedTag(f"{text[:MAX_TAG_CHARACTERS]!r} is no git tag", where=where)
+    if text.rpartition("/")[2] == RESERVED_SEGMENT:
+        raise ReservedTag(f"{text!r} ends in {RESERVED_SEGMENT}, as the address of a release's verdict", where=where)
     return text
 
 

@@ -80,6 +80,7 @@ def read(
         for role in Role
         if (asset := _read_asset(files, role, manifest.digests.get(role), max_asset_bytes, check)) is not None
     }
+    of_commit = _commit_contradictions(manifest, outside)
     return PublishedRelease(
         tag=manifest.katana_version,
         commit=manifest.git_commit,
@@ -91,8 +92,10 @@ def read(
         contradictions=(
             *(sentence for asset in assets.values() if (sentence := asset.contradiction("the manifest"))),
             *_measurement_contradictions(manifest, measurement, measurement_text),
-            *_outside_contradictions(manifest, outside),
+            *_tag_contradictions(manifest, outside),
+            *of_commit,
         ),
+        of_commit=of_commit,
     )
 
 
@@ -172,11 +175,15 @@ def _measurement_contradictions(
     return found
 
 
-def _outside_contradictions(manifest: Manifest, outside: Outside) -> list[str]:
-    """Where the manifest disagrees with what its importer was told the release is."""
-    found = []
-    if outside.tag is not None and outside.tag != manifest.katana_version:
-        found.append(f"The release was imported as tag {outside.tag}, the manifest says {manifest.katana_version}.")
-    if outside.commit is not None and outside.commit != manifest.git_commit:
-        found.append(f"The release was imported as commit {outside.commit}, the manifest says {manifest.git_commit}.")
-    return found
+def _tag_contradictions(manifest: Manifest, outside: Outside) -> tuple[str, ...]:
+    """Where the manifest names another tag than its importer was told the release has."""
+    if outside.tag is None or outside.tag == manifest.katana_version:
+        return ()
+    return (f"The release was imported as tag {outside.tag}, the manifest says {manifest.katana_version}.",)
+
+
+def _commit_contradictions(manifest: Manifest, outside: Outside) -> tuple[str, ...]:
+    """Where the manifest names another commit than its importer was told the release is of."""
+    if outside.commit is None or outside.commit == manifest.git_commit:
+        return ()
+    return (f"The release was imported as commit {outside.commit}, the manifest says {manifest.git_commit}.",)

@@ -43,7 +43,7 @@ class Outside:
     """What the importer knows of a release from elsewhere: its tag and commit, each None when not given.
 
     ``commit_of`` asks the source repository which commit a tag names; it raises the source's errors.
-    Construction raises ``MalformedTag`` or ``MalformedCommit``.
+    Construction raises ``MalformedTag``, ``ReservedTag`` or ``MalformedCommit``.
     """
 
     tag: str | None
@@ -117,7 +117,8 @@ class PublishedRelease:
     """Everything a publication says and holds; ``contradictions`` are plain sentences.
 
     ``source_date_epoch`` in seconds. ``document_name`` and ``document_bytes`` are of the document that
-    names the components' digests. ``values`` are what a command line's placeholders stand for.
+    names the components' digests. ``values`` are what a command line's placeholders stand for. ``of_commit`` are those
+    of the contradictions that only the commit from outside makes.
     """
 
     tag: str
@@ -132,6 +133,7 @@ class PublishedRelease:
     embedded: tuple[EmbeddedFile, ...] = ()
     packages: tuple[NamedPackage, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
+    of_commit: tuple[str, ...] = ()
 
 
 def listing(directory: Path) -> Mapping[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from builds.domain.manifest import MANIFEST_FILE
 from builds.domain.materials import lock_digest
 from builds.domain.recipe import PublicationRecipe, Recipe
 from builds.domain.roles import Role
+from builds.domain.tags import git_tag
 from builds.models import Component, EmbeddedFile, Measurement, Project, Release, ReleaseEvent
 from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.published_release import EmbeddedFile as PublishedFile
@@ -42,7 +44,7 @@ from builds.services.source_facts import (
 
 
 class ReleaseChanged(PortalError):
-    """The tag was imported before, with another document, commit or file."""
+    """The tag was imported before, with another document or file, or its tag names another commit in the source."""
 
     code: ClassVar[str] = "release-changed"
     default_todo: ClassVar[str] = (
@@ -50,11 +52,18 @@ class ReleaseChanged(PortalError):
     )
 
 
+class CommitMisstated(PortalError):
+    """Whoever imports a known release names another commit than it has: that is their word, and no change of it."""
+
+    code: ClassVar[str] = "commit-misstated"
+    default_todo: ClassVar[str] = "Give the commit that the release was built from, or none; nothing was changed."
+
+
 class ReleaseMisnamed(PortalError):
-    """Files that are given out under one tag and say that they are another release, which is known."""
+    """Files that are given out under one tag and say that they are another release."""
 
     code: ClassVar[str] = "release-misnamed"
-    default_todo: ClassVar[str] = "Ask the publisher which release this is; the known one says nothing of it."
+    default_todo: ClassVar[str] = "Give the tag that the documents name, or ask the publisher which release this is."
 
 
 def import_release(
@@ -63,30 +72,33 @@ def import_release(
     *,
     tag: str | None = None,
     commit: str | None = None,
+    commit_is_sources: bool = False,
     confirm: Callable[[], None] = unstoppable,
 ) -> Release:
     """Import a release directory. Importing the same document again changes nothing.
 
-    ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself, and one
-    that disagrees is a contradiction; build-info names neither, so that the tag is needed and the commit is
-    asked of the source when it is not given. ``confirm`` is called between reading the files and storing what they
-    say; it raises when they may not have been whole meanwhile.
+    ``tag`` and ``commit`` are what the importer knows from outside. A manifest names both itself: another tag is
+    refused, another commit is a contradiction. Build-info names neither, so that the tag is needed and the commit is
+    asked of the source when it is not given. ``commit_is_sources`` says that the source names the given one, so that
+    another one than before is a change; else it is the importer's word, which changes nothing. ``confirm`` is called
+    between reading the files and storing what they say; it raises when they may not have been whole meanwhile.
 
-    Raises that, the named errors of ``read_release_directory``, of the source for the commit, ``ReleaseChanged`` and
-    ``ReleaseMisnamed``; then nothing is imported. A source or materials that cannot be had are recorded as an event
-    instead: the release stays visible, and a rebuild says the same.
+    Raises that, the named errors of ``read_release_directory``, of the source for the commit, ``ReleaseChanged``,
+    ``CommitMisstated``, ``ReleaseMisnamed`` and ``ReservedTag``; then nothing is imported. A source or materials that
+    cannot be had are recorded as an event instead: the release stays visible, and a rebuild says the same.
     """
     outside = Outside(tag, commit, lambda name: commit_of_tag(project, name))
     settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.WORK_DIR, prefix="import-") as work:
         most = settings.ENVIRONMENT.max_asset_bytes
         published = read_release_directory(directory, most, outside=outside, work=Path(work), check=unstoppable)
+        git_tag(published.tag, where=published.document_name)
+        if tag is not None and tag != published.tag:
+            raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {published.tag}", where=tag)
         known = Release.objects.filter(project=project, tag=published.tag).first()
         if known is not None:
-            if tag is not None and tag != known.tag:
-                raise ReleaseMisnamed(f"imported as tag {tag}, {published.document_name} says {known.tag}", where=tag)
             confirm()
-            return _seen_before(known, published)
+            return _seen_before(known, published, None if commit_is_sources else commit)
         keep_firmware(published)
         facts, problem = source_facts(project, published.commit, published.tag)
         measured = measure_published(published, facts)
@@ -103,13 +115,17 @@ def import_beside_others(
     *,
     tag: str | None = None,
     commit: str | None = None,
+    commit_is_sources: bool = False,
     confirm: Callable[[], None] = unstoppable,
 ) -> Release:
     """``import_release`` while others may import the same: whoever comes second is compared with what is there."""
+    for_it = partial(
+        import_release, project, directory, tag=tag, commit=commit, commit_is_sources=commit_is_sources, confirm=confirm
+    )
     try:
-        return import_release(project, directory, tag=tag, commit=commit, confirm=confirm)
+        return for_it()
     except IntegrityError:
-        return import_release(project, directory, tag=tag, commit=commit, confirm=confirm)
+        return for_it()
 
 
 def store_materials(release: Release) -> bool:
@@ -160,31 +176,44 @@ def _store(
     return release
 
 
-def _seen_before(known: Release, published: PublishedRelease) -> Release:
-    """The same document, commit and files are the same release; anything else is an event and an error."""
-    seen = f"{known.document_name} sha256:{known.manifest_sha256} of commit {known.commit}"
-    digest = hashlib.sha256(published.document_bytes).hexdigest()
-    now = f"{published.document_name} sha256:{digest} of commit {published.commit}"
-    changed = _changed_files(known, published)
-    said = _new_sentences(known, published)
-    if seen == now and not changed and not said:
-        keep_firmware(published)
-        _place_measurement(known, published)
-        # Its firmware may be kept only now, or its launch configuration known.
-        measurement_index.fill_soon(known)
-        _name_base(known)
-        if known.materials_stored_at is None and known.commit_time is None:
-            store_materials(known)
-        return known
-    what = f"{known.tag} was imported with {seen}; this one is {now}"
-    if seen == now and said:
-        what = f"{known.tag} says something else than when it was imported: {' '.join(said)}"
-    if seen == now and changed:
-        what = f"files of {known.tag} are others than when it was imported: {', '.join(changed)}"
-    error = ReleaseChanged(what, where=str(known))
-    _record(known, CHANGED_SINCE_IMPORT, error.as_dict())
-    evidence_changed(known)
-    raise error
+def _seen_before(known: Release, published: PublishedRelease, named: str | None) -> Release:
+    """The same document, commit and files are the same release; anything else is an event and an error.
+
+    ``named`` is the commit by the importer's word alone: another one than the release's is refused without an event.
+    """
+    what = _change(known, published, named)
+    if what:
+        error = ReleaseChanged(what, where=str(known))
+        _record(known, CHANGED_SINCE_IMPORT, error.as_dict())
+        evidence_changed(known)
+        raise error
+    if named is not None and named != known.commit:
+        told = f"{known.tag} was announced as of commit {named} and is known as of {known.commit}"
+        raise CommitMisstated(f"{told}, with the same published bytes", where=str(known))
+    keep_firmware(published)
+    _place_measurement(known, published)
+    # Its firmware may be kept only now, or its launch configuration known.
+    measurement_index.fill_soon(known)
+    _name_base(known)
+    if known.materials_stored_at is None and known.commit_time is None:
+        store_materials(known)
+    return known
+
+
+def _change(known: Release, published: PublishedRelease, named: str | None) -> str:
+    """What is another than at the import by the word of publication or source; "" when nothing is."""
+    seen = f"{known.document_name} sha256:{known.manifest_sha256}"
+    now = f"{published.document_name} sha256:{hashlib.sha256(published.document_bytes).hexdigest()}"
+    # A document that names no commit has the importer's, where one was given.
+    if published.document_name == MANIFEST_FILE or named is None:
+        seen, now = f"{seen} of commit {known.commit}", f"{now} of commit {published.commit}"
+    if seen != now:
+        return f"{known.tag} was imported with {seen}; this one is {now}"
+    if changed := _changed_files(known, published):
+        return f"files of {known.tag} are others than when it was imported: {', '.join(changed)}"
+    if said := _new_sentences(known, published, named):
+        return f"{known.tag} says something else than when it was imported: {' '.join(said)}"
+    return ""
 
 
 def _changed_files(known: Release, published: PublishedRelease) -> list[str]:
@@ -207,10 +236,15 @@ def _changed_files(known: Release, published: PublishedRelease) -> list[str]:
     return changed
 
 
-def _new_sentences(known: Release, published: PublishedRelease) -> list[str]:
-    """Contradictions that were none at the import, and another published measurement."""
+def _new_sentences(known: Release, published: PublishedRelease, named: str | None) -> list[str]:
+    """Contradictions that were none at the import, and another published measurement.
+
+    A contradiction of the commit ``named`` is none of the publication.
+    """
     events = known.events.filter(kind=CONTRADICTION)
     told = {event.detail["sentence"] for event in events}
+    if named is not None:
+        told |= set(published.of_commit)
     found = [sentence for sentence in published.contradictions if sentence not in told]
     before = set(
         Measurement.objects.filter(launch_configuration__release=known).values_list("published", flat=True)

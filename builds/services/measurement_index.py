@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,18 +99,21 @@ def fill_due(most: int) -> int:
     return len(filled)
 
 
-def hits(value: str) -> tuple[IndexHit, ...]:
-    """Every indexed configuration that gives ``value``, 96 hex characters; of the newest releases first.
+def hits(value: str, releases: Collection[int] | None = None) -> tuple[IndexHit, ...]:
+    """Every indexed configuration that gives ``value``, 96 hex characters; of the newest releases first, or of
+    ``releases`` alone, by primary key.
 
     One statement. It is the files' word alone: what is known against the release is not looked at.
     """
     raw = bytes.fromhex(value)
-    rows = (
-        IndexedMeasurement.objects.filter(key=key_of(raw))
-        .order_by("-series__release", "series", "vcpus")
-        .select_related("series")
-    )
+    found = rows_of(value) if releases is None else rows_of(value).filter(series__release__in=releases)
+    rows = found.order_by("-series__release", "series", "vcpus").select_related("series")
     return tuple(_hit(row.series, row.vcpus) for row in rows if digests_in(row.series)[row.vcpus - 1] == raw)
+
+
+def rows_of(value: str) -> QuerySet[IndexedMeasurement]:
+    """Rows that may be of ``value``: its first 8 bytes are theirs."""
+    return IndexedMeasurement.objects.filter(key=key_of(bytes.fromhex(value)))
 
 
 def state_of(value: str) -> str:

@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.configuration import ConfigurationJudgement, WantedConfiguration, differing_fields
+from builds.domain.errors import MalformedInput
+from builds.domain.fair_share import fair_share
 from builds.domain.measurement_words import SaidBy, Says
 from builds.domain.recipe import CommandLineUnknown
 from builds.domain.roles import BootMode
 from builds.domain.verdict import Decision
-from builds.models import Release
+from builds.models import Project, Release
 from builds.pipeline.measurement import names_of_signature, signature_of
 from builds.services import measurement_index
+from builds.services.absent import PROJECT, the_one, the_release
 from builds.services.configurations import judged, launch_of, published_configurations
 from builds.services.evidence import MeasurementRow, ReleaseView, view_of
 from builds.services.measurement_index import IndexHit
-from builds.services.measurement_page import Match, measurement_page
+from builds.services.measurement_page import Match, configurations_giving, matches_of
 from builds.services.pages import PublishersOf
 
 NOT_INDEXED = "not among the configurations indexed; this is not a mismatch"
-MOST_GIVERS = 50
-"""Configurations that one answer names, of the newest releases first."""
+NOT_NAMED = (
+    "Nothing says whose image you expect, and any project here may give this value: ask again with ?project=NAME."
+)
+MOST_RELEASES = 100
+MOST_OF_A_PROJECT = 20
+"""Releases that one answer speaks of, the newest of each project, unless the expected project was named."""
+MOST_OF_A_RELEASE = 20
+"""Configurations, the published ones first."""
+
+
+class TagWithoutProject(MalformedInput):
+    """A release was named by its tag alone, which any project may have."""
+
+    code: ClassVar[str] = "tag-without-project"
+    default_todo: ClassVar[str] = "Name the project too: ?project=NAME&tag=TAG."
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Whose image whoever asks expects: a project's, or one release of it."""
+
+    project: Project
+    tag: str | None
+
+
+def expected(project: str | None, tag: str | None) -> Expected | None:
+    """What was named, None for nothing. Raises ``TagWithoutProject``, and ``NotHere`` for what is not here."""
+    if project is None:
+        if tag is not None:
+            raise TagWithoutProject("a tag was named, and no project", where="the query")
+        return None
+    found = the_one(Project.objects.filter(name=project), PROJECT, project)
+    if tag is not None:
+        the_release(Release.objects.all(), project, tag)
+    return Expected(found, tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,36 +148,71 @@ class Giver:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Everything that gives a measurement; ``more`` says that older releases do too, and are not listed."""
+    """What gives a measurement, of ``expected`` or of everybody; ``more`` says that not everything is listed."""
 
     value: str
+    expected: Expected | None
     givers: tuple[Giver, ...]
     more: bool
 
     @property
+    def unmet(self) -> tuple[Condition, ...]:
+        """Why nothing is allowed; empty when one configuration of the expected project is.
+
+        One is enough: whatever gives this value started the same bytes. But whose they are only the asker can say.
+        """
+        if self.expected is None:
+            return (Condition("expected-project-named", ConditionState.UNMET, NOT_NAMED),)
+        if any(entry.decision is Decision.ALLOW for entry in self.givers):
+            return ()
+        what = "No configuration listed here is allowed."
+        if self.more:
+            what += " More gives this value than is listed: name a release by &tag=TAG."
+        return (Condition("configuration-allowed", ConditionState.UNMET, what),)
+
+    @property
     def decision(self) -> Decision:
-        """One allowed configuration is enough: whatever gives this value started the same bytes."""
-        return Decision.ALLOW if any(entry.decision is Decision.ALLOW for entry in self.givers) else Decision.DENY
+        return Decision.DENY if self.unmet else Decision.ALLOW
 
 
-def look_up(value: str, *, publishers_of: PublishersOf) -> Lookup:
-    """Everything here that gives ``value``, 96 hex characters, in a constant number of statements."""
-    page = measurement_page(value, publishers_of=publishers_of)
-    hits = measurement_index.hits(value)
-    givers = [_published(value, match) for match in page.matches]
-    views = {entry.view.release.pk: entry.view for entry in givers}
-    more = page.more
-    if others := [pk for pk in dict.fromkeys(hit.release_id for hit in hits) if pk not in views]:
-        more = more or len(others) > MOST_GIVERS
-        views |= _views(others[:MOST_GIVERS], publishers_of)
-    givers += _followed(value, hits, views, givers)
-    givers.sort(key=lambda entry: -entry.view.release.pk)
-    return Lookup(value, tuple(givers[:MOST_GIVERS]), more or len(givers) > MOST_GIVERS)
+def look_up(value: str, asked: Expected | None, *, publishers_of: PublishersOf) -> Lookup:
+    """What gives ``value``, 96 hex characters, of what was asked for, in a constant number of statements.
+
+    What is said of a listed release is the same whatever is not listed.
+    """
+    giving = _giving(value, asked)
+    of_each = MOST_OF_A_PROJECT if asked is None else MOST_RELEASES
+    listed = fair_share(giving, of_each=of_each, in_all=MOST_RELEASES)
+    views = _views(listed, publishers_of)
+    published = [_published(value, match) for match in matches_of(value, list(views.values()))]
+    followed = _followed(value, measurement_index.hits(value, listed), views, published)
+    by_release: dict[int, list[Giver]] = {pk: [] for pk in listed}
+    for giver in itertools.chain(published, followed):
+        by_release[giver.view.release.pk].append(giver)
+    more = len(giving) > len(listed) or any(len(own) > MOST_OF_A_RELEASE for own in by_release.values())
+    givers = tuple(giver for own in by_release.values() for giver in own[:MOST_OF_A_RELEASE])
+    return Lookup(value, asked, givers, more)
+
+
+def _giving(value: str, asked: Expected | None) -> list[tuple[int, int]]:
+    """Release and project of everything that may give ``value``, the newest releases first. Two statements."""
+    stated = configurations_giving(value)
+    indexed = measurement_index.rows_of(value)
+    if asked is not None:
+        stated = stated.filter(release__project=asked.project)
+        indexed = indexed.filter(series__release__project=asked.project)
+        if asked.tag is not None:
+            stated = stated.filter(release__tag=asked.tag)
+            indexed = indexed.filter(series__release__tag=asked.tag)
+    found = set(stated.values_list("release", "release__project"))
+    found.update(indexed.values_list("series__release", "series__release__project"))
+    return sorted(found, reverse=True)
 
 
 def _views(releases: Sequence[int], publishers_of: PublishersOf) -> dict[int, ReleaseView]:
-    rows = list(Release.objects.with_evidence(attempts=False).filter(pk__in=releases))
-    publishers = publishers_of(rows)
+    """In the same order."""
+    rows = Release.objects.with_evidence(attempts=False).filter(pk__in=releases).order_by("-pk")
+    publishers = publishers_of(list(rows))
     return {row.pk: view_of(row, publishers[row.pk]) for row in rows}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from builds.domain.measurement_words import SaidBy, Says, says
 from builds.domain.verdict import Decision
@@ -14,7 +16,8 @@ from builds.services.evidence import MeasurementRow, ReleaseView, view_of
 from builds.services.pages import PublishersOf
 
 MOST_RELEASES = 20
-MOST_REBUILDS = 200
+MOST_OF_AN_OPERATOR = 5
+"""Of an operator's results for one configuration the newest so many are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +78,33 @@ class MeasurementPage:
 
 def measurement_page(value: str, *, publishers_of: PublishersOf) -> MeasurementPage:
     """Every configuration that gives ``value`` (96 hex), in a constant number of queries; without any it is unknown."""
-    stated = Measurement.objects.filter(Q(published=value) | Q(recomputed=value)).values("launch_configuration")
-    rebuilt = RebuiltMeasurement.objects.filter(value=value).values("launch_configuration")
-    giving = LaunchConfiguration.objects.filter(Q(pk__in=stated) | Q(pk__in=rebuilt))
+    giving = configurations_giving(value)
     newest = giving.order_by("-release").values_list("release", flat=True).distinct()[: MOST_RELEASES + 1]
     releases = list(Release.objects.with_evidence(attempts=False).filter(pk__in=list(newest)).order_by("-pk"))
     shown = releases[:MOST_RELEASES]
     publishers = publishers_of(shown)
-    given = _given_by(value, shown)
-    matches = tuple(
+    views = [view_of(release, publishers[release.pk]) for release in shown]
+    return MeasurementPage(value, matches_of(value, views), len(releases) > MOST_RELEASES)
+
+
+def configurations_giving(value: str) -> QuerySet[LaunchConfiguration]:
+    """Those for which anybody published, computed or rebuilt ``value``."""
+    stated = Measurement.objects.filter(Q(published=value) | Q(recomputed=value)).values("launch_configuration")
+    rebuilt = RebuiltMeasurement.objects.filter(value=value).values("launch_configuration")
+    return LaunchConfiguration.objects.filter(Q(pk__in=stated) | Q(pk__in=rebuilt))
+
+
+def matches_of(value: str, views: Sequence[ReleaseView]) -> tuple[Match, ...]:
+    """Every configuration of these releases that gives ``value``. One statement; what it says of a release is the same
+    whichever others there are.
+    """
+    given = _given_by(value, [view.release for view in views])
+    return tuple(
         Match(value, view, row, _still_counting(given.get(row.configuration.pk, ()), view))
-        for view in (view_of(release, publishers[release.pk]) for release in shown)
+        for view in views
         for row in view.measurements
         if value in {row.evidence.published, row.evidence.recomputed} or row.configuration.pk in given
     )
-    return MeasurementPage(value, matches, len(releases) > MOST_RELEASES)
 
 
 def _still_counting(given: tuple[GivenBy, ...], view: ReleaseView) -> tuple[GivenBy, ...]:
@@ -106,11 +121,15 @@ def _still_counting(given: tuple[GivenBy, ...], view: ReleaseView) -> tuple[Give
 def _given_by(value: str, releases: list[Release]) -> dict[int, tuple[GivenBy, ...]]:
     """The newest rebuild of each operator that gives the value, by the launch configuration's primary key."""
     known = {release.pk: release for release in releases}
+    of_each = [F("launch_configuration"), F("rebuild__rebuilder__operator")]
+    place = Window(RowNumber(), partition_by=of_each, order_by=F("pk").desc())
     rows = (
         RebuiltMeasurement.objects.filter(value=value, rebuild__release__in=releases)
+        .annotate(place=place)
+        .filter(place__lte=MOST_OF_AN_OPERATOR)
         .select_related("rebuild__rebuilder__operator", "rebuild__statement__key", "rebuild__set_aside")
         .defer("rebuild__statement__content", "rebuild__statement__key__enrolment")
-        .order_by("-pk")[:MOST_REBUILDS]
+        .order_by("-pk")
     )
     found: dict[tuple[int, str], GivenBy] = {}
     for row in rows:

@@ -91,7 +91,9 @@ def test_its_types_hold(package: Path) -> None:
 
 def test_a_measurement_is_looked_up(generated: Generated, served: Served) -> None:
     value = served.facts["measurement"]
-    found = generated.operation("builds_measurement_api_measurement").sync(value, client=generated.anybody)
+    found = generated.operation("builds_measurement_api_measurement").sync(
+        value, client=generated.anybody, project="enclave"
+    )
     assert (found.measurement, found.decision) == (value, "allow")
     assert [(giver.project, giver.tag, giver.is_default) for giver in found.given_by] == [("enclave", "v1.0.0", True)]
 

@@ -28,6 +28,7 @@ from attestations.domain.publication_errors import (
     AssetRedirects,
 )
 from builds.domain.errors import PortalError, UnsafePath
+from tests.attestations.test_webhook_rules import IN_DISGUISE
 
 HOSTS = frozenset({"assets.example.org:443", "other.example.org:8443", "93.184.216.34:443"})
 
@@ -146,6 +147,8 @@ def test_no_redirect_leads_from_tls_to_none_not_even_to_an_exempt_host() -> None
         ("file:///srv/source", set()),
         ("git@github.com:o/r.git", set()),
         ("", set()),
+        ("https://93.184.216.34/o/r.git", {"93.184.216.34:443"}),
+        ("https://127.1/o/r.git", set()),
         ("https://[/", set()),
         ("https://git.example.org:99999/", set()),
     ],
@@ -169,7 +172,9 @@ def test_a_configured_host_is_kept_as_it_is_compared(text: str) -> None:
     assert host_of_assets(text) == "assets.example.org"
 
 
-@pytest.mark.parametrize("text", ["https://a.example", "a.example:443", "a b", "[::1]", "*.example.org", ""])
+@pytest.mark.parametrize(
+    "text", ["https://a.example", "a.example:443", "a b", "[::1]", "*.example.org", "", *IN_DISGUISE]
+)
 def test_what_is_no_host_is_not_configured(text: str) -> None:
     with pytest.raises(AssetAddressRefused):
         host_of_assets(text)

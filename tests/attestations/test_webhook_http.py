@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestations.domain.internet import IpAddress
+from attestations.domain.internet import InternetAddress, IpAddress
 from attestations.domain.webhook_address import parse_address
 from attestations.domain.webhook_errors import (
     WebhookNotHttp,
@@ -127,8 +127,10 @@ def test_a_name_that_leads_to_a_private_address_is_not_connected_to(addresses: l
 
 @pytest.mark.parametrize("name", ["2130706433", "127.1", "0x7f.1", "localhost.localdomain", "127.0.0.1."])
 def test_a_name_that_this_machine_itself_takes_for_its_own_is_not_connected_to(name: str) -> None:
+    """Also where it came past the rule that a host which ends in a number is no name."""
+    address = InternetAddress("https", name, 443, "/", is_exempt=False)
     with pytest.raises((WebhookPrivateAddress, WebhookUnknownHost)):
-        WebhookSender(seconds=3).post(parse_address(f"https://{name}/"), HEADERS, b"{}")
+        WebhookSender(seconds=3).post(address, HEADERS, b"{}")
 
 
 @pytest.mark.parametrize("failing", [OSError("no such host"), None])

@@ -58,6 +58,18 @@ NOT_PUBLIC = [
     "fec0::1",
     "ff02::1",
 ]
+IN_DISGUISE = [
+    "2130706433",
+    "127.1",
+    "0177.0.0.1",
+    "0x7f.1",
+    "0x7f000001",
+    "127.0.0.1.",
+    "0x",
+    "evil.example.0x1",
+    "1.2.3.4.5",
+]
+"""Notations of inet_aton(3) for an IPv4 address, and what looks like one."""
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
 
@@ -67,6 +79,18 @@ def test_no_address_of_this_machine_or_a_private_network_is_public(address: str)
     host = f"[{address}]" if ":" in address else address
     with pytest.raises(WebhookPrivateAddress):
         parse_address(f"https://{host}/hook")
+
+
+@pytest.mark.parametrize("host", IN_DISGUISE)
+def test_a_host_that_ends_in_a_number_is_no_name_however_a_resolver_reads_it(host: str) -> None:
+    for written in (host, host.upper()):
+        with pytest.raises(WebhookAddressRefused, match="names no host"):
+            parse_address(f"https://{written}/hook")
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "1.example.org", "0x7f.example", "a1", "1a", "x.0xg"])
+def test_a_public_address_and_a_name_with_numbers_are_hosts(host: str) -> None:
+    assert parse_address(f"https://{host}/hook").host == host
 
 
 @pytest.mark.parametrize("address", PUBLIC)

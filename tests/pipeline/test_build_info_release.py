@@ -15,7 +15,7 @@ from builds.domain.comparison import Subject
 from builds.domain.errors import PortalError
 from builds.domain.manifest import MAX_DOCUMENT_BYTES, MalformedMeasurement
 from builds.domain.roles import Role
-from builds.domain.tags import MalformedCommit, MalformedTag
+from builds.domain.tags import MalformedCommit, MalformedTag, ReservedTag
 from builds.pipeline.published_release import AmbiguousAssets, Asset, Outside, PublishedRelease, TagNotGiven
 from builds.pipeline.release_directory import read_release_directory
 from builds.pipeline.source import GitSource, SourceUnreachable, TagMismatch
@@ -296,6 +296,17 @@ def test_the_tag_must_be_given_and_the_commit_is_asked_of_the_source(directory: 
 def test_what_is_no_tag_is_refused_by_name(tag: str) -> None:
     with pytest.raises(MalformedTag):
         Outside(tag, None, commit_of=str)
+
+
+@pytest.mark.parametrize("tag", ["verdict", "v1/verdict", "a/b/verdict"])
+def test_a_tag_that_ends_as_the_address_of_a_verdict_is_refused_by_name(tag: str) -> None:
+    with pytest.raises(ReservedTag):
+        Outside(tag, None, commit_of=str)
+
+
+@pytest.mark.parametrize("tag", ["verdict-1", "verdict/1", "a/verdicts"])
+def test_the_word_elsewhere_in_a_tag_is_no_harm(tag: str) -> None:
+    assert Outside(tag, None, commit_of=str).tag == tag
 
 
 @pytest.mark.parametrize("commit", ["", "abc", "C" * 40, "c" * 41, "c" * 40 + "\n"])

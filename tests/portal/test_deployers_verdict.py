@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -22,6 +25,7 @@ from builds.models import AcceptedOpaqueInput, Project, Rebuild, RebuilderKey, R
 from tee_portal import kept_answers
 from tests.portal.attested import WORKFLOW, attest_all
 from tests.portal.conftest import ROOT_NAME
+from tests.support.operators import MEASUREMENT
 
 pytestmark = pytest.mark.django_db
 
@@ -222,6 +226,50 @@ def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_know
     assert (unmet["condition"], unmet["state"]) == ("verdict-was-recorded", "unknown")
     earlier = Client().get(address(release), {"at": (release.imported_at - timedelta(seconds=1)).isoformat()})
     assert (earlier.status_code, earlier.json()["code"], earlier.json()["decision"]) == (404, "before-import", "deny")
+
+
+def test_conditions_have_one_shape_in_every_answer(make_release: MakeRelease) -> None:
+    release = make_release()
+    record_verdict(release.pk)
+    path = f"{release.project.name}/{release.tag}"
+
+    def got(where: str) -> Any:
+        return Client().get(f"/api/v1/{where}").json()
+
+    unmet = asked(release)["unmet"]
+    states = [{"condition": entry["condition"], "state": entry["state"]} for entry in unmet]
+    whole = got(f"releases/{path}")["verdict"]["conditions"]
+    recorded = got(f"verdicts/{path}")["verdict"]["conditions"]
+    assert [entry for entry in whole if entry["state"] != "met"] == unmet
+    assert [entry for entry in recorded if entry["state"] != "met"] == unmet
+    assert got("releases")["releases"][0]["verdict"]["unmet"] == states
+    (giver,) = got(f"measurements/{MEASUREMENT}?project={release.project.name}")["given_by"]
+    assert all(set(entry) == {"condition", "state", "reason"} for entry in giver["unmet"])
+
+
+def test_every_digest_is_of_the_bytes_that_it_says(allowed: Release) -> None:
+    """Of the manifest those at its address, of the signed summary those inside the envelope."""
+    Release.objects.filter(pk=allowed.pk).update(manifest_sha256=hashlib.sha256(bytes(allowed.manifest)).hexdigest())
+    record_verdict(allowed.pk)
+    answer = asked(allowed)
+    (manifest,) = axis(answer, "files-match-manifest")["evidence"]
+    served = Client().get(urlsplit(manifest["address"]).path)
+    assert manifest["kind"] == "manifest"
+    assert manifest["digest"] == f"sha256:{hashlib.sha256(served.content).hexdigest()}"
+    envelope = Client().get(urlsplit(answer["signed"]["envelope"]).path)
+    payload = base64.b64decode(json.loads(envelope.content)["payload"])
+    assert answer["signed"]["digest"] == f"sha256:{hashlib.sha256(payload).hexdigest()}"
+
+
+def test_the_history_refuses_the_moments_that_the_verdict_refuses(make_release: MakeRelease) -> None:
+    release, hour = make_release(), timedelta(hours=1)
+    history = f"/api/v1/verdicts/{release.project.name}/{release.tag}"
+    refusals = ((timezone.now() + hour, 422, "unusable-moment"), (release.imported_at - hour, 404, "before-import"))
+    for moment, status, code in refusals:
+        for path in (history, address(release)):
+            answer = Client().get(path, {"at": moment.isoformat()})
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert Client().get(history, {"at": release.imported_at.isoformat()}).json()["verdict"] is None
 
 
 def test_a_callers_policy_may_ask_for_more_and_for_less(allowed: Release, make_release: MakeRelease) -> None:

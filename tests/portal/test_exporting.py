@@ -204,6 +204,13 @@ def test_a_message_for_trustee_holds_each_measurement_once_in_both_spellings(mak
     }
 
 
+@pytest.mark.parametrize("program", ["sev-snp-measure", "snpguest"])
+def test_lines_of_nothing_allowed_are_a_comment_that_says_so(make_release: MakeRelease, program: str) -> None:
+    make_release()
+    answer = Client().get("/api/v1/export/policy", {"format": program})
+    assert (answer.status_code, answer.text) == (200, "# no release is allowed now\n")
+
+
 def test_nothing_allowed_registers_an_empty_list(make_release: MakeRelease) -> None:
     make_release()
     message = json.loads(answer(format="rvps").content)

@@ -110,6 +110,18 @@ def test_a_release_of_something_else_is_listed_and_nothing_of_it_is_downloaded(f
     assert not any("assets" in request.path for request in forge.server.requests)
 
 
+def test_a_release_whose_tag_ends_as_the_address_of_a_verdict_is_listed_with_that_reason(forge: Forge) -> None:
+    (published,) = forge.server.description.releases
+    other = PublishedRelease("v9/verdict", forge.commit, published.published_at, published.assets)
+    forge.server.description = RepositoryDescription(REPOSITORY, 100001, 200002, [other])
+    forge.synchronise(follow(forge))
+    row = FollowedRelease.objects.get()
+    assert row.release is None
+    assert row.problem is not None
+    assert row.problem["code"] == "reserved-tag"
+    assert not any("assets" in request.path for request in forge.server.requests)
+
+
 def test_what_github_refuses_is_tried_again_without_end_and_a_bad_release_is_not(forge: Forge) -> None:
     followed = follow(forge)
     tarball = next(forge.directory.glob("*.tar.gz"))

@@ -11,9 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from builds.domain.tags import ReservedTag
 from builds.models import Project, Release
 from builds.services.evidence import view_of
-from builds.services.importing import ReleaseChanged, ReleaseMisnamed, import_release
+from builds.services.importing import CommitMisstated, ReleaseChanged, ReleaseMisnamed, import_release
 from builds.services.projects import ReleaseNotNamed, find_release
 from tests.domain.test_manifest import document, measurement
 from tests.portal.conftest import COMMIT
@@ -71,12 +72,44 @@ def test_a_known_releases_files_under_another_tag_are_not_that_release(project: 
     assert not first.events.filter(kind="changed-since-import").exists()
 
 
+def test_files_under_another_tag_than_their_document_names_are_no_release_of_either(
+    project: Project, tmp_path: Path
+) -> None:
+    with pytest.raises(ReleaseMisnamed, match=r"imported as tag v9\.9\.9, manifest\.json says v1\.7\.0"):
+        import_release(project, published(tmp_path), tag="v9.9.9")
+    assert not Release.objects.exists()
+
+
+def test_a_document_that_names_a_tag_with_a_verdicts_address_is_refused(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(document(katana_version="v1.7.0/verdict")))
+    with pytest.raises(ReservedTag):
+        import_release(project, tmp_path)
+    assert not Release.objects.exists()
+
+
 def test_a_known_release_whose_tag_names_another_commit_now_is_a_change(project: Project, tmp_path: Path) -> None:
     first = import_release(project, published(tmp_path))
     assert contradictions(first) == []
     with pytest.raises(ReleaseChanged):
-        import_release(project, tmp_path, commit="1" * 40)
+        import_release(project, tmp_path, commit="1" * 40, commit_is_sources=True)
     assert "1" * 40 in first.events.get(kind="changed-since-import").detail["what"]
+
+
+def test_another_commit_by_the_importers_word_is_refused_and_changes_nothing_of_a_known_release(
+    project: Project, tmp_path: Path
+) -> None:
+    first = import_release(project, published(tmp_path))
+    with pytest.raises(CommitMisstated) as refused:
+        import_release(project, tmp_path, commit="1" * 40)
+    assert f"announced as of commit {'1' * 40} and is known as of {first.commit}" in refused.value.what
+    with pytest.raises(CommandError, match="commit-misstated"):
+        call_command("import_release", str(tmp_path), "--commit", "1" * 40)
+    assert not first.events.filter(kind="changed-since-import").exists()
+    (tmp_path / "vmlinuz").write_bytes(b"another kernel")
+    with pytest.raises(ReleaseChanged) as changed:
+        import_release(project, tmp_path, commit="1" * 40)
+    assert "1" * 40 not in changed.value.what
+    assert first.events.filter(kind="changed-since-import").count() == 1
 
 
 def test_a_component_that_was_not_there_at_first_is_a_change(project: Project, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from builds.models import AcceptedOpaqueInput, EmbeddedFile, Release
 from builds.pipeline.published_release import TagNotGiven
 from builds.services import submitting
 from builds.services.evidence import view_of
-from builds.services.importing import ReleaseChanged, import_release
+from builds.services.importing import CommitMisstated, ReleaseChanged, import_release
 from tests.support.operators import MATERIAL, portal_operator, result_of
 from tests.support.statements import encoded, subject
 from tests.support.vm_release import COMMAND_LINE, KATANA, SIDECAR, TAG, sha256
@@ -193,15 +193,19 @@ def test_a_rebuild_clears_only_what_it_made(world: World, origins: dict[str, str
     assert conditions(view)["opaque-inputs-accepted"][0] == ("unmet" if opaque else "met")
 
 
-def test_importing_again_changes_nothing_and_other_words_or_another_commit_are_an_error(world: World) -> None:
+def test_importing_again_changes_nothing_and_other_words_or_another_commit_are_refused(world: World) -> None:
     first = world.imported()
     assert world.imported().pk == first.pk
     assert first.events.filter(kind="imported").count() == 1
-    with pytest.raises(ReleaseChanged):
+    with pytest.raises(CommitMisstated):
         world.imported(commit="0" * 40)
+    assert not first.events.filter(kind="changed-since-import").exists()
     world.release.info["KATANA_VERSION"] = "v1.7.1"
     with pytest.raises(ReleaseChanged):
         world.imported()
+    with pytest.raises(ReleaseChanged) as changed:
+        world.imported(commit="0" * 40)
+    assert "0" * 40 not in changed.value.what
     assert first.events.filter(kind="changed-since-import").count() == 2
 
 

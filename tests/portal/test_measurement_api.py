@@ -17,22 +17,28 @@ from hypothesis import strategies as st
 
 from attestations.local_sigstore import TrustDomain
 from builds.domain.roles import BootMode, Role
-from builds.models import Component, Measurement, Rebuild, Release
+from builds.models import Component, Measurement, Project, Rebuild, Release
 from builds.pipeline.measurement import Firmware
-from builds.services import configurations, measurement_index
+from builds.services import configurations, measurement_index, measurement_lookup
+from builds.services.measurement_page import MOST_RELEASES
 from tests.portal.attested import attest_all
 from tests.portal.test_configurations import wanted
 from tests.portal.test_measurement_index import value_of
 from tests.support.firmware import forget_firmware
 from tests.support.operators import MEASUREMENT
+from tests.support.rows import release_row
 from tests.support.vm_world import World
 
 pytestmark = pytest.mark.django_db
 LINE = "console=ttyS0"
 
 
-def asked(client: Client, value: str) -> Any:
-    return client.get(f"/api/v1/measurements/{value}")
+def asked(client: Client, value: str, **expected: str) -> Any:
+    return client.get(f"/api/v1/measurements/{value}", expected)
+
+
+def asked_of(client: Client, release: Release, value: str) -> Any:
+    return asked(client, value, project=release.project.name)
 
 
 def recomputed(client: Client, release: Release, **given: object) -> Any:
@@ -60,7 +66,7 @@ def allowed(
 
 
 def test_a_published_value_of_an_allowed_release_is_allowed(client: Client, allowed: Release) -> None:
-    answer = asked(client, MEASUREMENT)
+    answer = asked_of(client, allowed, MEASUREMENT)
     assert answer.status_code == 200
     found = answer.json()
     assert (found["decision"], found["measurement"]) == ("allow", MEASUREMENT)
@@ -71,11 +77,91 @@ def test_a_published_value_of_an_allowed_release_is_allowed(client: Client, allo
     assert newest["configuration"]["vcpu_types"] == ["EPYC", "EPYC-v1", "EPYC-v2", "EPYC-IBPB", "EPYC-v3", "EPYC-v4"]
     assert newest["configuration"]["cpu_signature"] == "0x00800f12"
     assert (older["tag"], older["decision"]) == ("v0", "deny")
-    assert "reproduced" in " ".join(entry["key"] for entry in older["unmet"])
+    assert "reproduced" in " ".join(entry["condition"] for entry in older["unmet"])
+
+
+def test_without_the_expected_project_nothing_is_allowed_at_the_top(client: Client, allowed: Release) -> None:
+    """Whose image it is only the asker can say: another project's may give the same value and be allowed."""
+    found = asked(client, MEASUREMENT).json()
+    assert (found["decision"], found["given_by"][0]["decision"]) == ("deny", "allow")
+    (why,) = found["unmet"]
+    assert (why["condition"], why["state"]) == ("expected-project-named", "unmet")
+    assert "?project=NAME" in why["reason"]
+
+
+def test_an_expected_project_and_tag_leave_nothing_of_others_in_the_answer(client: Client, allowed: Release) -> None:
+    other = Project.objects.create(name="strangers", source_url="file:///elsewhere")
+    release_row(other, "v1.0.0")
+    theirs = asked(client, MEASUREMENT, project="strangers").json()
+    assert (theirs["decision"], [entry["project"] for entry in theirs["given_by"]]) == ("deny", ["strangers"])
+    assert [entry["condition"] for entry in theirs["unmet"]] == ["configuration-allowed"]
+    own = asked(client, MEASUREMENT, project="enclave", tag="v1.0.0")
+    assert (own.json()["decision"], own.json()["unmet"], len(own.json()["given_by"])) == ("allow", [], 1)
+    assert "strangers" not in own.text
+    older = asked(client, MEASUREMENT, project="enclave", tag="v0").json()
+    assert (older["decision"], len(older["given_by"])) == ("deny", 1)
+
+
+def test_a_value_of_another_project_alone_is_404_and_no_near_miss_of_the_expected_one(
+    client: Client, allowed: Release
+) -> None:
+    Project.objects.create(name="strangers", source_url="file:///elsewhere")
+    answer = asked(client, MEASUREMENT, project="strangers")
+    assert (answer.status_code, answer.json()["decision"], answer.json()["nearest"]) == (404, "deny", [])
+    assert "enclave" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("expected", "status", "code"),
+    [
+        ({"project": "none-such"}, 404, "not-found"),
+        ({"project": "enclave", "tag": "none-such"}, 404, "not-found"),
+        ({"tag": "v1.0.0"}, 422, "tag-without-project"),
+    ],
+)
+def test_what_is_expected_and_is_not_here_is_refused_by_name_and_denied(
+    client: Client, allowed: Release, expected: dict[str, str], status: int, code: str
+) -> None:
+    answer = asked(client, MEASUREMENT, **expected)
+    assert (answer.status_code, answer.json()["code"], answer.json()["decision"]) == (status, code, "deny")
+
+
+def test_another_projects_many_releases_neither_hide_a_release_nor_change_what_is_said_of_it(
+    client: Client, allowed: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement_lookup, "MOST_OF_A_PROJECT", 3)
+    monkeypatch.setattr(measurement_lookup, "MOST_RELEASES", 5)
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = next(entry for entry in asked(client, MEASUREMENT).json()["given_by"] if is_it(entry))
+        return found
+
+    def is_it(entry: dict[str, Any]) -> bool:
+        return bool(entry["project"] == "enclave" and entry["tag"] == "v1.0.0")
+
+    alone, of_its_project = told(), asked_of(client, allowed, MEASUREMENT).json()
+    other = Project.objects.create(name="strangers", source_url="file:///elsewhere")
+    for number in range(8):
+        release_row(other, f"v{number}")
+    assert told() == alone
+    assert asked_of(client, allowed, MEASUREMENT).json() == of_its_project
+    assert asked(client, MEASUREMENT).json()["more"] is True
+
+
+def test_a_release_that_only_the_index_is_asked_for_is_still_the_published_one(
+    client: Client, allowed: Release, make_release: Callable[..., Release]
+) -> None:
+    """More releases of the same files than a page shows."""
+    for number in range(MOST_RELEASES + 1):
+        make_release(f"again-{number}")
+    found = asked(client, MEASUREMENT, project="enclave").json()
+    (own,) = (entry for entry in found["given_by"] if entry["tag"] == "v1.0.0")
+    assert (own["is_default"], own["configuration_name"]) == (True, "default")
+    assert set(own["said_by"].values()) == {"this value"}
 
 
 def test_another_vcpu_count_of_an_allowed_release_is_a_hit_and_labelled(client: Client, allowed: Release) -> None:
-    found = asked(client, value_of(allowed, wanted(2, command_line=LINE))).json()
+    found = asked_of(client, allowed, value_of(allowed, wanted(2, command_line=LINE))).json()
     (giver,) = found["given_by"]
     assert (found["decision"], giver["decision"], giver["is_default"]) == ("allow", "allow", False)
     assert (giver["differs_in"], giver["configuration_name"]) == (["vcpus"], None)
@@ -85,19 +171,21 @@ def test_another_vcpu_count_of_an_allowed_release_is_a_hit_and_labelled(client: 
 
 
 def test_firmware_alone_is_denied_however_good_the_release_is(client: Client, allowed: Release) -> None:
-    found = asked(client, value_of(allowed, wanted(4, boot_mode=BootMode.UEFI_DISK, command_line=""))).json()
+    found = asked_of(
+        client, allowed, value_of(allowed, wanted(4, boot_mode=BootMode.UEFI_DISK, command_line=""))
+    ).json()
     (giver,) = found["given_by"]
     assert (found["decision"], giver["decision"]) == ("deny", "deny")
-    assert [entry["key"] for entry in giver["unmet"]] == ["configuration-covers-what-boots"]
+    assert [entry["condition"] for entry in giver["unmet"]] == ["configuration-covers-what-boots"]
 
 
 def test_a_contradiction_denies_every_configuration_at_once(
     client: Client, allowed: Release, make_rebuild: Callable[..., Rebuild]
 ) -> None:
     value = value_of(allowed, wanted(2, command_line=LINE))
-    assert asked(client, value).json()["decision"] == "allow"
+    assert asked_of(client, allowed, value).json()["decision"] == "allow"
     make_rebuild(allowed, by="cedar", changed=(Role.INITRD,))
-    assert asked(client, value).json()["decision"] == "deny"
+    assert asked_of(client, allowed, value).json()["decision"] == "deny"
 
 
 def test_a_warm_answer_is_one_statement_and_304_while_it_is_the_same(client: Client, allowed: Release) -> None:
@@ -111,10 +199,10 @@ def test_a_warm_answer_is_one_statement_and_304_while_it_is_the_same(client: Cli
 
 def test_a_value_that_the_index_and_the_publisher_tell_apart_is_denied(client: Client, allowed: Release) -> None:
     """For four processors something else was published than these files give."""
-    found = asked(client, value_of(allowed, wanted(4, command_line=LINE))).json()
+    found = asked_of(client, allowed, value_of(allowed, wanted(4, command_line=LINE))).json()
     (giver,) = found["given_by"]
     assert giver["decision"] == "deny"
-    assert [entry["key"] for entry in giver["unmet"]] == ["value-given-by-published-files"]
+    assert [entry["condition"] for entry in giver["unmet"]] == ["value-given-by-published-files"]
 
 
 @pytest.mark.parametrize("written", ["0x{}", " {} ", "{}\n"])
@@ -169,7 +257,7 @@ def test_recompute_with_an_own_command_line_says_who_vouches_for_it(client: Clie
     denied = recomputed(client, allowed, **own).json()
     assert (denied["decision"], denied["standing"]) == ("deny", "follows from the same files")
     (unmet,) = denied["unmet"]
-    assert (unmet["key"], unmet["state"]) == ("configuration-command-line-known", "unknown")
+    assert (unmet["condition"], unmet["state"]) == ("configuration-command-line-known", "unknown")
     assert "vouch_for_command_line" not in denied["page"]
     assert recomputed(client, allowed, **own, vouch_for_command_line=False).json() == denied
     assert recomputed(client, allowed, **own, vouch_for_command_line="true").status_code == 422
@@ -186,7 +274,7 @@ def test_recompute_names_what_is_unmet_for_exactly_that_configuration(
 ) -> None:
     found = recomputed(client, allowed, boot_mode="uefi_disk").json()
     assert (found["decision"], found["coverage"]) == ("deny", ["ovmf"])
-    assert [entry["key"] for entry in found["unmet"]] == ["configuration-covers-what-boots"]
+    assert [entry["condition"] for entry in found["unmet"]] == ["configuration-covers-what-boots"]
     assert found["inputs"]["kernel"] is None
 
 
@@ -223,7 +311,7 @@ def test_recompute_without_the_firmware_is_denied_and_unknown(
     Measurement.objects.update(recomputed="")
     found = recomputed(client, release).json()
     assert (found["decision"], found["measurement"], found["standing"]) == ("deny", None, "not computed")
-    assert {"key": "configuration-recomputes", "state": "unknown"}.items() <= found["unmet"][-1].items()
+    assert {"condition": "configuration-recomputes", "state": "unknown"}.items() <= found["unmet"][-1].items()
 
 
 def test_a_real_release_answers_for_what_its_files_give(client: Client, world: World) -> None:

@@ -160,6 +160,7 @@ def test_nobody_publishes_by_a_session(client: Client, project: Project, admin_u
         ({"tag": None}, (422, "malformed-question")),
         ({"tag": "v1/../v2"}, (400, "malformed-tag")),
         ({"tag": "-x"}, (400, "malformed-tag")),
+        ({"tag": "v1.7.0/verdict"}, (400, "reserved-tag")),
         ({"commit": "C" * 40}, (400, "malformed-commit")),
         ({"commit": "c" * 39}, (422, "malformed-question")),
         ({"project": "a b"}, (422, "malformed-question")),
