@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -82,7 +83,12 @@ def make_directory(path: Path) -> None:
         if not place.is_dir():
             with suppress(FileExistsError):
                 place.mkdir()
-                place.chmod(_ENTERED_BY_ALL)
+                place.chmod(_entered_by_all(place.stat()))
+
+
+def _entered_by_all(made: os.stat_result) -> int:
+    """Whatever the umask is; a group that is handed down from the directory above stays so."""
+    return _ENTERED_BY_ALL | (made.st_mode & stat.S_ISGID)
 
 
 def _step(handle: int, name: str, *, make: bool) -> int:
@@ -95,8 +101,7 @@ def _step(handle: int, name: str, *, make: bool) -> int:
         os.mkdir(name, dir_fd=handle)
     made = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=handle)
     try:
-        # Whatever the umask is.
-        os.fchmod(made, _ENTERED_BY_ALL)
+        os.fchmod(made, _entered_by_all(os.fstat(made)))
         os.fsync(handle)
     except OSError:
         os.close(made)

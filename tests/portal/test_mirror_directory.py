@@ -25,6 +25,14 @@ pytestmark = pytest.mark.django_db
 type MakeRelease = Callable[..., Release]
 
 
+def test_the_group_of_the_directory_above_is_handed_down(mirror: Mirror) -> None:
+    mirror.directory.mkdir()
+    mirror.directory.chmod(0o2775)
+    mirror.publish()
+    assert (mirror.directory / "index").stat().st_mode & 0o7777 == 0o2755
+    assert mirror.directory.stat().st_mode & 0o7777 == 0o2775
+
+
 def test_a_link_in_the_place_of_the_lock_empties_nothing(mirror: Mirror, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +56,12 @@ class Mirrored:
     evidence: Evidence | None = None
     """As it was published; the portal's signature is another each time."""
     asked: list[str] = field(default_factory=list)
+
+    def copied_to(self, world: World) -> Mirrored:
+        """The same mirror of a copy of its release, seen by nobody yet."""
+        root = world.root
+        shutil.copytree(self.directory, root / "mirror")
+        return replace(self, world=world, directory=root / "mirror", state=root / "state" / "seen.json", asked=[])
 
     def publish(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -87,6 +88,12 @@ class World:
     @property
     def evidence_file(self) -> Path:
         return self.root / "evidence.json"
+
+    def copied_to(self, root: Path) -> World:
+        """The same release and keys, whose files and lists are a test's own."""
+        copy = replace(self, root=root, signers=dict(self.signers), statements=list(self.statements))
+        shutil.copytree(self.files, copy.files)
+        return copy
 
     def key_file(self, signer: FileSigner) -> str:
         path = self.root / f"{signer.public.fingerprint}.pub"
