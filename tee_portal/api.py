@@ -11,6 +11,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
+from attestations.domain.publication_errors import PublicationsWaiting
 from attestations.export_api import router as export_router
 from attestations.publish_api import router as publish_router
 from attestations.verdict_api import release_verdict
@@ -95,7 +96,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait):
+    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait | PublicationsWaiting):
         response["Retry-After"] = str(error.retry_after)
     return response
 

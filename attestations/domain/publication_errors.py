@@ -54,6 +54,8 @@ class PublicationsWaiting(PortalError):
 
     code: ClassVar[str] = "publications-waiting"
     default_todo: ClassVar[str] = "Wait until one of them has ended; GET /api/v1/publications/ID says so."
+    retry_after: ClassVar[int] = 15
+    """Seconds; how long those before it take nobody can say."""
 
 
 class PublicationLost(PortalError):

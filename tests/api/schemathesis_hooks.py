@@ -30,6 +30,7 @@ UNSAYABLE = {
     "malformed-envelope": "the payload is a document in base64, whose schema is not that of the envelope",
     "malformed-job": "a stage has an end exactly when it is not running",
     "malformed-request": "the payload is a document in base64, whose schema is not that of the envelope",
+    "tag-without-project": "`tag` is asked for only beside `project`",
     "two-questions": "`at` and `policy` exclude each other",
     "unknown-cursor": "whether a cursor's record is here depends on what was recorded",
     "unusable-moment": "whether a moment has passed depends on the clock",

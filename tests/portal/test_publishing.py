@@ -292,7 +292,8 @@ def test_sizes_are_bounded_of_one_file_of_all_and_of_the_request(secret: str, se
 def test_a_project_has_so_many_waiting_and_no_more(secret: str, settings: Any) -> None:
     for number in range(MOST_LIVE):
         assert announce(secret, wish(), f"key {number}").status_code == 202
-    assert refused(announce(secret, wish())) == (429, "publications-waiting")
+    waiting = announce(secret, wish())
+    assert (refused(waiting), waiting["Retry-After"]) == ((429, "publications-waiting"), "15")
     assert refused(send(secret, files())) == (429, "publications-waiting")
     assert len(left(settings)) == MOST_LIVE
     again = announce(secret, wish(), "key 0")
