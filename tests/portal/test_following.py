@@ -20,7 +20,8 @@ from attestations.models import ExpectedPublisher, FollowedRelease, Following, I
 from attestations.services import following
 from builds.demo.github_server import PublishedRelease, RepositoryDescription
 from builds.domain.roles import Role
-from tests.support.forge import REPOSITORY, Forge, follow, imported, states
+from builds.services.importing import import_release
+from tests.support.forge import REPOSITORY, Forge, follow, imported, states, told
 from tests.support.vm_release import TAG
 from tests.support.vm_world import EXAMPLE
 
@@ -120,6 +121,15 @@ def test_a_release_whose_tag_ends_as_the_address_of_a_verdict_is_listed_with_tha
     assert row.problem is not None
     assert row.problem["code"] == "reserved-tag"
     assert not any("assets" in request.path for request in forge.server.requests)
+
+
+def test_a_known_release_whose_tag_names_another_commit_on_github_is_told_of(forge: Forge) -> None:
+    """What GitHub says of a tag is no importer's word: it denies until it is explained."""
+    followed = follow(forge)
+    release = import_release(followed.project, forge.directory, tag=TAG, commit="1" * 40)
+    forge.synchronise(followed)
+    assert f"{'1' * 40}; this one is" in told(release)
+    assert forge.commit in told(release)
 
 
 def test_what_github_refuses_is_tried_again_without_end_and_a_bad_release_is_not(forge: Forge) -> None:
