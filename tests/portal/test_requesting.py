@@ -326,12 +326,20 @@ def test_a_wish_for_what_is_not_there_is_refused_by_name(release: Release, body:
     assert not Rebuild.objects.exists()
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"{", b"[" * 30, b"1" * 5_000])
-def test_a_body_that_is_no_json_is_refused_by_name(release: Release, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"\xff", "it is not UTF-8"),
+        (b"{", "it is not JSON"),
+        (b"[" * 30, "it is not JSON"),
+        (b"1" * 5_000, "it holds an integer of too many digits"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_by_name(release: Release, body: bytes, why: str) -> None:
     header = {"Authorization": f"Bearer {token_of('ada').secret}"}
     answer = Client().post("/api/v1/rebuilds", body, content_type="application/json", headers=header)
     assert answer.status_code == 400
-    assert (answer.json()["code"], answer.json()["what"]) == ("bad-request", "the body is not JSON")
+    assert (answer.json()["code"], answer.json()["what"]) == ("bad-request", f"the body cannot be read: {why}")
 
 
 def test_a_hostile_tag_and_source_are_shown_as_text(
