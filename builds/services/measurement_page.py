@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
+from builds.domain.fair_share import fair_share
 from builds.domain.measurement_words import SaidBy, Says, says
 from builds.domain.verdict import Decision
 from builds.models import LaunchConfiguration, Measurement, Rebuild, RebuiltMeasurement, Release
@@ -77,14 +78,18 @@ class MeasurementPage:
 
 
 def measurement_page(value: str, *, publishers_of: PublishersOf) -> MeasurementPage:
-    """Every configuration that gives ``value`` (96 hex), in a constant number of queries; without any it is unknown."""
-    giving = configurations_giving(value)
-    newest = giving.order_by("-release").values_list("release", flat=True).distinct()[: MOST_RELEASES + 1]
-    releases = list(Release.objects.with_evidence(attempts=False).filter(pk__in=list(newest)).order_by("-pk"))
-    shown = releases[:MOST_RELEASES]
+    """Every configuration that gives ``value`` (96 hex), in a constant number of queries; without any it is unknown.
+
+    Of the newest releases, and of each project's newest before another's second.
+    """
+    giving = list(
+        configurations_giving(value).order_by("-release").values_list("release", "release__project").distinct()
+    )
+    newest = fair_share(giving, of_each=MOST_RELEASES, in_all=MOST_RELEASES)
+    shown = list(Release.objects.with_evidence(attempts=False).filter(pk__in=newest).order_by("-pk"))
     publishers = publishers_of(shown)
     views = [view_of(release, publishers[release.pk]) for release in shown]
-    return MeasurementPage(value, matches_of(value, views), len(releases) > MOST_RELEASES)
+    return MeasurementPage(value, matches_of(value, views), len(giving) > len(shown))
 
 
 def configurations_giving(value: str) -> QuerySet[LaunchConfiguration]:

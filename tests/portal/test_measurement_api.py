@@ -160,6 +160,14 @@ def test_a_release_that_only_the_index_is_asked_for_is_still_the_published_one(
     assert set(own["said_by"].values()) == {"this value"}
 
 
+def test_a_page_shows_every_projects_newest_before_anothers_second(client: Client, allowed: Release) -> None:
+    other = Project.objects.create(name="many", source_url="file:///nowhere")
+    for number in range(MOST_RELEASES + 1):
+        release_row(other, f"v{number}")
+    shown = client.get(f"/measurements/{MEASUREMENT}/").text
+    assert f'href="{allowed.get_absolute_url()}"' in shown
+
+
 def test_another_vcpu_count_of_an_allowed_release_is_a_hit_and_labelled(client: Client, allowed: Release) -> None:
     found = asked_of(client, allowed, value_of(allowed, wanted(2, command_line=LINE))).json()
     (giver,) = found["given_by"]
