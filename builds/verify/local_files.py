@@ -89,13 +89,13 @@ def _held(
 
 
 def not_looked_at(directory: Path) -> list[Finding]:
-    """What lies in the directory and is no part of a release: whoever boots that boots what nobody checked."""
+    """What lies there and is neither document nor component: whoever boots that boots what nobody checked."""
     others = sorted(entry.name for entry in directory.iterdir() if not is_part(entry.name))
     if not others:
         return []
     names = ", ".join(one_line(name, 60) for name in others[:_MOST_NAMED])
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    return [Finding("other files", State.NOTED, f"Not looked at, and no part of the release: {names}{more}.", YOU)]
+    return [Finding("other files", State.NOTED, f"Not looked at: {names}{more}.", YOU)]
 
 
 def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
