@@ -66,7 +66,7 @@ class Command(BaseCommand):
             raise CommandError("the store is empty")
         release = configuration.launch_configuration.release
         return {
-            "lookup": f"/api/v1/measurements/{configuration.published}",
+            "lookup": f"/api/v1/measurements/{configuration.published}?project={release.project.name}",
             "verdict": f"/api/v1/releases/{release.project.name}/{release.tag}/verdict",
         }
 
