@@ -13,7 +13,9 @@ from tests.support.portal import Portal
 
 # Nobody renews the lease of the rebuild that runs on.
 _LEASE = {"TEE_PORTAL_LEASE_SECONDS": "3600"}
-_LEFT_OUT = shutil.ignore_patterns("demo", "docker", "work", "materials", "log", "run", "tools", "venv")
+_LEFT_OUT = shutil.ignore_patterns(
+    "demo", "docker", "work", "materials", "log", "run", "tools", "venv", "test", "mirror", "celerybeat-schedule"
+)
 
 
 @dataclass(frozen=True)
