@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from builds.condition_schemas import ConditionOut, condition_out
 from builds.domain.configuration import VOUCH, WantedConfiguration
+from builds.domain.digest import sha256_text
 from builds.domain.launch import MAX_VCPUS
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import Role
@@ -270,6 +271,6 @@ def _inputs_out(release: Release, used: frozenset[str]) -> InputsOut:
     known = {row.role: row.sha256 for row in release.components.all()}
 
     def name(role: Role) -> str | None:
-        return f"sha256:{known[role]}" if role in used and known.get(role) else None
+        return sha256_text(known[role]) if role in used and known.get(role) else None
 
     return InputsOut(ovmf=name(Role.OVMF), kernel=name(Role.KERNEL), initrd=name(Role.INITRD))

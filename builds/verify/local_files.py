@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 from attestations.domain.summary import SummarySubject
 from builds.domain.digest import FileDigests
 from builds.domain.errors import PortalError
+from builds.domain.likeness import listed
 from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
@@ -20,7 +21,6 @@ from builds.pipeline.release_directory import is_part, read_release_directory
 from builds.verify.evidence import Evidence, Kind
 from builds.verify.findings import YOU, Finding, State
 
-_MOST_NAMED = 10
 MAX_ASSET_BYTES = 64 * 1024**3
 
 
@@ -93,9 +93,8 @@ def not_looked_at(directory: Path) -> list[Finding]:
     others = sorted(entry.name for entry in directory.iterdir() if not is_part(entry.name))
     if not others:
         return []
-    names = ", ".join(one_line(name, 60) for name in others[:_MOST_NAMED])
-    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    return [Finding("other files", State.NOTED, f"Not looked at: {names}{more}.", YOU)]
+    names = listed(one_line(name, 60) for name in others)
+    return [Finding("other files", State.NOTED, f"Not looked at: {names}.", YOU)]
 
 
 def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
