@@ -34,6 +34,7 @@ from builds.services.requesting import RebuildsExhausted
 from builds.token_auth import ScopedToken
 from tee_portal.api_json import ExactRenderer, StrictParser
 from tee_portal.error_pages import UnusableRequest, absence
+from tee_portal.kept_answers import AnswerTakesLong
 from tee_portal.openapi import Stated, described
 from tee_portal.operations import conventions
 from tee_portal.problem_kinds import status_of
@@ -96,7 +97,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait | PublicationsWaiting):
+    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting):
         response["Retry-After"] = str(error.retry_after)
     return response
 

@@ -4,6 +4,10 @@ An operation that states what its answer follows from (``OperationRules.state``)
 statement, asked ten times a second, finds the same, and for ``A_MOMENT`` at most: what that text does not hold (the
 clock, a trust root) is seen then. The text is read before the evidence is, so that what changes between the two makes
 another one.
+
+One request at a time makes the answer to a question, however many ask it and however long that takes: work that all
+who wait did at once would go on long after they had gone. Under load it is made anew shortly before it ends, by one
+request, while the others are given the one that still holds.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
@@ -31,21 +36,37 @@ _OK = 200
 _MOST_BYTES = 64 * 1024 * 1024
 _LARGEST = 4 * 1024 * 1024
 """Bytes; a larger answer would push out too many others."""
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 20.0
 UNASKED_SECONDS = 0.1
 """For so long an answer is given again without reading what it follows from: caches may keep it for longer."""
+_TIMES_AHEAD = 2
+"""The making of an answer begins so many times what the one before took, before that one ends."""
+_ARRIVED = "tee_portal.arrived"
+"""Seconds of this process's monotonic clock, as all moments here are."""
 _NOTE = "tee_portal.state"
 _MAKING = "tee_portal.making"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
 """Header fields that are about who asks."""
 
 
+class AnswerTakesLong(PortalError):
+    """Another request is making this answer, and has not ended for as long as somebody waits."""
+
+    code: ClassVar[str] = "answer-takes-long"
+    default_todo: ClassVar[str] = "Ask again after the seconds that Retry-After names; the question is fine."
+    retry_after: ClassVar[int] = 2
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an answer follows from, as it was before the answer was made; ``read`` says what that is now."""
+    """What an answer follows from, as it was at the moment ``read_at``, before the answer was made.
+
+    ``read`` says what that is now.
+    """
 
     text: str
     read: Callable[[HttpRequest], str]
+    read_at: float
 
     def is_same(self, request: HttpRequest) -> bool:
         """False too when it cannot be read: then the operation says by name why."""
@@ -60,21 +81,31 @@ class _Kept:
     body: bytes
     fields: Mapping[str, str]
     state: State
-    until: float
-    """Seconds of this process's monotonic clock, as ``asked`` is."""
+    took: float
+    """Seconds that it took to make."""
     asked: float
     """When what it follows from was read last."""
 
     def holds(self, request: HttpRequest) -> bool:
-        now = time.monotonic()
-        if now >= self.until:
+        """For a request that came when it was no older than it may be, however long that request waited since."""
+        if request.META[_ARRIVED] >= self.state.read_at + A_MOMENT:
             return False
+        now = time.monotonic()
         if now - self.asked < UNASKED_SECONDS:
             return True
         if not self.state.is_same(request):
             return False
         self.asked = now
         return True
+
+    def serves_who_waited(self, request: HttpRequest) -> bool:
+        """Also one that began to be made after the request came: it is what that request would have been told."""
+        return self.state.read_at >= request.META[_ARRIVED] or self.holds(request)
+
+    def is_nearly_over(self) -> bool:
+        """Whether making the next one, which takes longer while others ask, may last until this one ends."""
+        ahead = min(_TIMES_AHEAD * self.took, A_MOMENT / 2)
+        return time.monotonic() >= self.state.read_at + A_MOMENT - ahead
 
     def again(self) -> HttpResponse:
         return HttpResponse(self.body, headers=dict(self.fields))
@@ -89,37 +120,59 @@ class _Kept:
         return response
 
 
-def note_state(request: HttpRequest, state: State) -> HttpResponse | None:
-    """Have the answer to this request kept when it is a success; nothing for a state without text.
+def note_state(request: HttpRequest, read: Callable[[HttpRequest], str]) -> HttpResponse | None:
+    """Have the answer to this request kept when it is a success; nothing where ``read`` finds no text.
 
     While one request makes an answer, the others who ask the same wait here for it: what comes back is the answer that
-    another one made meanwhile, None for who is to make it.
+    another one made meanwhile, None for who is to make it. ``AnswerTakesLong`` for who waited in vain.
     """
-    if not state.text:
-        return None
-    key = _key(request)
-    making = _making_of(key)
-    if making.acquire(timeout=_WAIT_SECONDS):
+    if _MAKING not in request.META:
+        making = _making_of(_key(request))
+        if not making.acquire(timeout=_WAIT_SECONDS):
+            raise AnswerTakesLong(
+                "somebody else's question has this answer made, and it takes long", where=request.path[:200]
+            )
         request.META[_MAKING] = making
-    found = _find(key)
-    if found is not None and found.holds(request):
-        return found.again()
-    request.META[_NOTE] = state
+        found = _find(_key(request))
+        if found is not None and found.serves_who_waited(request):
+            return found.again()
+    began = time.monotonic()
+    text = read(request)
+    if text:
+        request.META[_NOTE] = State(text, read, began)
+    else:
+        _let_others_make(request)
     return None
 
 
 def kept_or_made(request: HttpRequest, make: Make) -> HttpResponseBase:
     """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state."""
     key = _key(request)
+    request.META[_ARRIVED] = time.monotonic()
     kept = _find(key)
-    if kept is not None and kept.holds(request) and (again := kept.answer(request)) is not None:
-        return again
+    if kept is not None and kept.holds(request) and not (kept.is_nearly_over() and _may_make(key, request)):
+        again = kept.answer(request)
+        if again is not None:
+            return again
     try:
         return _made(key, request, make)
     finally:
-        making = request.META.pop(_MAKING, None)
-        if making is not None:
-            making.release()
+        _let_others_make(request)
+
+
+def _may_make(key: str, request: HttpRequest) -> bool:
+    """Whether nobody makes this answer; then this request is to do it, and nobody else until it has."""
+    making = _making_of(key)
+    if not making.acquire(blocking=False):
+        return False
+    request.META[_MAKING] = making
+    return True
+
+
+def _let_others_make(request: HttpRequest) -> None:
+    making = request.META.pop(_MAKING, None)
+    if making is not None:
+        making.release()
 
 
 def forget() -> None:
@@ -129,16 +182,15 @@ def forget() -> None:
 
 
 def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
-    # What an answer follows from is read after this and before the answer is made.
-    began = time.monotonic()
     response = make(request)
     state = request.META.pop(_NOTE, None)
     if not isinstance(state, State) or not isinstance(response, HttpResponse) or response.status_code != _OK:
         return response
     if len(response.content) <= _LARGEST:
         fields = {name: value for name, value in response.items() if name not in _OWN_FIELDS}
+        took = time.monotonic() - state.read_at
         with _lock:
-            _store[key] = _Kept(response.content, fields, state, began + A_MOMENT, asked=began)
+            _store[key] = _Kept(response.content, fields, state, took, asked=state.read_at)
     return response
 
 

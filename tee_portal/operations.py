@@ -14,7 +14,7 @@ from ninja.operation import Operation
 from builds.domain.errors import PortalError
 from builds.domain.json_depth import refuse_deep
 from builds.operation_rules import FILES, NOT_KEPT, OperationRules, rules_of
-from tee_portal.kept_answers import State, note_state
+from tee_portal.kept_answers import AnswerTakesLong, note_state
 from tee_portal.request_rules import Parameters, refuse_large_body, refuse_other_body
 from tee_portal.throttle import charge, know_token
 
@@ -45,10 +45,11 @@ def conventions(run: Run) -> Run:
                 refuse_other_body(request, [JSON_TYPE, FILES])
             if takes_json or (stated.takes_files and not has_files):
                 refuse_deep(request.body, where="the body")
+            made = _made_meanwhile(request, stated, arguments)
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)
         else:
-            response = _made_meanwhile(request, stated, arguments) or run(request, **arguments)
+            response = made or run(request, **arguments)
             know_token(request)
         budget.tell(response)
         _say_how_long(request, response, operation, stated)
@@ -60,15 +61,17 @@ def conventions(run: Run) -> Run:
 def _made_meanwhile(
     request: HttpRequest, stated: OperationRules, arguments: Mapping[str, Any]
 ) -> HttpResponseBase | None:
-    """The answer that another request made while this one waited, if there is one; else what it follows from is noted.
+    """The answer that another request made while this one waited, if there is one; else what it follows from is noted,
+    before it is made.
 
-    Before the answer is made. What has no state that could be read is refused by its operation, by name.
+    What has no state that could be read is refused by its operation, by name.
     """
     if stated.state is None or request.method != "GET":
         return None
-    read = partial(stated.state, **arguments)
     try:
-        return note_state(request, State(read(request), read))
+        return note_state(request, partial(stated.state, **arguments))
+    except AnswerTakesLong:
+        raise
     except (PortalError, Http404):
         return None
 

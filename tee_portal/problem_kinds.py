@@ -38,6 +38,7 @@ from builds.services.requesting import NothingToRebuild, NotYours, RebuildEnded,
 from builds.services.submitting import ClaimOfAnother, InvocationReused, StatementRefused, TrialsFull, UnknownRelease
 from tee_portal.api_answers import MethodNotAllowed
 from tee_portal.error_pages import InternalFault, NoSuchThing, Refused
+from tee_portal.kept_answers import AnswerTakesLong
 from tee_portal.middleware import DatabaseUnreachable
 from tee_portal.problems import title_of
 from tee_portal.refusals import MalformedQuestion
@@ -102,6 +103,7 @@ STATUSES: dict[type[PortalError], int] = {
     InternalFault: 500,
     DatabaseUnreachable: 503,
     LogReadersWait: 503,
+    AnswerTakesLong: 503,
 }
 _OTHERWISE = 400
 

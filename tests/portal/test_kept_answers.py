@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -19,7 +20,7 @@ from builds.models import Rebuild, Release
 from builds.operation_rules import A_MOMENT
 from builds.services.absent import RELEASE, NotHere
 from tee_portal import kept_answers
-from tee_portal.kept_answers import State, kept_or_made, note_state
+from tee_portal.kept_answers import AnswerTakesLong, kept_or_made, note_state
 
 _SOON = 5.0
 
@@ -33,7 +34,7 @@ class Operation:
         self._status, self._size = status, size
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        made = note_state(request, State(self.text, lambda _request: self.text))
+        made = note_state(request, lambda _request: self.text)
         if made is not None:
             return made
         self.making()
@@ -44,6 +45,34 @@ class Operation:
 def asked(make: Callable[[HttpRequest], HttpResponse], path: str = "/api/v1/x", host: str = "testserver") -> str:
     request = RequestFactory().get(path, headers={"Host": host})
     return cast("HttpResponse", kept_or_made(request, make)).content.decode().strip()
+
+
+class Making:
+    """The lock of whoever makes an answer, which knows how many have come for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._come = threading.Lock(), 0
+
+    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+        self._come += blocking
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def wait_for(self, number: int) -> None:
+        """Until so many wait besides the one who makes it."""
+        ends = time.perf_counter() + _SOON
+        while self._come < number + 1:
+            assert time.perf_counter() < ends
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Making:
+    made = Making()
+    monkeypatch.setattr(kept_answers, "_making_of", lambda _key: made)
+    return made
 
 
 def test_an_answer_is_given_again_until_what_it_follows_from_is_another() -> None:
@@ -74,13 +103,13 @@ def test_for_a_tenth_of_a_second_nobody_asks_what_it_follows_from(monkeypatch: p
         return "one"
 
     def make(request: HttpRequest) -> HttpResponse:
-        return note_state(request, State("one", text)) or HttpResponse("1")
+        return note_state(request, text) or HttpResponse("1")
 
     assert [asked(make) for _ in range(10)] == ["1"] * 10
-    assert read == [0]
+    assert read == [1]
     now += 0.11
     assert [asked(make) for _ in range(10)] == ["1"] * 10
-    assert read == [1]
+    assert read == [2]
 
 
 @pytest.mark.parametrize("other", ["/api/v1/x?a=1", "/api/v1/y", "/api/v1/x/"])
@@ -109,15 +138,19 @@ def test_what_states_nothing_is_not_kept() -> None:
 @pytest.mark.parametrize("error", [OperationalError("away"), NotHere(RELEASE, "gone")])
 def test_a_state_that_cannot_be_read_is_no_reason_to_answer_as_before(error: Exception) -> None:
     def read(_request: HttpRequest) -> str:
-        raise error
+        if made:
+            raise error
+        return "one"
 
     def make(request: HttpRequest) -> HttpResponse:
-        note_state(request, State("one", read))
+        note_state(request, read)
         made.append(1)
         return HttpResponse(f"{len(made)}")
 
     made: list[int] = []
-    assert [asked(make), asked(make)] == ["1", "2"]
+    assert asked(make) == "1"
+    with pytest.raises(type(error)):
+        asked(make)
 
 
 @pytest.mark.parametrize("is_kept", [False, True])
@@ -143,35 +176,150 @@ def test_while_one_makes_an_answer_the_others_wait_for_it(is_kept: bool) -> None
     assert operation.ran == before + 1
 
 
-def test_an_answer_that_others_waited_for_is_not_kept_for_longer_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_others_waited_for_is_not_kept_for_longer_by_them(
+    monkeypatch: pytest.MonkeyPatch, lock: Making
+) -> None:
     now = 1000.0
     monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
-    operation = Operation()
-    assert asked(operation) == "1"
-    now += A_MOMENT - 0.01
-    request = RequestFactory().get("/api/v1/x", headers={"Host": "testserver"})
-    assert cast("HttpResponse", kept_answers._made("another", request, operation)).content == b"1"
-    request.META[kept_answers._MAKING].release()
-    now += 0.02
+    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+
+    def making() -> None:
+        begun.set()
+        assert may_end.wait(_SOON)
+
+    operation.making = making
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(asked, operation)
+        assert begun.wait(_SOON)
+        now += A_MOMENT - 0.01
+        other = pool.submit(asked, operation)
+        lock.wait_for(1)
+        now += 1
+        may_end.set()
+        # The other came when that answer was not too old, and is told no other one for its own waiting.
+        assert [first.result(_SOON), other.result(_SOON)] == ["1", "1"]
+    operation.making = lambda: None
     assert asked(operation) == "2"
 
 
-def test_who_waited_in_vain_makes_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_however_long_an_answer_takes_one_request_makes_it(monkeypatch: pytest.MonkeyPatch, lock: Making) -> None:
+    """Longer than an answer is kept: each of those who wait would make it too, for long after they have gone."""
+    now = 1000.0
+    monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
+    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+
+    def making() -> None:
+        begun.set()
+        assert may_end.wait(_SOON)
+
+    operation.making = making
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(asked, operation)
+        assert begun.wait(_SOON)
+        others = [pool.submit(asked, operation) for _ in range(4)]
+        lock.wait_for(4)
+        now += 3 * A_MOMENT
+        may_end.set()
+        assert [waiter.result(_SOON) for waiter in (first, *others)] == ["1"] * 5
+
+
+def test_what_changes_while_an_answer_is_made_has_it_made_once_more_for_all_who_came_before(lock: Making) -> None:
+    """Not once for each of them: what was begun after they came is what they would have been told."""
+    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+
+    def making() -> None:
+        begun.set()
+        assert may_end.wait(_SOON)
+        # It is another one each time that an answer is made.
+        operation.text += "."
+
+    operation.making = making
+    with ThreadPoolExecutor(7) as pool:
+        first = pool.submit(asked, operation)
+        assert begun.wait(_SOON)
+        others = [pool.submit(asked, operation) for _ in range(6)]
+        lock.wait_for(6)
+        may_end.set()
+        assert first.result(_SOON) == "1"
+        assert {other.result(_SOON) for other in others} == {"2"}
+
+
+def test_shortly_before_an_answer_ends_one_request_makes_the_next_and_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
+    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+
+    def takes_a_second() -> None:
+        nonlocal now
+        now += 1
+
+    operation.making = takes_a_second
+    assert asked(operation) == "1"
+    now = 1000.0 + A_MOMENT - 2.01
+    assert asked(operation) == "1"
+    now = 1000.0 + A_MOMENT - 1.99
+
+    def making() -> None:
+        begun.set()
+        assert may_end.wait(_SOON)
+
+    operation.making = making
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(asked, operation)
+        assert begun.wait(_SOON)
+        assert asked(operation) == "1"
+        may_end.set()
+        assert renewing.result(_SOON) == "2"
+    assert asked(operation) == "2"
+
+
+def test_who_waited_in_vain_is_told_so_and_makes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "_WAIT_SECONDS", 0.01)
     operation, begun, may_end = Operation(), threading.Event(), threading.Event()
 
     def making() -> None:
-        if not begun.is_set():
-            begun.set()
-            assert may_end.wait(_SOON)
+        begun.set()
+        assert may_end.wait(_SOON)
 
     operation.making = making
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(asked, operation)
         assert begun.wait(_SOON)
-        assert asked(operation) == "1"
+        with pytest.raises(AnswerTakesLong):
+            asked(operation)
         may_end.set()
-        assert first.result(_SOON) == "2"
+        assert first.result(_SOON) == "1"
+    assert asked(operation) == "1"
+
+
+def test_a_maker_that_fails_leaves_the_answer_to_the_next() -> None:
+    operation = Operation()
+
+    def making() -> None:
+        raise OperationalError("away")
+
+    operation.making = making
+    with pytest.raises(OperationalError):
+        asked(operation)
+    operation.making = lambda: None
+    assert asked(operation) == "1"
+
+
+@pytest.mark.django_db
+def test_an_answer_that_takes_long_is_503_by_name(
+    client: Client, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "/api/v1/releases"
+    monkeypatch.setattr(kept_answers, "_WAIT_SECONDS", 0.01)
+    making = kept_answers._making_of(f"http://testserver {address}?")
+    with making:
+        refused = client.get(address)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.json()["code"] == "answer-takes-long"
+    assert client.get(address).status_code == 200
 
 
 ADDRESSES = ("/api/v1/releases", "/api/v1/releases/enclave/v1.0.0/verdict", "/api/v1/export/policy")
