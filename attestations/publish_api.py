@@ -29,7 +29,8 @@ from attestations.services.spool import Spool, expect_space, receiving
 from attestations.uploads import Bounds, Fields, take_upload
 from builds.api import router as releases_router
 from builds.domain.access import Scope
-from builds.domain.strict_json import AmbiguousJson, read_json
+from builds.domain.json_depth import read_shallow_json
+from builds.domain.strict_json import AmbiguousJson
 from builds.models import Project
 from builds.operation_rules import FILES, OperationRules, rules
 from builds.services import idempotency
@@ -141,7 +142,7 @@ class _Announced:
 
 def _json(body: bytes) -> object:
     try:
-        return read_json(body)
+        return read_shallow_json(body)
     except AmbiguousJson as error:
         raise HttpError(_BAD_REQUEST, "no JSON") from error
 

@@ -109,8 +109,10 @@ def not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def unreadable_body(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """What the framework itself refuses, which is a body that is no JSON, or JSON of two meanings."""
+    """What the framework itself refuses, which is a body that is no JSON, or JSON of two meanings or too deep."""
     cause = error.__cause__
+    if isinstance(cause, PortalError):
+        return named_error(request, cause)
     why = str(cause) if isinstance(cause, AmbiguousJson) else "it is not JSON"
     named = UnusableRequest(
         f"the body cannot be read: {why}", where=request.path[:200], todo="Send one JSON object in UTF-8."

@@ -10,8 +10,8 @@ from ninja.parser import Parser
 from ninja.renderers import JSONRenderer
 from ninja.responses import NinjaJSONEncoder
 
+from builds.domain.json_depth import read_shallow_json
 from builds.domain.moment import written
-from builds.domain.strict_json import read_json
 
 
 class _Encoder(NinjaJSONEncoder):
@@ -27,7 +27,7 @@ class ExactRenderer(JSONRenderer):
 
 
 class StrictParser(Parser):
-    """A member that is named twice has no one meaning: ``AmbiguousJson``."""
+    """Bodies that the framework reads, which it does after it has looked at the token."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        return read_json(request.body)
+        return read_shallow_json(request.body)

@@ -12,7 +12,6 @@ from django.http.response import HttpResponseBase
 from ninja.operation import Operation
 
 from builds.domain.errors import PortalError
-from builds.domain.json_depth import refuse_deep
 from builds.operation_rules import FILES, NOT_KEPT, OperationRules, rules_of
 from tee_portal.kept_answers import AnswerTakesLong, note_state
 from tee_portal.request_rules import Parameters, refuse_large_body, refuse_other_body
@@ -43,8 +42,6 @@ def conventions(run: Run) -> Run:
                 refuse_other_body(request, [JSON_TYPE])
             elif stated.takes_files:
                 refuse_other_body(request, [JSON_TYPE, FILES])
-            if takes_json or (stated.takes_files and not has_files):
-                refuse_deep(request.body, where="the body")
             made = _made_meanwhile(request, stated, arguments)
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)

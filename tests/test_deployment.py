@@ -30,7 +30,7 @@ def services() -> dict[str, Any]:
 
 def test_compose_has_every_part_and_each_server_has_a_health_check(services: dict[str, Any]) -> None:
     workers = {"worker", "rebuilds", "publications"}
-    assert set(services) == {"postgres", "redis", "migrate", "web", "mirror"} | workers
+    assert set(services) == {"postgres", "redis", "migrate", "web", "proxy", "mirror"} | workers
     assert {name for name, service in services.items() if "healthcheck" in service} == set(services) - {"migrate"}
 
 
@@ -65,6 +65,17 @@ def test_the_mirror_is_served_read_only_and_needs_nothing_of_the_portal(services
     assert mirror["read_only"] is True
     assert mirror["user"] != "root"
     assert [name for name, service in services.items() if "mirror" in service.get("networks", [])] == ["mirror"]
+
+
+def test_nobody_reaches_the_portal_but_through_the_proxy_that_it_trusts(services: dict[str, Any]) -> None:
+    web, proxy = services["web"], services["proxy"]
+    assert "ports" not in web
+    assert proxy["ports"] == ["127.0.0.1:8000:8000"]
+    assert web["environment"]["TEE_PORTAL_TRUSTED_PROXIES"] == "${TEE_PORTAL_TRUSTED_PROXIES:-1}"
+    assert proxy["volumes"] == ["./deploy/nginx-portal.conf:/etc/nginx/nginx.conf:ro"]
+    assert (BASE_DIR / "deploy" / "nginx-portal.conf").is_file()
+    assert proxy["read_only"] is True
+    assert proxy["user"] != "root"
 
 
 def test_nothing_starts_before_the_database_is_migrated(services: dict[str, Any]) -> None:

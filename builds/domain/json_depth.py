@@ -6,6 +6,7 @@ import re
 from typing import ClassVar
 
 from builds.domain.errors import MalformedInput
+from builds.domain.strict_json import read_json
 
 MAX_DEPTH = 32
 """Of arrays and objects in each other; what is sent to the API needs fewer than ten."""
@@ -26,6 +27,12 @@ def refuse_deep(data: bytes, *, where: str) -> None:
     """Raise ``NestedTooDeep`` for more than ``MAX_DEPTH``."""
     if nests_deeper(data, MAX_DEPTH):
         raise NestedTooDeep(f"it is nested more than {MAX_DEPTH} deep", where=where)
+
+
+def read_shallow_json(body: bytes) -> object:
+    """What a stranger's request holds: ``NestedTooDeep``, else as ``builds.domain.strict_json.read_json``."""
+    refuse_deep(body, where="the body")
+    return read_json(body)
 
 
 def nests_deeper(data: bytes, most: int) -> bool:

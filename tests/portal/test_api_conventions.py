@@ -15,10 +15,12 @@ from ninja.operation import Operation
 
 from attestations.models import VerdictRecord
 from attestations.services.verdicts import record_verdict
+from builds.domain.access import Scope
 from builds.domain.errors import PortalError
 from builds.models import Rebuild, Release
 from tee_portal.api import api
 from tee_portal.problem_kinds import STATUSES, known_problems
+from tests.support.accounts import token_of
 
 pytestmark = pytest.mark.django_db
 
@@ -262,9 +264,20 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: Client, m
 )
 def test_a_body_that_is_nested_too_deep_is_refused_by_name(client: Client, path: str) -> None:
     """Those that are left out read no body."""
-    answer = client.post(path, b'{"a":' * 40 + b"1" + b"}" * 40, content_type="application/json")
+    bearer = {"Authorization": f"Bearer {token_of('ada', list(Scope)).secret}"}
+    answer = client.post(path, b'{"a":' * 40 + b"1" + b"}" * 40, content_type="application/json", headers=bearer)
     assert answer.status_code == 422
     assert answer.json()["code"] == "nested-too-deep"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/rebuilds", "/api/v1/webhooks", "/api/v1/releases"])
+def test_who_shows_no_token_has_no_body_read(client: Client, path: str) -> None:
+    """A body that never ends would keep a thread of the portal."""
+    answer = client.post(path, b"no JSON", content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (401, "token-missing")
+    request = answer.wsgi_request
+    assert not hasattr(request, "_body")
+    assert request.read() == b"no JSON"
 
 
 def test_a_broken_operation_is_a_problem_without_details(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
