@@ -21,7 +21,7 @@ from builds.models import Rebuild, Release
 from builds.operation_rules import OperationRules, rules
 from builds.paging import lead_on
 from builds.public_address import public_base
-from builds.schemas import RebuildSummaryOut, rebuild_summary_out
+from builds.rebuild_schemas import RebuildSummaryOut, rebuild_summary_out
 from builds.services import requesting
 from builds.services.absent import the_rebuild, the_release
 from builds.services.rebuild_list import WantedRebuilds, rebuild_list

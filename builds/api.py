@@ -19,8 +19,9 @@ from builds.operation_rules import FOR_A_MOMENT, OperationRules, rules
 from builds.paging import lead_on
 from builds.public_address import public_base
 from builds.raw_files import FOREVER
+from builds.rebuild_schemas import RebuildOut, rebuild_out
 from builds.release_list_schemas import ReleaseListOut, listed_release_out
-from builds.schemas import RebuildOut, ReleaseDetailOut, rebuild_out, release_detail_out
+from builds.release_schemas import ReleaseDetailOut, release_detail_out
 from builds.services import build_logs, pages
 from builds.services.absent import DIGEST, NotHere, the_release
 from builds.services.digest_page import digest_page

@@ -16,7 +16,7 @@ from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import Role
 from builds.models import Release
 from builds.pipeline.measurement import names_of_signature, signature_of
-from builds.schemas import NotCoveredOut
+from builds.release_schemas import NotCoveredOut
 from builds.services.evidence import ReleaseView
 from builds.services.measurement_lookup import Giver, Lookup
 from builds.services.search import Hit
