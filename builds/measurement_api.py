@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from attestations.services import standing
-from builds.domain.configuration import UnusableValue
+from builds.domain.configuration_form import UnusableValue
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.search import Kind, recognise
 from builds.json_answers import json_answer

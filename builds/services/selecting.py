@@ -8,13 +8,11 @@ from urllib.parse import urlencode
 
 from builds.domain.configuration import (
     VMMS,
-    Asked,
     ConfigurationJudgement,
     PublishedConfiguration,
-    UnusableValue,
     WantedConfiguration,
-    read_form,
 )
+from builds.domain.configuration_form import Asked, UnusableValue, read_form
 from builds.domain.coverage import covered_parts
 from builds.domain.evidence import MeasurementEvidence
 from builds.domain.launch import MAX_VCPUS

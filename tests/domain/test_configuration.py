@@ -13,15 +13,13 @@ from builds.domain.comparison import RebuildOutcome
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.configuration import (
     VMMS,
-    Asked,
     ConfigurationJudgement,
     PublishedConfiguration,
     Standing,
-    UnusableValue,
     WantedConfiguration,
     judge_configuration,
-    read_form,
 )
+from builds.domain.configuration_form import Asked, UnusableValue, read_form
 from builds.domain.consensus import Tally
 from builds.domain.errors import PortalError
 from builds.domain.launch import DIRECT_KERNEL_COVERAGE, FIRMWARE_COVERAGE, LaunchConfiguration, LaunchMeasurement
