@@ -30,6 +30,7 @@ class Clone:
         (root / ".venv/bin/python").symlink_to(sys.executable)
         for name in ("with-services", "with_services.py"):
             shutil.copy(SCRIPTS / name, root / "scripts")
+        shutil.copytree(SCRIPTS / "services", root / "scripts/services", ignore=shutil.ignore_patterns("__pycache__"))
         self.environment = {
             name: value
             for name, value in os.environ.items()
