@@ -34,6 +34,7 @@ from builds.models import (
     ResultSetAside,
     StoredStatement,
 )
+from builds.snapshot import refuse_without_snapshot
 from builds.together import Rows, attach, together_of
 
 _MOST_AT_ONCE = 500
@@ -44,6 +45,7 @@ def load_evidence(releases: Sequence[Release], *, attempts: bool) -> None:
     """Load what belongs to releases, their projects and rebuilds, that a verdict reads; as ``with_evidence`` says."""
     if not releases:
         return
+    refuse_without_snapshot()
     keys = [release.pk for release in releases]
     projects = {release.project_id: release.project for release in releases}
     for release in releases:

@@ -13,6 +13,7 @@ from ninja.operation import Operation
 
 from builds.domain.errors import PortalError
 from builds.operation_rules import FILES, NOT_KEPT, OperationRules, rules_of
+from builds.snapshot import one_snapshot
 from tee_portal.kept_answers import AnswerTakesLong, note_state
 from tee_portal.request_rules import Parameters, refuse_large_body, refuse_other_body
 from tee_portal.throttle import charge, know_token
@@ -30,6 +31,12 @@ def conventions(run: Run) -> Run:
     stated, parameters = rules_of(operation.view_func), Parameters.of(operation)
     takes_json = any(model.__ninja_param_source__ == "body" for model in operation.models)
 
+    def answered(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
+        if operation.auth_callbacks or not (request.method == "GET" or stated.is_read):
+            return run(request, **arguments)
+        with one_snapshot():
+            return run(request, **arguments)
+
     @wraps(run)
     def held(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
         budget = charge(request, by_agents=stated.by_agents, is_read=stated.is_read)
@@ -46,7 +53,7 @@ def conventions(run: Run) -> Run:
         except PortalError as error:
             response: HttpResponseBase = operation.api.on_exception(request, error)
         else:
-            response = made or run(request, **arguments)
+            response = made or answered(request, **arguments)
             know_token(request)
         budget.tell(response)
         _say_how_long(request, response, operation, stated)

@@ -15,6 +15,7 @@ from builds.domain.release_filters import Standing
 from builds.domain.verdict import ReleaseVerdict
 from builds.models import Release
 from builds.services.evidence import view_of
+from builds.snapshot import one_snapshot
 
 KEPT_SECONDS = 30
 """How far behind a kept verdict may be with what changes it and is no evidence of the release: the clock, a trust
@@ -57,8 +58,9 @@ def verdicts_of(releases: Sequence[Release]) -> dict[int, KeptVerdict]:
     if len(found) < len(releases):
         now = time.monotonic()
         wanted = [pk for pk in (release.pk for release in releases) if _is_due(known.get(pk), now)]
-        rows = list(Release.objects.with_evidence(attempts=False).filter(pk__in=wanted))
-        publishers = publishers_of(rows)
+        with one_snapshot():
+            rows = list(Release.objects.with_evidence(attempts=False).filter(pk__in=wanted))
+            publishers = publishers_of(rows)
         for row in rows:
             view = view_of(row, publishers[row.pk])
             found[row.pk] = KeptVerdict(view.verdict, view.measured, view.contradicts)

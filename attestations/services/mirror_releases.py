@@ -40,6 +40,7 @@ from builds.models import MeasurementSeries, Release, StoredStatement
 from builds.pipeline.measurement import vcpu_types_by_signature
 from builds.services.consensus import results_of, statement_of
 from builds.services.evidence import published_component
+from builds.snapshot import one_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +143,9 @@ def _kept(tree: MirrorTree, row: _Row, known: MirroredRelease | None) -> Ref | N
 def _make(tree: MirrorTree, rows: Sequence[_Row]) -> dict[int, Ref]:
     """Make the documents of a few releases, in a constant number of statements besides those that keep them."""
     keys = [row.pk for row in rows]
-    releases = list(Release.objects.with_evidence(attempts=False).filter(pk__in=keys))
-    loaded = _load(tree, releases)
+    with one_snapshot():
+        releases = list(Release.objects.with_evidence(attempts=False).filter(pk__in=keys))
+        loaded = _load(tree, releases)
     versions = {row.pk: row.version for row in rows}
     made: dict[int, Ref] = {}
     kept: list[MirroredRelease] = []

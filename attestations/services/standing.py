@@ -33,6 +33,7 @@ from builds.models import Release
 from builds.services.differences import first_differences
 from builds.services.earlier_runs import first_result_expected
 from builds.services.evidence import ReleaseView, view_of
+from builds.snapshot import refuse_without_snapshot
 from builds.together import attach, together_of
 
 
@@ -121,6 +122,7 @@ def standings_of(
     """
     if not releases:
         return {}
+    refuse_without_snapshot()
     rows, asked, watched, publishers = _loaded(releases)
     judges = judges_of({release.project_id for release in releases}, roots, publishers) if rows else {}
     known = {release.pk: release for release in releases}

@@ -31,6 +31,7 @@ from builds.pipeline.signing import VerifyingKey, digest_name, read_public_key
 from builds.services.consensus import statement_of
 from builds.services.evidence import ReleaseView
 from builds.services.evidence import policy_of as release_policy
+from builds.snapshot import written_from_one_snapshot
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 100
@@ -134,14 +135,17 @@ def record_verdict(release_id: int) -> VerdictRecord | None:
 
     Raises the errors of the portal's signer; then nothing is recorded and the release stays due.
     """
-    with transaction.atomic():
-        # One at a time for a release: two that record at once would both be the newest.
-        Release.objects.select_for_update().get(pk=release_id)
-        now = timezone.now()
-        release = Release.objects.with_evidence().get(pk=release_id)
-        view, standing = judged_view(release)
-        record = _record(view, standing, now)
-        Release.objects.filter(pk=release_id).update(judged_at=now)
+    return written_from_one_snapshot(lambda: _record_release(release_id))
+
+
+def _record_release(release_id: int) -> VerdictRecord | None:
+    # One at a time for a release: two that record at once would both be the newest.
+    Release.objects.select_for_update().get(pk=release_id)
+    now = timezone.now()
+    release = Release.objects.with_evidence().get(pk=release_id)
+    view, standing = judged_view(release)
+    record = _record(view, standing, now)
+    Release.objects.filter(pk=release_id).update(judged_at=now)
     return record
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from attestations.domain.github_errors import NotFoundOnGitHub, TagWithoutCommit
@@ -71,9 +72,11 @@ def watch_tag(row: FollowedRelease, repository: Repository, entry: GitHubRelease
         commit = github.tag_commit(repository, entry.tag_name)
     except (NotFoundOnGitHub, TagWithoutCommit):
         commit = ""
-    if commit != row.commit:
-        tell_change(row.release, repository, f"the tag named commit {row.commit}, names {commit or 'none'} now")
-    FollowedRelease.objects.filter(pk=row.pk).update(watched_at=timezone.now())
+    # Together: a watch that is not stale any more may not be seen before what it saw.
+    with transaction.atomic():
+        if commit != row.commit:
+            tell_change(row.release, repository, f"the tag named commit {row.commit}, names {commit or 'none'} now")
+        FollowedRelease.objects.filter(pk=row.pk).update(watched_at=timezone.now())
 
 
 def _changed_assets(row: FollowedRelease, entry: GitHubRelease) -> Iterator[str]:

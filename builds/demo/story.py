@@ -22,6 +22,7 @@ from builds.pipeline.recipes import read_command_line, read_recipe_and_lock
 from builds.pipeline.source import SourceTree
 from builds.services import workshop
 from builds.services.evidence import view_of
+from builds.snapshot import one_snapshot
 from tee_portal.env import BASE_DIR
 
 PROJECT = "reference-enclave"
@@ -163,4 +164,5 @@ class Demo:
 
 def reload(release: Release) -> Release:
     """The release with all its evidence."""
-    return Release.objects.with_evidence().get(pk=release.pk)
+    with one_snapshot():
+        return Release.objects.with_evidence().get(pk=release.pk)

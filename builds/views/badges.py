@@ -11,6 +11,7 @@ from builds.domain.badge import NOTHING_KNOWN, Badge, badge_of
 from builds.domain.badge_svg import badge_svg
 from builds.domain.comparison import RebuildOutcome
 from builds.models import Release
+from builds.snapshot import one_snapshot
 
 _KEPT_SECONDS = 60
 # Opened by itself an SVG is a document: this one may load and run nothing, whatever is written in it.
@@ -18,6 +19,7 @@ _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 @require_safe
+@one_snapshot()
 def badge(request: HttpRequest, project: str, form: str, tag: str | None = None) -> HttpResponse:
     """The badge of a release, or of the project's newest; 404 with a badge that says so when there is none.
 

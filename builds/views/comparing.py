@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from attestations.services import policies, standing
 from builds.domain.provenance import MAX_MATERIALS
 from builds.services import comparing, comparing_rebuilds
+from builds.snapshot import one_snapshot
 
 
 def _bounds(request: HttpRequest) -> dict[str, object]:
@@ -18,6 +19,7 @@ def _bounds(request: HttpRequest) -> dict[str, object]:
 
 
 @require_safe
+@one_snapshot()
 def compare_releases(request: HttpRequest, project: str) -> HttpResponse:
     wanted = request.GET.get("from", ""), request.GET.get("to", "")
     page = comparing.comparison_page(

@@ -14,9 +14,11 @@ from builds.services.digest_page import digest_page
 from builds.services.measurement_page import measurement_page
 from builds.services.recognised import recognition_of
 from builds.services.search import near_digests
+from builds.snapshot import one_snapshot
 
 
 @require_safe
+@one_snapshot()
 def measurement(request: HttpRequest, value: str) -> HttpResponse:
     query = recognise(value)
     known = query.value(Kind.SHA384)

@@ -9,9 +9,11 @@ from django.views.decorators.http import require_safe
 from attestations.services import standing
 from builds.public_address import public_base
 from builds.services import missing
+from builds.snapshot import one_snapshot
 
 
 @require_safe
+@one_snapshot()
 def what_is_missing(request: HttpRequest, project: str) -> HttpResponse:
     choice = missing.choose(project, request.GET.get("tag", ""))
     if choice.release is None:

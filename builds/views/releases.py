@@ -15,6 +15,7 @@ from builds.raw_files import raw_file
 from builds.services import release_report, reproducing, selecting
 from builds.services.absent import DOCUMENT, the_one, the_release
 from builds.services.material_pages import materials_page
+from builds.snapshot import one_snapshot
 from builds.views.cursors import cursor
 
 STRIP_CELLS = 30
@@ -49,6 +50,7 @@ def releases(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@one_snapshot()
 def release(request: HttpRequest, project: str, tag: str) -> HttpResponse:
     wanted = Release.objects.with_evidence().select_related("project__expected_publisher")
     found = the_release(wanted, project, tag)

@@ -21,6 +21,7 @@ from builds.domain.requests import CLAIM_PAYLOAD
 from builds.models import Rebuild, Release
 from builds.pipeline.signing import FileSigner
 from builds.services.rebuilding import Claim, new_token, token_sha256
+from builds.snapshot import one_snapshot
 from tests.support.operators import operator_named, result_of
 from tests.support.statements import encoded
 
@@ -42,7 +43,8 @@ class Trace:
 
     @classmethod
     def of(cls, release: Release) -> Trace:
-        view, _ = judged_view(Release.objects.with_evidence().get(pk=release.pk))
+        with one_snapshot():
+            view, _ = judged_view(Release.objects.with_evidence().get(pk=release.pk))
         models = [*apps.get_app_config("builds").get_models(), *apps.get_app_config("attestations").get_models()]
         return cls(
             view.verdict,

@@ -15,6 +15,7 @@ from builds.domain.errors import PortalError
 from builds.models import Release
 from builds.services.importing import import_release
 from builds.services.projects import find_project
+from builds.snapshot import one_snapshot
 
 
 class Command(BaseCommand):
@@ -35,7 +36,8 @@ class Command(BaseCommand):
             verify_release(release)
         except PortalError as error:
             raise CommandError(f"{error.code}: {error}") from error
-        view, attested = judged_view(Release.objects.with_evidence().get(pk=release.pk))
+        with one_snapshot():
+            view, attested = judged_view(Release.objects.with_evidence().get(pk=release.pk))
         self.stdout.write(f"{release} imported, commit {release.commit}")
         for row in view.components:
             state = "contradicts its manifest" if row.published.contradicts_manifest else "hashes to its manifest"
