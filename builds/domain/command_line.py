@@ -59,12 +59,11 @@ def objection_to(command_line: str, published: Collection[str], *, is_vouched_fo
 def init_replacement(command_line: str) -> str | None:
     """The parameter by which a command line replaces init; None when the image's own is started.
 
-    Read byte for byte as ``next_arg`` and ``parse_args`` of Linux do (lib/cmdline.c, kernel/params.c): what follows a
-    bare ``--`` is handed to init itself. Of several parameters the last one decides, and each counts here.
+    Read byte for byte as ``next_arg`` of Linux does (lib/cmdline.c). Of several parameters the last one decides, and
+    each counts here: also behind a bare ``--``, where the kernel ends (kernel/params.c, ``parse_args``) and an initrd
+    whose own program reads /proc/cmdline, as initramfs-tools' does, goes on.
     """
     for name, value in _parameters(command_line.encode("utf-8", "surrogatepass")):
-        if name == b"--" and value is None:
-            return None
         if name in _INIT and value is not None:
             return f"{name.decode()}={value.decode(errors='backslashreplace')}"
     return None
