@@ -37,6 +37,9 @@ def pytest_configure() -> None:
     # How long one example takes says what else the machine is doing, not whether the rule holds.
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
+    # Every client of a test loads the middleware anew, which would read all static files each time: a quarter of what
+    # the portal's tests take. Servers that tests start are other processes, and look once, as they are deployed.
+    settings.WHITENOISE_AUTOREFRESH = True
     # A terminated run stops what its fixtures started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
