@@ -14,7 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 _SERIALIZATION_FAILURE = "40001"
 """PostgreSQL's SQLSTATE for a transaction that is to be begun anew (appendix A)."""
-_ATTEMPTS = 5
+_ATTEMPTS = 30
+"""Each that fails is one in which somebody else got through."""
 
 
 class NoSnapshot(RuntimeError):
