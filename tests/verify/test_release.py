@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -195,7 +196,10 @@ def test_where_the_output_goes_changes_no_decision(world: World, how: str, *, al
         assert (ended.returncode, ended.stderr.split(b":")[0]) == (2, b"cannot-print")
 
 
-def test_a_program_that_is_ended_has_decided_nothing_and_leaves_nothing(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_program_that_is_ended_has_decided_nothing_and_leaves_nothing(
+    world: World, tmp_path: Path, number: signal.Signals
+) -> None:
     world.save()
     os.truncate(world.files / "disk.raw", 3 * 1024**3)
     (tmp_path / "work").mkdir()
@@ -208,7 +212,7 @@ def test_a_program_that_is_ended_has_decided_nothing_and_leaves_nothing(world: W
     until = time.monotonic() + 30
     while not list((tmp_path / "work").iterdir()) and time.monotonic() < until:
         time.sleep(0.01)
-    program.terminate()
+    program.send_signal(number)
     _, said = program.communicate(timeout=30)
     assert (program.returncode, said.split(b":")[0]) == (2, b"interrupted")
     assert list((tmp_path / "work").iterdir()) == []
