@@ -84,6 +84,11 @@ def is_part(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in (_BUILD_INFO, _TARBALL, _MEASUREMENT))
 
 
+def is_companion(name: str) -> bool:
+    """Whether a file of this name says more about the measurement that the build-info names."""
+    return _MEASUREMENT.fullmatch(name) is not None
+
+
 def read(
     files: Mapping[str, Path], max_asset_bytes: int, outside: Outside, work: Path, *, check: Callable[[], None]
 ) -> PublishedRelease:

@@ -58,8 +58,12 @@ _ASSETS = (
 
 def is_part(name: str) -> bool:
     """Whether a file of this name is read as one of this format's documents or components."""
-    documents = {MANIFEST_FILE, MEASUREMENT_FILE, MEASUREMENT_TEXT_FILE}
-    return name in documents or any(entry.pattern.fullmatch(name) for entry in _ASSETS)
+    return name == MANIFEST_FILE or is_companion(name) or any(entry.pattern.fullmatch(name) for entry in _ASSETS)
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file of this name says more about the measurement that the manifest names."""
+    return name in {MEASUREMENT_FILE, MEASUREMENT_TEXT_FILE}
 
 
 def read(

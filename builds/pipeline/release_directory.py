@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from builds.domain.manifest import MANIFEST_FILE
+from builds.domain.printable import compared_name
 from builds.pipeline import build_info_release, manifest_release
 from builds.pipeline.published_release import AmbiguousAssets, MissingFile, Outside, PublishedRelease, listing
 
@@ -36,6 +37,22 @@ def read_release_directory(
 def is_document(name: str) -> bool:
     """Whether a file of this name describes a release in a format known here."""
     return name == MANIFEST_FILE or bool(build_info_release.documents({name: Path(name)}))
+
+
+def is_part_beside(document: str, name: str) -> bool:
+    """Whether a file of this name is read in a directory that ``document`` describes."""
+    return manifest_release.is_part(name) if document == MANIFEST_FILE else build_info_release.is_part(name)
+
+
+def is_companion(document: str, name: str) -> bool:
+    """Whether a file of this name is read beside ``document`` to say more about the launch measurement."""
+    by_manifest = document == MANIFEST_FILE
+    return manifest_release.is_companion(name) if by_manifest else build_info_release.is_companion(name)
+
+
+def is_named_like_part(name: str) -> bool:
+    """Whether people or another system would take a file of this name for a part of a release in any format."""
+    return is_part(name) or is_part(compared_name(name))
 
 
 def is_part(name: str) -> bool:

@@ -55,7 +55,7 @@ def check_release(
     commit = signed.summary.release.commit if signed.summary is not None else None
     with local_release(directory, name, commit) as release:
         findings += _files(release, signed)
-        findings += [*documents(release, evidence), *not_looked_at(directory)]
+        findings += [*documents(directory, release, evidence), *not_looked_at(directory, release)]
         files = {role: counting.both(digests) for role, digests in contents(release).items()}
         unreadable = (frozenset(release.assets) | _named_roles(signed)) - frozenset(files)
         expected = counting.Expected(name, commit or release.commit, files, unreadable)

@@ -17,10 +17,19 @@ from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
 from builds.pipeline.published_release import Outside, PublishedRelease
-from builds.pipeline.release_directory import is_part, read_release_directory
+from builds.pipeline.release_directory import (
+    is_companion,
+    is_named_like_part,
+    is_part_beside,
+    read_release_directory,
+)
 from builds.verify.evidence import Evidence, Kind
 from builds.verify.findings import YOU, Finding, State
 
+_ADDED = (
+    "The verdict does not speak of {name}, which may hold more than what was published in it."
+    " Put the published file in its place."
+)
 MAX_ASSET_BYTES = 64 * 1024**3
 
 
@@ -57,11 +66,17 @@ def held_against(release: PublishedRelease, subjects: Iterable[SummarySubject], 
     """A finding for each subject of the verdict, and one for each file here that it does not speak of."""
     found: list[Finding] = []
     named: set[Role] = set()
+    contained: set[Role] = set()
     for subject in subjects:
         role_name, _, container = subject.name.partition("/")
         role = Role(role_name)
-        named.add(role)
+        (contained if container else named).add(role)
         found.append(_held(release, role, subject, said_by, of_container=bool(container)))
+    found += [
+        Finding(_around(role), State.UNCHECKED, _ADDED.format(name=one_line(asset.file_name, 60)), said_by)
+        for role, asset in release.assets.items()
+        if asset.published.container is not None and role not in contained
+    ]
     unnamed = "The verdict does not speak of this file."
     found += [
         Finding(f"file {role}", State.UNCHECKED, unnamed, said_by) for role in release.assets if role not in named
@@ -69,10 +84,15 @@ def held_against(release: PublishedRelease, subjects: Iterable[SummarySubject], 
     return found
 
 
+def _around(role: Role) -> str:
+    """The axis of the file around a component: the name that a verdict gives it is whoever wrote the verdict's."""
+    return f"file around {role}"
+
+
 def _held(
     release: PublishedRelease, role: Role, subject: SummarySubject, said_by: str, *, of_container: bool
 ) -> Finding:
-    axis = f"file {subject.name}"
+    axis = _around(role) if of_container else f"file {role}"
     asset = release.assets.get(role)
     if asset is None or asset.problem is not None:
         reason = str(asset.problem) if asset is not None else f"There is no file for {role} in the directory."
@@ -88,17 +108,30 @@ def _held(
     return Finding(axis, State.OK, f"{asset.file_name} is {mine.sha256}", said_by)
 
 
-def not_looked_at(directory: Path) -> list[Finding]:
-    """What lies there and is neither document nor component: whoever boots that boots what nobody checked."""
-    others = sorted(entry.name for entry in directory.iterdir() if not is_part(entry.name))
-    if not others:
-        return []
-    names = listed(one_line(name, 60) for name in others)
-    return [Finding("other files", State.NOTED, f"Not looked at: {names}.", YOU)]
+def not_looked_at(directory: Path, release: PublishedRelease) -> list[Finding]:
+    """What lies there and was not read: whoever boots that boots what nobody checked.
+
+    What is named like a part of a release is what a script boots or measures by, so that nothing is allowed beside it.
+    """
+    document = release.document_name
+    others = sorted(entry.name for entry in directory.iterdir() if not is_part_beside(document, entry.name))
+    parts = [name for name in others if is_named_like_part(name)]
+    rest = [name for name in others if name not in parts]
+    found = []
+    if parts:
+        reason = f"Named like parts of a release and not checked: {_quoted(parts)}. {document} speaks of other files."
+        found.append(Finding("other files", State.UNCHECKED, f"{reason} Move them away.", YOU))
+    if rest:
+        found.append(Finding("other files", State.NOTED, f"Not looked at: {_quoted(rest)}.", YOU))
+    return found
 
 
-def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
-    """Whether the release's documents agree with its files, and are those that the portal read."""
+def _quoted(names: Iterable[str]) -> str:
+    return listed(one_line(name, 60) for name in names)
+
+
+def documents(directory: Path, release: PublishedRelease, evidence: Evidence) -> list[Finding]:
+    """Whether the release's documents agree with its files and each other, and are those that the portal read."""
     found = [Finding("documents", State.FAILED, sentence, YOU) for sentence in release.contradictions]
     published = evidence.only(Kind.DOCUMENT)
     mine = hashlib.sha256(release.document_bytes).hexdigest()
@@ -108,5 +141,8 @@ def documents(release: PublishedRelease, evidence: Evidence) -> list[Finding]:
         reason = f"Your {release.document_name} is sha256:{mine}, the portal's is sha256:{published.sha256}."
         found.append(Finding("documents", State.FAILED, reason, "the evidence, unsigned"))
     if not found:
-        found.append(Finding("documents", State.OK, f"{release.document_name} agrees with the files.", YOU))
+        name = release.document_name
+        beside = sorted(entry.name for entry in directory.iterdir() if is_companion(name, entry.name))
+        compared = f", and with {' and '.join(beside)} on the measurement" if beside else ""
+        found.append(Finding("documents", State.OK, f"{name} agrees with the files{compared}.", YOU))
     return found

@@ -1,0 +1,153 @@
+"""Files beside a release and around its components: what was not held against a signature is not allowed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attestations.domain.summary import SummarySubject, VerdictSummary
+from builds.domain.roles import Role
+from tests.support.statements import subject
+from tests.verify.world import NAMES, World, rewrite, sha256, sha384
+
+BUILD_INFO = "build-info-v1.0.0.txt"
+TARBALL = "katana-tee-vm-v1.0.0.tar.gz"
+
+
+def found(world: World, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    code = world.run("--json", *arguments)
+    return code, json.loads(capsys.readouterr().out)["findings"]
+
+
+def tarred(path: Path, members: Mapping[str, bytes]) -> None:
+    with gzip.GzipFile(path, "wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def with_subjects(verdict: VerdictSummary, role: Role, container: bytes) -> VerdictSummary:
+    """The verdict with a file around a component."""
+    around = SummarySubject(f"{role}/published", sha256(container), sha384(container))
+    return replace(verdict, subjects=(*verdict.subjects, around))
+
+
+@pytest.fixture
+def bundled(world: World) -> World:
+    """The same components in the format of one tarball, signed and rebuilt as such."""
+    data = {role: (world.files / name).read_bytes() for role, name in NAMES.items() if role is not Role.DISK}
+    world.statements.clear()
+    subjects = [subject(role, len(part), sha256(part), sha384(part)) for role, part in data.items()]
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, subjects=subjects)
+    verdict = world.verdict()
+    shutil.rmtree(world.files)
+    world.files.mkdir()
+    tarred(world.files / TARBALL, {NAMES[role]: part for role, part in data.items()})
+    container = (world.files / TARBALL).read_bytes()
+    info = b'SOURCE_DATE_EPOCH="1780000000"\n'
+    (world.files / BUILD_INFO).write_bytes(info)
+    # What the evidence says that the portal read.
+    (world.files / "manifest.json").write_bytes(info)
+    parts = [entry for entry in verdict.subjects if entry.name in data]
+    parts += [SummarySubject(f"{role}/{TARBALL}", sha256(container), sha384(container)) for role in data]
+    world.save(world.evidence(replace(verdict, subjects=tuple(parts))))
+    (world.files / "manifest.json").unlink()
+    return world
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vmlinuz", "initrd.img", "OVMF.fd", "disk.raw", "katana", "expected-measurement.json", "INITRD.IMG", "Vmlinuz"],
+)
+def test_a_loose_file_beside_a_tarball_is_named_and_not_allowed(
+    bundled: World, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert found(bundled, capsys)[0] == 0
+    (bundled.files / name).write_bytes(b"evil")
+    code, findings = found(bundled, capsys)
+    (said,) = [entry for entry in findings if entry["axis"] == "other files"]
+    assert (code, said["state"]) == (2, "could not check")
+    assert name in said["reason"]
+
+
+@pytest.mark.parametrize("name", [TARBALL, "launch-measurement-v1.0.0.txt", "VMLINUZ"])
+def test_a_part_of_another_format_beside_loose_files_is_named_and_not_allowed(
+    world: World, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    world.save()
+    (world.files / name).write_bytes(b"evil")
+    (world.files / "start.sh").write_bytes(b"x")
+    code, findings = found(world, capsys)
+    parts, rest = [entry for entry in findings if entry["axis"] == "other files"]
+    assert (code, parts["state"], rest["state"]) == (2, "could not check", "noted")
+    assert name in parts["reason"]
+    assert "start.sh" in rest["reason"]
+
+
+def test_a_tarball_in_place_of_a_component_that_was_published_raw_is_not_allowed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.save()
+    katana = (world.files / "katana").read_bytes()
+    (world.files / "katana").unlink()
+    tarred(world.files / "katana_x_linux_amd64_tee.tar.gz", {"katana": katana, "start.sh": b"evil"})
+    code, findings = found(world, capsys)
+    (said,) = [entry for entry in findings if entry["axis"] == "file around katana"]
+    assert (code, said["state"]) == (2, "could not check")
+    assert "katana_x_linux_amd64_tee.tar.gz" in said["reason"]
+
+
+def test_a_container_that_the_verdict_names_is_allowed_and_another_denied(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    katana = (world.files / "katana").read_bytes()
+    verdict = world.verdict()
+    evidence = world.files / "katana_x_linux_amd64_tee.tar.gz"
+    tarred(evidence, {"katana": katana})
+    world.save(world.evidence(with_subjects(verdict, Role.KATANA, evidence.read_bytes())))
+    (world.files / "katana").unlink()
+    assert found(world, capsys)[0] == 0
+    tarred(evidence, {"katana": katana, "start.sh": b"evil"})
+    assert found(world, capsys)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--vcpus", "4"],
+        ["--vcpus", "2"],
+        ["--vcpu-type", "EPYC-v4"],
+        ["--guest-features", "1"],
+        ["--vouch-for-command-line"],
+        ["--command-line", "console=ttyS0"],
+    ],
+)
+def test_a_changed_measurement_document_denies_whatever_launch_is_asked_about(
+    world: World, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    rewrite(world.files / "manifest.json", lambda held: held.pop("measurement"))
+    (world.files / "expected-measurement.txt").unlink()
+    world.save()
+    code, findings = found(world, capsys, *options)
+    assert code == 0
+    (said,) = [entry for entry in findings if entry["axis"] == "documents"]
+    assert "expected-measurement.json" in said["reason"]
+    rewrite(world.files / "expected-measurement.json", lambda held: held.update(measurement="6" * 96))
+    assert found(world, capsys, *options)[0] == 1
+
+
+def test_vouching_for_a_command_line_names_no_launch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.save()
+    assert found(world, capsys, "--vouch-for-command-line") == found(world, capsys)
