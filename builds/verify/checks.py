@@ -51,6 +51,9 @@ def check_release(
     Raises named errors for what cannot be read at all.
     """
     signed, _, findings = _check_verdict(name, evidence, trust, now)
+    if signed.signature.state is State.FAILED:
+        # Whoever forged a verdict may have made the files too; to unpack and hash them would decide nothing.
+        return [*findings, Finding("files", State.UNCHECKED, "Not read: the verdict is by another key.", "nobody")]
     votes, problems = read_votes(evidence, trust.pinned)
     commit = signed.summary.release.commit if signed.summary is not None else None
     with local_release(directory, name, commit) as release:
@@ -128,12 +131,12 @@ def judge_verdict(
     """
     summary = signed.summary
     if summary is None:
-        return [Finding("verdict", State.UNCHECKED, "There is none that could be read.", "nobody")]
+        return [Finding("verdict", State.UNCHECKED, "There is none that could be read and believed.", "nobody")]
     said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
     about = summary.release
     if (about.project, about.tag) != (name.project, name.tag):
-        reason = f"It is about {about.project}/{about.tag}."
-        return [Finding("verdict", State.FAILED, reason, said_by)]
+        what = f"{about.project}/{about.tag}" if signed.trusted is not None else "another release"
+        return [Finding("verdict", State.FAILED, f"It is about {what}.", said_by)]
     return [
         _decision(summary, said_by, trusted=signed.trusted is not None),
         _freshness(summary, said_by, trust, now, vouched, trusted=signed.trusted is not None),
