@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from builds.domain.manifest import MANIFEST_FILE
 from builds.domain.printable import compared_name
+from builds.domain.roles import Role
 from builds.pipeline import build_info_release, manifest_release
 from builds.pipeline.published_release import AmbiguousAssets, MissingFile, Outside, PublishedRelease, listing
 
 
 def read_release_directory(
-    directory: Path, max_asset_bytes: int, *, outside: Outside, work: Path, check: Callable[[], None]
+    directory: Path,
+    max_asset_bytes: int,
+    *,
+    outside: Outside,
+    work: Path,
+    check: Callable[[], None],
+    max_role_bytes: Mapping[Role, int] = MappingProxyType({}),
 ) -> PublishedRelease:
     """Read a release directory of either format. Documents that cannot be read raise; assets keep their own problem.
 
     ``work`` is an empty directory that holds what must be taken out of a container to be measured; the
-    result's paths point into it. A file that does not hash to what the documents say is a contradiction in
-    the result: neither refused nor repaired. Raises ``MissingFile`` without any format's document,
+    result's paths point into it. ``max_role_bytes`` bounds a file that is the component itself, where it says less than
+    ``max_asset_bytes``. A file that does not hash to what the documents say is a contradiction in the result: neither
+    refused nor repaired. Raises ``MissingFile`` without any format's document,
     ``AmbiguousAssets`` with those of two, and the errors of the formats' readers.
     """
     files = listing(directory)
@@ -28,7 +37,7 @@ def read_release_directory(
             raise AmbiguousAssets(
                 f"the directory has both {MANIFEST_FILE} and {documents[0].name}", where="release directory"
             )
-        return manifest_release.read(files, max_asset_bytes, outside, check=check)
+        return manifest_release.read(files, max_asset_bytes, outside, check=check, max_role_bytes=max_role_bytes)
     if not documents:
         raise MissingFile(f"the directory has no {MANIFEST_FILE} and no build-info-<tag>.txt", where=str(directory))
     return build_info_release.read(files, max_asset_bytes, outside, work, check=check)

@@ -26,10 +26,11 @@ from builds.verify.checks import Trust, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, refuse_output, write_evidence
 from builds.verify.findings import ALLOW
 from builds.verify.givers import check_value, judge_givers
+from builds.verify.local_files import MAX_ASSET_BYTES
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
 from builds.verify.memory import usual_place
 from builds.verify.mirror import Mirror
-from builds.verify.options import HELP, Misused, Parser, duration, features, positive, vcpus
+from builds.verify.options import HELP, Misused, Parser, duration, features, positive, size, vcpus
 from builds.verify.portal import Portal
 from builds.verify.printing import complain, print_line, report
 from builds.verify.signatures import PinnedKey, key_from
@@ -146,6 +147,9 @@ def _add_trust(parser: ArgumentParser) -> None:
         help="a rebuilder's public key that you trust; may be repeated, and then only those count",
     )
     parser.add_argument("--min-operators", type=positive, metavar="K", help="how many distinct operators you want")
+    parser.add_argument(
+        "--max-file-size", type=size, metavar="SIZE", help="read larger files too, such as 20GiB; without it 8GiB"
+    )
     age = parser.add_mutually_exclusive_group()
     age.add_argument("--max-age", type=duration, metavar="DURATION", help="deny an older verdict; such as 7d")
     age.add_argument("--any-age", action="store_true", help="an old verdict will do, though it may have been replaced")
@@ -215,6 +219,7 @@ def _trust(given: Namespace) -> Trust:
         min_operators=given.min_operators,
         max_age=given.max_age,
         takes_any_age=given.any_age,
+        max_file_bytes=given.max_file_size or MAX_ASSET_BYTES,
         launch=_launch(given),
     )
 

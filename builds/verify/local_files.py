@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, NoReturn
 
-from attestations.domain.summary import SummarySubject
+from attestations.domain.summary import SummarySubject, VerdictSummary
 from builds.domain.digest import FileDigests
-from builds.domain.errors import PortalError
+from builds.domain.errors import LimitExceeded, PortalError
 from builds.domain.likeness import listed
 from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
-from builds.pipeline.published_release import Outside, PublishedRelease
+from builds.pipeline.measurement import MAX_BOOT_FILE_BYTES, MAX_FIRMWARE_BYTES
+from builds.pipeline.published_release import Asset, Outside, PublishedRelease
 from builds.pipeline.release_directory import (
     is_companion,
     is_named_like_part,
@@ -25,12 +26,21 @@ from builds.pipeline.release_directory import (
 )
 from builds.verify.evidence import Evidence, Kind
 from builds.verify.findings import YOU, Finding, State
+from builds.verify.signatures import Vote
 
 _ADDED = (
     "The verdict does not speak of {name}, which may hold more than what was published in it."
     " Put the published file in its place."
 )
-MAX_ASSET_BYTES = 64 * 1024**3
+MAX_ASSET_BYTES = 8 * 1024**3
+"""What a portal takes without being told otherwise."""
+_LARGEST: Mapping[Role, int] = {
+    Role.OVMF: MAX_FIRMWARE_BYTES,
+    Role.KERNEL: MAX_BOOT_FILE_BYTES,
+    Role.INITRD: MAX_BOOT_FILE_BYTES,
+}
+"""What is larger can be measured by nobody."""
+_RAISE = "If the release is that large, give --max-file-size."
 
 
 class CommitUnknown(PortalError):
@@ -41,8 +51,12 @@ class CommitUnknown(PortalError):
 
 
 @contextmanager
-def local_release(directory: Path, name: ReleaseName, commit: str | None) -> Iterator[PublishedRelease]:
+def local_release(
+    directory: Path, name: ReleaseName, commit: str | None, sizes: Mapping[Role, int], most_bytes: int
+) -> Iterator[PublishedRelease]:
     """The release in a directory as it was downloaded; its paths hold while the context is open.
+
+    No component is read further than its signed size, and no file further than ``most_bytes``.
 
     Raises ``MissingFile``, ``UnreadableFile`` and what the documents' readers raise.
     """
@@ -52,7 +66,35 @@ def local_release(directory: Path, name: ReleaseName, commit: str | None) -> Ite
 
     outside = Outside(name.tag, commit, unknown)
     with TemporaryDirectory(prefix="tee-portal-verify-") as work:
-        yield read_release_directory(directory, MAX_ASSET_BYTES, outside=outside, work=Path(work), check=lambda: None)
+        yield read_release_directory(
+            directory,
+            most_bytes,
+            outside=outside,
+            work=Path(work),
+            check=lambda: None,
+            max_role_bytes={**_LARGEST, **sizes},
+        )
+
+
+def signed_sizes(
+    votes: Iterable[Vote], verdict: VerdictSummary | None, own: Collection[str], most_bytes: int
+) -> Mapping[Role, int]:
+    """How many bytes the components have that a checked verdict names: by statements of the same digests that it
+    names, or that a key among the fingerprints ``own`` signed. Where they differ the largest stands; one
+    of more than ``most_bytes`` is no bound.
+    """
+    if verdict is None:
+        return {}
+    named = {subject.name: (subject.sha256, subject.sha384) for subject in verdict.subjects}
+    inputs = {entry.sha256 for entry in verdict.inputs}
+    sizes: dict[Role, int] = {}
+    for vote in votes:
+        if vote.sha256 not in inputs and vote.key.fingerprint not in own:
+            continue
+        for role, content in vote.statement.components.items():
+            if named.get(role.value) == (content.sha256.hex, content.sha384.hex):
+                sizes[role] = max(content.size, sizes.get(role, 0))
+    return {role: size for role, size in sizes.items() if size <= most_bytes}
 
 
 def contents(release: PublishedRelease) -> Mapping[Role, FileDigests]:
@@ -62,7 +104,9 @@ def contents(release: PublishedRelease) -> Mapping[Role, FileDigests]:
     }
 
 
-def held_against(release: PublishedRelease, subjects: Iterable[SummarySubject], said_by: str) -> list[Finding]:
+def held_against(
+    release: PublishedRelease, subjects: Iterable[SummarySubject], said_by: str, sizes: Mapping[Role, int]
+) -> list[Finding]:
     """A finding for each subject of the verdict, and one for each file here that it does not speak of."""
     found: list[Finding] = []
     named: set[Role] = set()
@@ -71,7 +115,7 @@ def held_against(release: PublishedRelease, subjects: Iterable[SummarySubject], 
         role_name, _, container = subject.name.partition("/")
         role = Role(role_name)
         (contained if container else named).add(role)
-        found.append(_held(release, role, subject, said_by, of_container=bool(container)))
+        found.append(_held(release, role, subject, said_by, sizes, of_container=bool(container)))
     found += [
         Finding(_around(role), State.UNCHECKED, _ADDED.format(name=one_line(asset.file_name, 60)), said_by)
         for role, asset in release.assets.items()
@@ -90,13 +134,20 @@ def _around(role: Role) -> str:
 
 
 def _held(
-    release: PublishedRelease, role: Role, subject: SummarySubject, said_by: str, *, of_container: bool
+    release: PublishedRelease,
+    role: Role,
+    subject: SummarySubject,
+    said_by: str,
+    sizes: Mapping[Role, int],
+    *,
+    of_container: bool,
 ) -> Finding:
     axis = _around(role) if of_container else f"file {role}"
     asset = release.assets.get(role)
-    if asset is None or asset.problem is not None:
-        reason = str(asset.problem) if asset is not None else f"There is no file for {role} in the directory."
-        return Finding(axis, State.UNCHECKED, reason, YOU)
+    if asset is None:
+        return Finding(axis, State.UNCHECKED, f"There is no file for {role} in the directory.", YOU)
+    if asset.problem is not None:
+        return _unread(axis, asset, asset.problem, said_by, sizes)
     mine = asset.published.container if of_container else asset.published.content
     if mine is None and of_container:
         return Finding(axis, State.NOTED, "You hold what was published inside it, not the file itself.", YOU)
@@ -106,6 +157,17 @@ def _held(
         reason = f"{asset.file_name} hashes to {mine.sha256}, the verdict is about sha256:{subject.sha256}."
         return Finding(axis, State.FAILED, reason, said_by)
     return Finding(axis, State.OK, f"{asset.file_name} is {mine.sha256}", said_by)
+
+
+def _unread(axis: str, asset: Asset, problem: PortalError, said_by: str, sizes: Mapping[Role, int]) -> Finding:
+    """What has more bytes than were signed is another file; what only passes a limit may be the right one."""
+    if not isinstance(problem, LimitExceeded):
+        return Finding(axis, State.UNCHECKED, str(problem), YOU)
+    name, size = one_line(asset.file_name, 60), sizes.get(asset.published.role)
+    if size is not None and not asset.container_kind:
+        reason = f"{name} is larger than the {size} bytes that were signed for it."
+        return Finding(axis, State.FAILED, reason, said_by)
+    return Finding(axis, State.UNCHECKED, f"{name} was not read: {problem.what}. {_RAISE}", YOU)
 
 
 def not_looked_at(directory: Path, release: PublishedRelease) -> list[Finding]:

@@ -70,7 +70,10 @@ def recompute(release: PublishedRelease, launched: Launched) -> LaunchMeasuremen
     ovmf, kernel, initrd = (paths.get(role) for role in (Role.OVMF, Role.KERNEL, Role.INITRD))
     direct = launched.configuration.boot_mode is BootMode.DIRECT_KERNEL
     if ovmf is None or (direct and (kernel is None or initrd is None)):
-        raise MissingFile("firmware, kernel or initrd is not in the directory", where="launch measurement")
+        raise MissingFile(
+            "firmware, kernel or initrd is not in the directory, or too large to be measured",
+            where="launch measurement",
+        )
     inputs = MeasurementInputs(ovmf, kernel, initrd, launched.command_line) if direct else MeasurementInputs(ovmf)
     return measure(inputs, launched.configuration)
 

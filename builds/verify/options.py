@@ -13,6 +13,8 @@ from builds.domain.launch import FEATURES_END, MAX_VCPUS
 
 HELP: Final = ("-h", "--help")
 _DURATION = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
+_SIZE = re.compile("([1-9][0-9]{0,5})(MiB|GiB)", re.ASCII)
+_BYTES: Final = {"MiB": 1024**2, "GiB": 1024**3}
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -58,6 +60,14 @@ def duration(text: str) -> timedelta:
     if found is None:
         raise ArgumentTypeError(f"{text[:40]!r} is no duration such as 90s, 30m, 12h or 7d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def size(text: str) -> int:
+    """Such as ``20GiB``, in bytes."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text[:40]!r} is no size such as 512MiB or 20GiB")
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def positive(text: str) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import tarfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 from attestations.domain.summary import SummarySubject, VerdictSummary
 from builds.domain.roles import Role
+from builds.pipeline import tarballs
 from tests.support.statements import subject
 from tests.verify.world import NAMES, World, rewrite, sha256, sha384
 
@@ -151,3 +154,75 @@ def test_a_changed_measurement_document_denies_whatever_launch_is_asked_about(
 def test_vouching_for_a_command_line_names_no_launch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.save()
     assert found(world, capsys, "--vouch-for-command-line") == found(world, capsys)
+
+
+def test_a_file_larger_than_was_signed_is_denied_and_not_read_further(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.save()
+    os.truncate(world.files / "disk.raw", 2**42)
+    began = time.monotonic()
+    code, findings = found(world, capsys)
+    (said,) = [entry for entry in findings if entry["axis"] == "file disk"]
+    assert (code, said["state"]) == (1, "failed")
+    assert "disk.raw is larger than the 13 bytes that were signed for it" in said["reason"]
+    assert time.monotonic() - began < 10
+
+
+def test_without_signed_sizes_boot_files_end_at_what_can_be_measured(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = world.verdict()
+    world.statements.clear()
+    world.save(world.evidence(verdict))
+    os.truncate(world.files / "ovmf.fd", 2**42)
+    began = time.monotonic()
+    code, findings = found(world, capsys)
+    (said,) = [entry for entry in findings if entry["axis"] == "file ovmf"]
+    assert (code, said["state"]) == (1, "could not check")
+    assert "ovmf.fd was not read: the file is larger than" in said["reason"]
+    assert time.monotonic() - began < 10
+
+
+def test_a_limit_of_the_users_is_named_and_can_be_raised(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.files / "disk.raw").write_bytes(bytes(16 * 1024**2))
+    rewrite(
+        world.files / "manifest.json",
+        lambda held: held["components"].update(disk_image_sha256=sha256(bytes(16 * 1024**2))),
+    )
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name)
+    world.save()
+    assert found(world, capsys, "--max-file-size", "16MiB")[0] == 0
+    code, findings = found(world, capsys, "--max-file-size", "8MiB")
+    (said,) = [entry for entry in findings if entry["axis"] == "file disk"]
+    assert (code, said["state"]) == (2, "could not check")
+    assert "give --max-file-size" in said["reason"]
+    assert world.run("--max-file-size", "1") == 2
+
+
+def test_a_statement_of_a_stranger_bounds_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = world.verdict()
+    data = {role: (world.files / name).read_bytes() for role, name in NAMES.items()}
+    small = [subject(role, 1, sha256(part), sha384(part)) for role, part in data.items()]
+    world.rebuilt_by("mallory", subjects=small)
+    world.save(world.evidence(verdict))
+    assert found(world, capsys)[0] == 0
+
+
+def test_a_member_that_is_too_large_to_be_measured_is_not_written_out(
+    bundled: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("builds.pipeline.build_info_release.MAX_BOOT_FILE_BYTES", 1000)
+    kept: list[str] = []
+    copying = tarballs._Copy.__enter__
+    monkeypatch.setattr(
+        tarballs._Copy,
+        "__enter__",
+        lambda copy: kept.append(copy._path.name) or copying(copy),
+    )
+    code, findings = found(bundled, capsys)
+    assert sorted(kept) == ["initrd", "kernel"]
+    assert code == 2
+    assert any("too large to be measured" in entry["reason"] for entry in findings)
