@@ -24,8 +24,9 @@ def run() -> int:
 
 def _say(name: str) -> None:
     """Without what may be missing: memory for buffers, or a reader."""
+    todo = "Give it more memory, or install it again."
     try:
-        os.write(2, f"unforeseen: {name} at the start of this program, nothing was decided.\n".encode())
+        os.write(2, f"unforeseen: {name}, and nothing was decided (this program's start). {todo}\n".encode())
     except (OSError, MemoryError):
         return
 

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace, _MutuallyExclusiveGroup
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final, NoReturn
 
 from pydantic import ValidationError
 
@@ -91,11 +91,26 @@ def _run(parser: ArgumentParser, given: Sequence[str]) -> int:
     return code
 
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
 def _end_as_by_hand() -> None:
     """Let what ends a program do what Ctrl-C does: what was unpacked is removed. What nohup ignores stays ignored."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _end)
+
+
+def _end(*_: object) -> NoReturn:
+    """Once: a terminal that closes sends several, and none may end the removing."""
+    for number in _ENDING:
+        # Python complains of a signal that came together with this one and is ignored by now.
+        signal.signal(number, _stay)
+    raise KeyboardInterrupt
+
+
+def _stay(*_: object) -> None:
+    """It is ending already."""
 
 
 def _refuse_idle(given: Namespace) -> None:

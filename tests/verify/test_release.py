@@ -213,6 +213,9 @@ def test_a_program_that_is_ended_has_decided_nothing_and_leaves_nothing(
     while not list((tmp_path / "work").iterdir()) and time.monotonic() < until:
         time.sleep(0.01)
     program.send_signal(number)
+    # As a terminal that closes, and whoever is impatient.
+    program.send_signal(signal.SIGHUP)
+    program.send_signal(signal.SIGTERM)
     _, said = program.communicate(timeout=30)
     assert (program.returncode, said.split(b":")[0]) == (2, b"interrupted")
     assert list((tmp_path / "work").iterdir()) == []
