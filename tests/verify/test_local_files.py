@@ -226,3 +226,18 @@ def test_a_member_that_is_too_large_to_be_measured_is_not_written_out(
     assert sorted(kept) == ["initrd", "kernel"]
     assert code == 2
     assert any("too large to be measured" in entry["reason"] for entry in findings)
+
+
+def test_a_published_value_without_its_launch_is_checked_by_the_launch_that_the_user_names(
+    bundled: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tarball's documents name a value and no launch; that of two vCPUs nobody signed."""
+    code, findings = found(bundled, capsys, "--vcpus", "2")
+    assert code == 0
+    two = next(entry["reason"] for entry in findings if entry["axis"] == "measurement").split()[0]
+    (bundled.files / "launch-measurement-v1.0.0.txt").write_text(f"{two}\n")
+    assert found(bundled, capsys)[0] == 2
+    assert found(bundled, capsys, "--vcpus", "2")[0] == 0
+    assert found(bundled, capsys, "--vcpus", "3")[0] == 2
+    (bundled.files / "launch-measurement-v1.0.0.txt").write_text(f"{'6' * 96}\n")
+    assert found(bundled, capsys, "--vcpus", "2")[0] == 2
