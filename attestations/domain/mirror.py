@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import FailFast, Field, StringConstraints, ValidationError, model_validator
 
 from builds.domain.errors import MalformedInput
 from builds.domain.frozen import CamelCase, GitCommit, Sha256Hex, Utc, first_problem
@@ -131,7 +131,7 @@ class Node(Document):
 
     format: Literal["https://tee-portal.org/mirror/node/v1"] = "https://tee-portal.org/mirror/node/v1"
     prefix: Prefix
-    children: tuple[Child, ...] = Field(max_length=256)
+    children: Annotated[tuple[Child, ...], FailFast()] = Field(max_length=256)
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:
@@ -166,7 +166,7 @@ class ReleaseShard(Document):
 
     format: Literal["https://tee-portal.org/mirror/releases/v1"] = "https://tee-portal.org/mirror/releases/v1"
     prefix: Prefix
-    releases: tuple[ReleaseEntry, ...]
+    releases: Annotated[tuple[ReleaseEntry, ...], FailFast()]
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:
@@ -187,8 +187,8 @@ class MeasurementShard(Document):
 
     format: Literal["https://tee-portal.org/mirror/measurements/v1"] = "https://tee-portal.org/mirror/measurements/v1"
     prefix: Prefix
-    values: tuple[tuple[Key, tuple[Line, ...]], ...]
-    more: tuple[Key, ...] = ()
+    values: Annotated[tuple[tuple[Key, Annotated[tuple[Line, ...], FailFast()]], ...], FailFast()]
+    more: Annotated[tuple[Key, ...], FailFast()] = ()
 
     @model_validator(mode="after")
     def _sorted(self) -> Self:
@@ -228,7 +228,7 @@ class ReleaseDocument(Document):
     tag: Tag
     commit: GitCommit
     verdict: RecordedDecision | None = None
-    files: tuple[EvidenceEntry, ...]
+    files: Annotated[tuple[EvidenceEntry, ...], FailFast()]
     measurements: Ref | None = None
 
     def only(self, kind: FileKind) -> EvidenceEntry | None:
@@ -241,7 +241,7 @@ class Series(CamelCase):
 
     boot_mode: BootMode
     cpu_signature: Annotated[int, Field(ge=0, lt=2**32)]
-    vcpu_types: tuple[VcpuType, ...] = Field(min_length=1)
+    vcpu_types: Annotated[tuple[VcpuType, ...], FailFast()] = Field(min_length=1)
     guest_features: Annotated[int, Field(ge=0, lt=2**64)]
     vmm: Line
     command_line: Text
@@ -259,7 +259,7 @@ class MeasurementsDocument(Document):
     format: Literal["https://tee-portal.org/mirror/series/v1"] = "https://tee-portal.org/mirror/series/v1"
     project: Line
     tag: Tag
-    series: tuple[Series, ...]
+    series: Annotated[tuple[Series, ...], FailFast()]
 
 
 class ChangeEntry(CamelCase):
@@ -272,7 +272,7 @@ class ChangeEntry(CamelCase):
     before: Literal["allow", "deny"] | None = None
     after: Literal["allow", "deny"]
     sentence: Text
-    changed: tuple[Text, ...]
+    changed: Annotated[tuple[Text, ...], FailFast()]
     verdict: Sha256Hex | None = None
     """Of the signed payload; None where nothing was signed."""
 
@@ -282,7 +282,7 @@ class ChangePage(Document):
 
     format: Literal["https://tee-portal.org/mirror/changes/v1"] = "https://tee-portal.org/mirror/changes/v1"
     number: Annotated[int, Field(ge=0)]
-    changes: tuple[ChangeEntry, ...]
+    changes: Annotated[tuple[ChangeEntry, ...], FailFast()]
 
 
 class ChangeFeed(Document):
@@ -290,7 +290,7 @@ class ChangeFeed(Document):
 
     format: Literal["https://tee-portal.org/mirror/feed/v1"] = "https://tee-portal.org/mirror/feed/v1"
     first: Annotated[int, Field(ge=0)]
-    pages: tuple[Ref, ...]
+    pages: Annotated[tuple[Ref, ...], FailFast()]
 
 
 def release_key(project: str, tag: str) -> str:
@@ -317,7 +317,10 @@ def parse[Kind: Document](
     """Read a document; ``MalformedMirror`` names the first thing that is not as the format has it."""
     if len(data) <= most_bytes and nests_deeper(data, _DEEPEST):
         raise MalformedMirror(f"it is nested more than {_DEEPEST} deep", where=where)
-    load_object(data, max_bytes=most_bytes, where=where, error_type=MalformedMirror)
+    # The densest honest document, a shard of measurements, has a value in seven bytes.
+    load_object(
+        data, max_bytes=most_bytes, where=where, error_type=MalformedMirror, max_values=most_bytes // 4, max_members=100
+    )
     try:
         return kind.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import FailFast, Field, StringConstraints, ValidationError
 
 from attestations.domain.findings import TrustRootRef
 from attestations.domain.policy import PublisherPolicy
@@ -23,6 +23,8 @@ from builds.domain.strict_json import AmbiguousJson, compact_json, load_object
 
 POLICY_TYPE: Final = "https://tee-portal.org/policy/v1"
 MAX_POLICY_BYTES = 1024 * 1024
+MAX_POLICY_VALUES = 50_000
+MAX_MEMBERS = 100
 _WHERE = "policy"
 
 DigestText = Annotated[
@@ -56,9 +58,9 @@ class ExpectedIdentity(CamelCase):
     build_signer: Line
     runner_environment: Line
     san: Line
-    predicate_types: tuple[Line, ...] = Field(max_length=100)
-    public_keys: tuple[Sha256Hex, ...] = Field(max_length=100)
-    trust_roots: tuple[NamedRoot, ...] = Field(max_length=100)
+    predicate_types: Annotated[tuple[Line, ...], FailFast()] = Field(max_length=100)
+    public_keys: Annotated[tuple[Sha256Hex, ...], FailFast()] = Field(max_length=100)
+    trust_roots: Annotated[tuple[NamedRoot, ...], FailFast()] = Field(max_length=100)
 
     @classmethod
     def of(cls, policy: PublisherPolicy, roots: Iterable[TrustRootRef]) -> Self:
@@ -91,8 +93,8 @@ class PolicyStatement(CamelCase):
     policy_type: Literal["https://tee-portal.org/policy/v1"] = POLICY_TYPE
     project: Line
     needed_operators: Annotated[int, Field(ge=0, lt=2**31)]
-    accepted_opaque_inputs: tuple[DigestText, ...] = Field(max_length=5000)
-    expected_publishers: tuple[ExpectedIdentity, ...] = Field(max_length=100)
+    accepted_opaque_inputs: Annotated[tuple[DigestText, ...], FailFast()] = Field(max_length=5000)
+    expected_publishers: Annotated[tuple[ExpectedIdentity, ...], FailFast()] = Field(max_length=100)
 
     @classmethod
     def of(cls, project: str, policy: Policy, publishers: Iterable[ExpectedIdentity]) -> Self:
@@ -123,7 +125,14 @@ class PolicyStatement(CamelCase):
 
 def parse_policy(data: bytes, *, where: str = _WHERE) -> PolicyStatement:
     """Read a policy's bytes; ``MalformedPolicy`` unless they are the spelling that ``encode`` gives."""
-    load_object(data, max_bytes=MAX_POLICY_BYTES, where=where, error_type=MalformedPolicy)
+    load_object(
+        data,
+        max_bytes=MAX_POLICY_BYTES,
+        where=where,
+        error_type=MalformedPolicy,
+        max_values=MAX_POLICY_VALUES,
+        max_members=MAX_MEMBERS,
+    )
     try:
         policy = PolicyStatement.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, FailFast, Field, StringConstraints, ValidationError, model_validator
 
 from attestations.domain.policy_statement import PolicyStatement
 from builds.domain.comparison import PublishedComponent
@@ -38,6 +38,8 @@ FAILED_LEVEL: Final = "FAILED"
 """What SLSA puts in place of levels when verification failed."""
 MAX_SUMMARY_BYTES = 4 * 1024 * 1024
 MAX_INPUTS = 10_000
+MAX_SUMMARY_VALUES = 10 * MAX_INPUTS
+_MAX_MEMBERS = 100
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _WHERE = "verification summary"
@@ -143,7 +145,14 @@ def parse_summary(payload: bytes, *, where: str = "payload") -> VerdictSummary:
     The caller has verified the signature, and decides whether key, verifier and release are those it expects.
     """
     # Read once by the strict reader: duplicate names would let two readers see two verdicts.
-    load_object(payload, max_bytes=MAX_SUMMARY_BYTES, where=where, error_type=MalformedSummary)
+    load_object(
+        payload,
+        max_bytes=MAX_SUMMARY_BYTES,
+        where=where,
+        error_type=MalformedSummary,
+        max_values=MAX_SUMMARY_VALUES,
+        max_members=_MAX_MEMBERS,
+    )
     try:
         # Only the names of the format: Python's own would be members that other readers do not see.
         statement = _Statement.model_validate_json(payload, by_alias=True, by_name=False)
@@ -252,7 +261,7 @@ class _Release(CamelCase):
 
 class _Verdict(CamelCase):
     decision: Literal["allow", "deny"]
-    unmet: tuple[Slug, ...] = Field(max_length=100)
+    unmet: Annotated[tuple[Slug, ...], FailFast()] = Field(max_length=100)
     operators: _Operators
     release: _Release
 
@@ -273,9 +282,9 @@ class _Predicate(CamelCase):
     time_verified: _Timestamp
     resource_uri: _Uri
     policy: _Resource
-    input_attestations: tuple[_Resource, ...] = Field(max_length=MAX_INPUTS)
+    input_attestations: Annotated[tuple[_Resource, ...], FailFast()] = Field(max_length=MAX_INPUTS)
     verification_result: Literal["PASSED", "FAILED"]
-    verified_levels: tuple[Literal["TEE_PORTAL_ALLOW", "FAILED"]]
+    verified_levels: Annotated[tuple[Literal["TEE_PORTAL_ALLOW", "FAILED"]], FailFast()]
     slsa_version: Literal["1.1"]
     verdict: _Verdict = Field(alias=VERDICT_EXTENSION)
 
@@ -291,7 +300,7 @@ class _Predicate(CamelCase):
 
 class _Statement(CamelCase):
     type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: tuple[_Subject, ...] = Field(min_length=1, max_length=2 * len(Role))
+    subject: Annotated[tuple[_Subject, ...], FailFast()] = Field(min_length=1, max_length=2 * len(Role))
     predicate_type: Literal["https://slsa.dev/verification_summary/v1"]
     predicate: _Predicate
 

@@ -16,6 +16,8 @@ from builds.domain.strict_json import load_object
 IN_TOTO_PAYLOAD = "application/vnd.in-toto+json"
 BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_ENVELOPE_BYTES = 6 * 1024 * 1024
+# Almost all of one is base64; a bundle has some dozens about its key and log.
+_MAX_VALUES = 10_000
 
 _ENVELOPE_MEMBERS = frozenset({"payload", "payloadType", "signatures"})
 
@@ -71,7 +73,9 @@ def parse_envelope(data: bytes, *, where: str = "envelope") -> Envelope:
 
     A second signature is refused rather than ignored: the two could be by different people.
     """
-    document = load_object(data, max_bytes=MAX_ENVELOPE_BYTES, where=where, error_type=MalformedEnvelope)
+    document = load_object(
+        data, max_bytes=MAX_ENVELOPE_BYTES, where=where, error_type=MalformedEnvelope, max_values=_MAX_VALUES
+    )
     if "dsseEnvelope" in document:
         inner = document["dsseEnvelope"]
         if not isinstance(inner, dict):

@@ -40,6 +40,8 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
 _LONGEST_ON_TERMINAL = 8192
+# Spaces of any width, and what is drawn as nothing: alone or between spaces they make a gap.
+_GAP = re.compile(rf"(?:\s|{_DRAWN_AS_NOTHING.pattern}|[\u00ad\u061c\u200b-\u200f\u2060-\u206f\ufeff\ufff9-\ufffb])+")
 
 
 def on_terminal(text: str) -> str:
@@ -48,6 +50,13 @@ def on_terminal(text: str) -> str:
     Nothing is hidden: a carriage return in it does not take away what stands before.
     """
     return one_line(" ".join(text.expandtabs(4).splitlines()), _LONGEST_ON_TERMINAL)
+
+
+def without_gaps(text: str) -> str:
+    """The text with one space for each run of what looks empty: none fills a line so that the next begins with its
+    own words.
+    """
+    return _GAP.sub(" ", text)
 
 
 def compared_name(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final, Literal, Protocol, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import FailFast, Field, StringConstraints, ValidationError, model_validator
 
 from builds.domain.digest import Digest, FileDigests
 from builds.domain.errors import MalformedInput
@@ -28,8 +28,11 @@ REBUILD_BUILD_TYPE: Final = "https://tee-portal.org/rebuild/v1"
 MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 MAX_MATERIALS = 5000
 MAX_FILES = 20_000
+# A file of the list has seven, and a comma in a text counts too.
+MAX_VALUES = 20 * MAX_FILES
 
 _MAX_SIZE = 2**53
+_MAX_MEMBERS = 200
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
 Size = Annotated[int, Field(ge=0, le=_MAX_SIZE)]
@@ -102,7 +105,7 @@ class ExternalParameters(CamelCase):
     source: SourceReference
     source_date_epoch: Size
     recipe: RecipeReference
-    launch_values: dict[Line, Line] = Field(default={}, max_length=200)
+    launch_values: dict[Line, Line] = Field(default={}, max_length=_MAX_MEMBERS)
 
 
 class InternalParameters(CamelCase):
@@ -131,7 +134,7 @@ class BuildDefinition(CamelCase):
     build_type: Literal["https://tee-portal.org/rebuild/v1"]
     external_parameters: ExternalParameters
     internal_parameters: InternalParameters
-    resolved_dependencies: tuple[SourceDependency | MaterialDependency, ...] = Field(
+    resolved_dependencies: Annotated[tuple[SourceDependency | MaterialDependency, ...], FailFast()] = Field(
         min_length=1, max_length=MAX_MATERIALS + 1
     )
 
@@ -175,7 +178,7 @@ class RebuiltFile(CamelCase):
 
 
 class FileList(CamelCase):
-    entries: tuple[RebuiltFile, ...] = Field(max_length=MAX_FILES)
+    entries: Annotated[tuple[RebuiltFile, ...], FailFast()] = Field(max_length=MAX_FILES)
 
 
 class Files(CamelCase):
@@ -232,7 +235,7 @@ def measured_for(launch: PublishedLaunch, stated: Iterable[RebuiltMeasurement]) 
 
 
 class MeasurementList(CamelCase):
-    entries: tuple[RebuiltMeasurement, ...] = Field(max_length=100)
+    entries: Annotated[tuple[RebuiltMeasurement, ...], FailFast()] = Field(max_length=100)
 
 
 class Measurements(CamelCase):
@@ -243,7 +246,7 @@ class Measurements(CamelCase):
 class RunDetails(CamelCase):
     builder: Builder
     metadata: Metadata
-    byproducts: tuple[Log, Environment, Files, Measurements]
+    byproducts: Annotated[tuple[Log, Environment, Files, Measurements], FailFast()]
 
 
 class Predicate(CamelCase):
@@ -255,7 +258,7 @@ class RebuildStatement(CamelCase):
     """The whole statement. ``parse`` and ``encode`` are each other's inverse for what this portal signs."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: tuple[RebuiltSubject, ...] = Field(min_length=1, max_length=len(Role))
+    subject: Annotated[tuple[RebuiltSubject, ...], FailFast()] = Field(min_length=1, max_length=len(Role))
     predicate_type: Literal["https://slsa.dev/provenance/v1"]
     predicate: Predicate
 
@@ -327,7 +330,14 @@ class RebuildStatement(CamelCase):
 def parse_rebuild_statement(payload: bytes, *, where: str = "payload") -> RebuildStatement:
     """Read a signed payload; ``MalformedRebuildStatement`` names the first thing that is wrong."""
     # Read once by the strict reader: duplicate names would let two readers see two statements.
-    load_object(payload, max_bytes=MAX_STATEMENT_BYTES, where=where, error_type=MalformedRebuildStatement)
+    load_object(
+        payload,
+        max_bytes=MAX_STATEMENT_BYTES,
+        where=where,
+        error_type=MalformedRebuildStatement,
+        max_values=MAX_VALUES,
+        max_members=_MAX_MEMBERS,
+    )
     try:
         # Only the names of the format: Python's own would be members that other readers do not see.
         return RebuildStatement.model_validate_json(payload, by_alias=True, by_name=False)

@@ -14,15 +14,21 @@ class AmbiguousJson(ValueError):
     """Not JSON, or JSON that two readers may understand differently; the message quotes none of it."""
 
 
-def read_json(body: bytes, *, exact: bool = False) -> object:
+def read_json(body: bytes, *, exact: bool = False, max_members: int | None = None) -> object:
     """The document as Python values; ``AmbiguousJson`` for duplicate names, NaN or what is not UTF-8 JSON.
 
-    ``exact`` refuses fractions too: a binary float would not give the same text back.
+    ``exact`` refuses fractions too: a binary float would not give the same text back. ``max_members`` is of one object.
     """
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if max_members is not None and len(pairs) > max_members:
+            raise AmbiguousJson(f"an object has more than {max_members} members")
+        return _without_duplicates(pairs)
+
     try:
         value: object = json.loads(
             body.decode("utf-8"),
-            object_pairs_hook=_without_duplicates,
+            object_pairs_hook=members,
             parse_constant=_refuse_number,
             parse_float=_refuse_number if exact else float,
             parse_int=_short_integer,
@@ -45,18 +51,20 @@ def load_object(
     where: str,
     error_type: type[MalformedInput] = MalformedInput,
     max_values: int | None = None,
+    max_members: int | None = None,
 ) -> dict[str, Any]:
     """The object that ``data`` holds; ``error_type`` names what is wrong with it.
 
     ``max_values`` bounds what it takes in memory where a large document is mostly text: an empty list is two bytes
-    in a document and fifty when it was read.
+    in a document and fifty when it was read. ``max_members`` bounds each object: whoever reads it against a format
+    holds a problem for each member that the format has not.
     """
     if len(data) > max_bytes:
         raise error_type(f"the document is larger than {max_bytes} bytes", where=where)
     if max_values is not None and sum(map(data.count, (b",", b"[", b"{"))) > max_values:
         raise error_type(f"the document has more than {max_values} values", where=where)
     try:
-        document = read_json(data)
+        document = read_json(data, max_members=max_members)
     except AmbiguousJson as error:
         raise error_type(f"the document cannot be read: {error}", where=where) from error
     if not isinstance(document, dict):

@@ -17,6 +17,7 @@ from builds.domain.errors import DiskFull, PortalError
 from builds.domain.manifest import parse_measurement_text
 from builds.domain.roles import Role
 from builds.pipeline.archives import MalformedArchive
+from builds.pipeline.measurement import MAX_BOOT_FILE_BYTES
 from builds.pipeline.published_release import (
     AmbiguousAssets,
     Asset,
@@ -84,6 +85,11 @@ def is_part(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in (_BUILD_INFO, _TARBALL, _MEASUREMENT))
 
 
+def is_companion(name: str) -> bool:
+    """Whether a file of this name says more about the measurement that the build-info names."""
+    return _MEASUREMENT.fullmatch(name) is not None
+
+
 def read(
     files: Mapping[str, Path], max_asset_bytes: int, outside: Outside, work: Path, *, check: Callable[[], None]
 ) -> PublishedRelease:
@@ -146,7 +152,9 @@ def _open(files: Mapping[str, Path], max_bytes: int, work: Path, check: Callable
         if path is None:
             raise MissingFile("katana-tee-vm-<tag>.tar.gz is not there", where=_WHERE)
         name = path.name
-        return _Opened(name, read_tarball(path, max_bytes, keep=keep, check=check), None)
+        return _Opened(
+            name, read_tarball(path, max_bytes, keep=keep, check=check, max_kept_bytes=MAX_BOOT_FILE_BYTES), None
+        )
     except DiskFull:
         # The portal's own trouble is no fact about the release.
         raise
@@ -171,7 +179,9 @@ def _asset(role: Role, info: BuildInfo, opened: _Opened, work: Path) -> Asset | 
         nothing = PublishedComponent(role, claimed, Subject.CONTENT, None, container)
         return Asset(nothing, None, CONTAINER_KIND, error, file_name=opened.name)
     published = PublishedComponent(role, claimed, Subject.CONTENT, member.content, container)
-    path = work / role if role in _MEASURED else None
+    # What is too large to be measured was not taken out.
+    is_kept = role in _MEASURED and member.content is not None and member.content.size <= MAX_BOOT_FILE_BYTES
+    path = work / role if is_kept else None
     return Asset(published, path, CONTAINER_KIND, None, file_name=opened.name, member=str(member.path))
 
 

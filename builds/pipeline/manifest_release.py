@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from builds.domain.comparison import PublishedComponent, Subject
 from builds.domain.digest import Digest, FileDigests
@@ -58,14 +59,23 @@ _ASSETS = (
 
 def is_part(name: str) -> bool:
     """Whether a file of this name is read as one of this format's documents or components."""
-    documents = {MANIFEST_FILE, MEASUREMENT_FILE, MEASUREMENT_TEXT_FILE}
-    return name in documents or any(entry.pattern.fullmatch(name) for entry in _ASSETS)
+    return name == MANIFEST_FILE or is_companion(name) or any(entry.pattern.fullmatch(name) for entry in _ASSETS)
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file of this name says more about the measurement that the manifest names."""
+    return name in {MEASUREMENT_FILE, MEASUREMENT_TEXT_FILE}
 
 
 def read(
-    files: Mapping[str, Path], max_asset_bytes: int, outside: Outside, *, check: Callable[[], None]
+    files: Mapping[str, Path],
+    max_asset_bytes: int,
+    outside: Outside,
+    *,
+    check: Callable[[], None],
+    max_role_bytes: Mapping[Role, int] = MappingProxyType({}),
 ) -> PublishedRelease:
-    """Read the files of a release directory that has a manifest.
+    """Read the files of a release directory that has a manifest; ``max_role_bytes`` bounds what is in no container.
 
     Raises ``MalformedManifest``, ``MalformedMeasurement`` and ``UnreadableFile`` for the documents.
     """
@@ -75,10 +85,15 @@ def read(
     text = read_document(files[MEASUREMENT_TEXT_FILE], check) if MEASUREMENT_TEXT_FILE in files else None
     measurement = parse_measurement(document) if document is not None else None
     measurement_text = parse_measurement_text(text) if text is not None else None
+
+    def most(role: Role) -> Callable[[str], int]:
+        bare = min(max_asset_bytes, max_role_bytes.get(role, max_asset_bytes))
+        return lambda kind: max_asset_bytes if kind else bare
+
     assets = {
         role: asset
         for role in Role
-        if (asset := _read_asset(files, role, manifest.digests.get(role), max_asset_bytes, check)) is not None
+        if (asset := _read_asset(files, role, manifest.digests.get(role), most(role), check)) is not None
     }
     of_commit = _commit_contradictions(manifest, outside)
     return PublishedRelease(
@@ -100,7 +115,11 @@ def read(
 
 
 def _read_asset(
-    files: Mapping[str, Path], role: Role, claimed: Digest | None, max_bytes: int, check: Callable[[], None]
+    files: Mapping[str, Path],
+    role: Role,
+    claimed: Digest | None,
+    most: Callable[[str], int],
+    check: Callable[[], None],
 ) -> Asset | None:
     """The asset of a role; None when neither manifest nor directory has it."""
     candidates = [
@@ -120,7 +139,7 @@ def _read_asset(
         if len(candidates) > 1:
             names = ", ".join(candidate.name for candidate, _ in candidates)
             raise AmbiguousAssets(f"several files could be {role}: {names}", where="release directory")
-        content, container = _hash_asset(path, kind, max_bytes, check)
+        content, container = _hash_asset(path, kind, most(kind), check)
     except PortalError as error:
         return Asset(nothing, path, kind, error, file_name=path.name)
     subject = Subject.CONTENT

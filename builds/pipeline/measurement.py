@@ -32,7 +32,7 @@ from builds.pipeline.hashing import open_regular, read_chunks
 
 _PAGE = 4096
 MAX_FIRMWARE_BYTES = 32 * 1024**2
-_MAX_BOOT_FILE_BYTES = 512 * 1024**2
+MAX_BOOT_FILE_BYTES = 512 * 1024**2
 _MAX_METADATA_PAGES = 64 * 1024
 _VMMS: Mapping[Vmm, VMMType] = {"qemu": VMMType.QEMU, "ec2": VMMType.ec2, "gce": VMMType.gce}
 
@@ -238,7 +238,7 @@ def _sha256(part: Path | Digest | None) -> bytes:
         if part.algorithm is not Algorithm.SHA256:
             raise MalformedInput(f"it takes sha256 digests, not {part.algorithm}", where="launch measurement")
         return bytes.fromhex(part.hex)
-    _check_file(part, _MAX_BOOT_FILE_BYTES)
+    _check_file(part, MAX_BOOT_FILE_BYTES)
     hasher = hashlib.sha256()
     for chunk in read_chunks(part, check=lambda: None):
         hasher.update(chunk)

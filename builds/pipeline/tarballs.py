@@ -106,12 +106,21 @@ def hash_tar_member(path: Path, names: frozenset[str], max_bytes: int, *, check:
     return TarredFile(found[0][0], container, found[0][1])
 
 
-def read_tarball(path: Path, max_bytes: int, *, keep: Mapping[str, Path], check: Callable[[], None]) -> Tarball:
+def read_tarball(
+    path: Path,
+    max_bytes: int,
+    *,
+    keep: Mapping[str, Path],
+    check: Callable[[], None],
+    max_kept_bytes: int | None = None,
+) -> Tarball:
     """Everything in a tar.gz, hashed in one read; members called a name of ``keep`` are written to its path.
 
     The name is compared in lower case and without one leading directory, the path is the caller's and
     must not be there: of two members with one name only the first is written, and both are in the
-    result. Raises ``UnsafePath`` for any member that points outside, goes through a link or whose name is no text,
+    result. One of more than ``max_kept_bytes`` is hashed and not written.
+
+    Raises ``UnsafePath`` for any member that points outside, goes through a link or whose name is no text,
     ``MalformedArchive``
     when something follows the last member or a name is too long, ``LimitExceeded``, ``DiskFull``, and the errors of
     ``gunzip``.
@@ -130,6 +139,8 @@ def read_tarball(path: Path, max_bytes: int, *, keep: Mapping[str, Path], check:
             members.append(TarMember(place, None))
             return
         kept = left.pop(place.name.lower(), None) if len(place.parts) <= _MAX_KEPT_DEPTH else None
+        if max_kept_bytes is not None and member.size > max_kept_bytes:
+            kept = None
         read = _read_member(archive, member, kept, where)
         members.append(TarMember(place, read.digests, read.is_elf, read.is_text))
 

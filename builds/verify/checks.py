@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,15 @@ from builds.verify import votes as counting
 from builds.verify.evidence import Evidence, Kind, MalformedEvidence
 from builds.verify.findings import Finding, State
 from builds.verify.launches import agreed_launches, stated_launch
-from builds.verify.local_files import contents, documents, held_against, local_release, not_looked_at
+from builds.verify.local_files import (
+    MAX_ASSET_BYTES,
+    contents,
+    documents,
+    held_against,
+    local_release,
+    not_looked_at,
+    signed_sizes,
+)
 from builds.verify.measuring import WantedLaunch, check_measurements, computed_for, contradicted, gives, signed_for
 from builds.verify.signatures import PinnedKey, SignedVerdict, read_verdict, read_votes
 from builds.verify.vouching import Vouched, by_an_earlier_key, read_vouching
@@ -40,6 +48,7 @@ class Trust:
     min_operators: int | None = None
     max_age: timedelta | None = None
     takes_any_age: bool = False
+    max_file_bytes: int = MAX_ASSET_BYTES
     launch: WantedLaunch = field(default_factory=WantedLaunch)
 
 
@@ -51,11 +60,16 @@ def check_release(
     Raises named errors for what cannot be read at all.
     """
     signed, _, findings = _check_verdict(name, evidence, trust, now)
+    if signed.signature.state is State.FAILED:
+        # Whoever forged a verdict may have made the files too; to unpack and hash them would decide nothing.
+        return [*findings, Finding("files", State.UNCHECKED, "Not read: the verdict is by another key.", "nobody")]
     votes, problems = read_votes(evidence, trust.pinned)
     commit = signed.summary.release.commit if signed.summary is not None else None
-    with local_release(directory, name, commit) as release:
-        findings += _files(release, signed)
-        findings += [*documents(release, evidence), *not_looked_at(directory)]
+    own = {entry.key.fingerprint for entry in trust.pinned}
+    sizes = signed_sizes(votes, signed.trusted, own, trust.max_file_bytes)
+    with local_release(directory, name, commit, sizes, trust.max_file_bytes) as release:
+        findings += _files(release, signed, sizes)
+        findings += [*documents(directory, release, evidence), *not_looked_at(directory, release)]
         files = {role: counting.both(digests) for role, digests in contents(release).items()}
         unreadable = (frozenset(release.assets) | _named_roles(signed)) - frozenset(files)
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
@@ -128,12 +142,12 @@ def judge_verdict(
     """
     summary = signed.summary
     if summary is None:
-        return [Finding("verdict", State.UNCHECKED, "There is none that could be read.", "nobody")]
+        return [Finding("verdict", State.UNCHECKED, "There is none that could be read and believed.", "nobody")]
     said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
     about = summary.release
     if (about.project, about.tag) != (name.project, name.tag):
-        reason = f"It is about {about.project}/{about.tag}."
-        return [Finding("verdict", State.FAILED, reason, said_by)]
+        what = f"{about.project}/{about.tag}" if signed.trusted is not None else "another release"
+        return [Finding("verdict", State.FAILED, f"It is about {what}.", said_by)]
     return [
         _decision(summary, said_by, trusted=signed.trusted is not None),
         _freshness(summary, said_by, trust, now, vouched, trusted=signed.trusted is not None),
@@ -218,12 +232,12 @@ def _policy(evidence: Evidence, signed: SignedVerdict) -> list[Finding]:
     return [Finding("policy", state, f"{reason}; publisher {publishers}.", said_by)]
 
 
-def _files(release: PublishedRelease, signed: SignedVerdict) -> Sequence[Finding]:
+def _files(release: PublishedRelease, signed: SignedVerdict, sizes: Mapping[Role, int]) -> Sequence[Finding]:
     """Against what the portal signed; without its signature an equal digest shows nothing, an unequal one does."""
     if signed.summary is None:
         return [Finding("files", State.UNCHECKED, "There is no verdict to hold them against.", "nobody")]
     said_by = "the portal" if signed.trusted is not None else "the portal, unchecked"
-    found = held_against(release, signed.summary.subjects, said_by)
+    found = held_against(release, signed.summary.subjects, said_by, sizes)
     if signed.trusted is not None:
         return found
     return [

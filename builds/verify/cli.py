@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, _MutuallyExclusiveGroup
+from argparse import ArgumentParser, Namespace, _MutuallyExclusiveGroup
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import first_problem
-from builds.domain.launch import FEATURES_END, MAX_VCPUS
 from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
 from builds.pipeline.signing import UnusableKey
@@ -27,15 +26,15 @@ from builds.verify.checks import Trust, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, refuse_output, write_evidence
 from builds.verify.findings import ALLOW
 from builds.verify.givers import check_value, judge_givers
+from builds.verify.local_files import MAX_ASSET_BYTES
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
 from builds.verify.memory import usual_place
 from builds.verify.mirror import Mirror
+from builds.verify.options import HELP, Misused, Parser, duration, features, positive, size, vcpus
 from builds.verify.portal import Portal
 from builds.verify.printing import complain, print_line, report
 from builds.verify.signatures import PinnedKey, key_from
 
-_DURATION = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PINNED = re.compile("([a-z0-9][a-z0-9-]{0,62})=(.+)", re.DOTALL)
 
 
@@ -53,23 +52,11 @@ class NoVerdict(PortalError):
     default_todo: ClassVar[str] = "Ask again later."
 
 
-class Misused(MalformedInput):
-    """Arguments that the program does not understand."""
-
-    code: ClassVar[str] = "misused"
-    default_todo: ClassVar[str] = "Give --help after the command."
-
-
 class Interrupted(PortalError):
     """Somebody ended the program before it had decided."""
 
     code: ClassVar[str] = "interrupted"
     default_todo: ClassVar[str] = "Run it again; nothing was decided."
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Misused(message, where=self.prog)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,15 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:
-        # As Ctrl-C: what was unpacked is removed.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _end_as_by_hand()
     as_json = "--json" in given
     try:
-        options = _parser().parse_args(given)
-        code: int = options.run(options)
+        code = _run(_parser(), given)
     except PortalError as error:
         return complain(error, as_json=as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         return complain(Interrupted("it was ended", where="this machine"), as_json=as_json)
     except (OSError, ValueError) as error:
         return complain(named(error, where="this machine"), as_json=as_json)
@@ -95,8 +80,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _run(parser: ArgumentParser, given: Sequence[str]) -> int:
+    if len(given) == 1 and given[0] in HELP:
+        # The one help that ends with 0: what comes from a variable is never the whole of a decision's arguments.
+        parser.print_help()
+        return ALLOW
+    options = parser.parse_args(given)
+    _refuse_idle(options)
+    code: int = options.run(options)
+    return code
+
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def _end_as_by_hand() -> None:
+    """Let what ends a program do what Ctrl-C does: what was unpacked is removed. What nohup ignores stays ignored."""
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(*_: object) -> NoReturn:
+    """Once: a terminal that closes sends several, and none may end the removing."""
+    for number in _ENDING:
+        # Python complains of a signal that came together with this one and is ignored by now.
+        signal.signal(number, _stay)
+    raise KeyboardInterrupt
+
+
+def _stay(*_: object) -> None:
+    """It is ending already."""
+
+
+def _refuse_idle(given: Namespace) -> None:
+    """Raise ``Misused`` for an option that nothing would come of: whoever gave it believes that it does something."""
+    if given.mirror is not None:
+        return
+    if given.state is not None:
+        raise Misused("a checkpoint is remembered with --mirror only", where="--state", todo="Leave it out.")
+    if given.action == "bundle" and given.portal_key is not None:
+        todo = "Leave it out; the evidence is checked when it is decided about."
+        raise Misused("with --portal bundle saves and checks nothing", where="--portal-key", todo=todo)
+
+
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog="tee-portal-verify", description=__doc__)
+    parser = Parser(prog="tee-portal-verify", description=__doc__)
     actions = parser.add_subparsers(title="what to do", metavar="ACTION", dest="action", required=True)
     _add_release(actions.add_parser("release", help="decide about the files of a release"))
     _add_measurement(actions.add_parser("measurement", help="decide about a launch measurement from a report"))
@@ -124,9 +153,7 @@ def _add_measurement(parser: ArgumentParser) -> None:
 
 
 def _add_trust(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--portal-key", action=_Once, type=Path, metavar="FILE", help="the portal's public key, got another way"
-    )
+    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, got another way")
     parser.add_argument(
         "--rebuilder-key",
         action="append",
@@ -134,9 +161,12 @@ def _add_trust(parser: ArgumentParser) -> None:
         metavar="[OPERATOR=]FILE",
         help="a rebuilder's public key that you trust; may be repeated, and then only those count",
     )
-    parser.add_argument("--min-operators", type=_positive, metavar="K", help="how many distinct operators you want")
+    parser.add_argument("--min-operators", type=positive, metavar="K", help="how many distinct operators you want")
+    parser.add_argument(
+        "--max-file-size", type=size, metavar="SIZE", help="read larger files too, such as 20GiB; without it 8GiB"
+    )
     age = parser.add_mutually_exclusive_group()
-    age.add_argument("--max-age", type=_duration, metavar="DURATION", help="deny an older verdict; such as 7d")
+    age.add_argument("--max-age", type=duration, metavar="DURATION", help="deny an older verdict; such as 7d")
     age.add_argument("--any-age", action="store_true", help="an old verdict will do, though it may have been replaced")
 
 
@@ -146,9 +176,7 @@ def _add_bundle(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--portal", metavar="URL", help="the portal's address")
     _add_mirror(parser, source)
-    parser.add_argument(
-        "--portal-key", action=_Once, type=Path, metavar="FILE", help="the portal's public key, for --mirror"
-    )
+    parser.add_argument("--portal-key", type=Path, metavar="FILE", help="the portal's public key, for --mirror")
     parser.set_defaults(run=_bundle)
 
 
@@ -170,9 +198,9 @@ def _add_launch(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--vouch-for-command-line", action="store_true", help="you know what a command line does that nobody published"
     )
-    parser.add_argument("--vcpus", type=_vcpus, metavar="N", help="your number of vCPUs")
+    parser.add_argument("--vcpus", type=vcpus, metavar="N", help="your number of vCPUs")
     parser.add_argument("--vcpu-type", metavar="TYPE", help="your vCPU type, such as EPYC-v4")
-    parser.add_argument("--guest-features", type=_features, metavar="N", help="your SEV_FEATURES, such as 0x1")
+    parser.add_argument("--guest-features", type=features, metavar="N", help="your SEV_FEATURES, such as 0x1")
 
 
 def _release(given: Namespace) -> int:
@@ -206,6 +234,7 @@ def _trust(given: Namespace) -> Trust:
         min_operators=given.min_operators,
         max_age=given.max_age,
         takes_any_age=given.any_age,
+        max_file_bytes=given.max_file_size or MAX_ASSET_BYTES,
         launch=_launch(given),
     )
 
@@ -274,41 +303,3 @@ def _one_name_each(pinned: Sequence[PinnedKey]) -> tuple[PinnedKey, ...]:
             what = f"is given as {' and as '.join(sorted(name or 'nobody' for name in names))}"
             raise UnusableKey(what, where=f"--rebuilder-key sha256:{fingerprint}", todo="Give each key once.")
     return tuple(pinned)
-
-
-class _Once(Action):
-    """An option whose last value would silently stand for all."""
-
-    def __call__(self, parser: ArgumentParser, given: Namespace, values: object, option: str | None = None) -> None:
-        if getattr(given, self.dest) is not None:
-            parser.error(f"{option} is given more than once")
-        setattr(given, self.dest, values)
-
-
-def _duration(text: str) -> timedelta:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ArgumentTypeError(f"{text[:40]!r} is no duration such as 90s, 30m, 12h or 7d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def _number(text: str, low: int, high: int) -> int:
-    try:
-        value = int(text[:30], 0)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text[:40]!r} is no number") from error
-    if not low <= value <= high:
-        raise ArgumentTypeError(f"{value} is not from {low} to {high}")
-    return value
-
-
-def _positive(text: str) -> int:
-    return _number(text, 1, 10_000)
-
-
-def _vcpus(text: str) -> int:
-    return _number(text, 1, MAX_VCPUS)
-
-
-def _features(text: str) -> int:
-    return _number(text, 1, FEATURES_END - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from attestations.domain.mirror import MeasurementsDocument
 from builds.domain.command_line import objection_to
@@ -52,7 +52,8 @@ class WantedLaunch:
 
     @property
     def is_given(self) -> bool:
-        return self != WantedLaunch()
+        """Whether anything of a launch was said; vouching for a command line names none."""
+        return any(part is not None for part in (self.command_line, self.vcpus, self.vcpu_type, self.guest_features))
 
 
 def parse_value(text: str) -> str:
@@ -69,19 +70,25 @@ def recompute(release: PublishedRelease, launched: Launched) -> LaunchMeasuremen
     ovmf, kernel, initrd = (paths.get(role) for role in (Role.OVMF, Role.KERNEL, Role.INITRD))
     direct = launched.configuration.boot_mode is BootMode.DIRECT_KERNEL
     if ovmf is None or (direct and (kernel is None or initrd is None)):
-        raise MissingFile("firmware, kernel or initrd is not in the directory", where="launch measurement")
+        raise MissingFile(
+            "firmware, kernel or initrd is not in the directory, or too large to be measured",
+            where="launch measurement",
+        )
     inputs = MeasurementInputs(ovmf, kernel, initrd, launched.command_line) if direct else MeasurementInputs(ovmf)
     return measure(inputs, launched.configuration)
 
 
 def check_measurements(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> list[Finding]:
-    """A finding for each value that was published or signed, or one for the launch that the user asked about."""
-    if wanted.is_given:
-        return [_asked(release, agreed, wanted)]
-    found = [_check(release, launched) for launched in agreed.by_enough]
+    """A finding for each value that was published or signed, and before them one for the launch that the user gave.
+
+    What the user asks of a launch takes nothing away: documents that the files do not give were changed all the same.
+    """
+    asked = _Asked.about(release, agreed, wanted) if wanted.is_given else None
+    found = [asked.finding] if asked is not None else []
+    found += [_check(release, launched) for launched in agreed.by_enough]
     found += [_by_few(launched, agreed) for launched in agreed.by_few]
-    found += _stated(release, agreed)
-    if not agreed.by_enough and all(finding.state is not State.UNCHECKED for finding in found):
+    found += _stated(release, agreed, asked)
+    if not wanted.is_given and not agreed.by_enough and all(finding.state is not State.UNCHECKED for finding in found):
         reason = "No launch is signed by as many rebuilders as are needed: give --command-line, --vcpus, --vcpu-type."
         found.append(Finding(_AXIS, State.UNCHECKED, reason, "nobody"))
     return found
@@ -98,13 +105,16 @@ def _by_few(launched: Launched, agreed: Agreed) -> Finding:
     return Finding(_AXIS, State.NOTED, reason, launched.said_by)
 
 
-def _stated(release: PublishedRelease, agreed: Agreed) -> list[Finding]:
-    """Against a value of the user's documents that the files do not give, or that nobody signed for its launch."""
+def _stated(release: PublishedRelease, agreed: Agreed, asked: _Asked | None) -> list[Finding]:
+    """Against a value of the user's documents that the files do not give, or that nobody signed for its launch.
+
+    A value that says nothing of its launch is one that the files give for the launch that the user vouches for.
+    """
     if release.measurement is None:
         return []
     value, stated = release.measurement.value, stated_launch(release)
     if stated is None:
-        if value in {entry.value for entry in agreed.by_enough}:
+        if value in {entry.value for entry in agreed.by_enough} or (asked is not None and asked.gives(value)):
             return []
         reason = f"Nothing says what the published {value} is for."
         return [Finding(_AXIS, State.UNCHECKED, reason, DOCUMENTS)]
@@ -222,12 +232,27 @@ def _own_launch(agreed: Agreed, wanted: WantedLaunch) -> Launched:
     return Launched(made, command_line, None, YOU)
 
 
-def _asked(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> Finding:
-    try:
-        launched = _own_launch(agreed, wanted)
-        mine = recompute(release, launched)
-    except PortalError as error:
-        return Finding(_AXIS, State.UNCHECKED, str(error), YOU)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What came of the user's own launch; ``value`` is "" where it could not be computed."""
+
+    finding: Finding
+    value: str
+
+    @classmethod
+    def about(cls, release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> Self:
+        try:
+            launched = _own_launch(agreed, wanted)
+            mine = recompute(release, launched)
+        except PortalError as error:
+            return cls(Finding(_AXIS, State.UNCHECKED, str(error), YOU), "")
+        return cls(_own_finding(mine, launched, agreed, wanted), mine.hex)
+
+    def gives(self, value: str) -> bool:
+        return self.finding.state is State.OK and self.value == value
+
+
+def _own_finding(mine: LaunchMeasurement, launched: Launched, agreed: Agreed, wanted: WantedLaunch) -> Finding:
     same = [entry for entry in agreed.by_enough if entry.is_like(launched)]
     other = next((entry for entry in same if entry.value not in {None, mine.hex}), None)
     if other is not None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, TextIO
 
 from builds.domain.errors import PortalError
-from builds.domain.printable import on_terminal
+from builds.domain.printable import on_terminal, without_gaps
 from builds.verify.findings import ALLOW, COULD_NOT_CHECK, DENY, Finding, State, exit_code
 
 _DECISIONS: Final = {ALLOW: "allow", DENY: "deny", COULD_NOT_CHECK: "could not check"}
+# Axes are words of this program, and operators by the names that an address can carry.
+_NO_AXIS: Final = re.compile("[^A-Za-z0-9 -]+")
 _HEADER = ("AXIS", "STATE", "REASON", "WHO SAYS SO")
 
 
@@ -36,7 +39,7 @@ def report(findings: Sequence[Finding], subject: str, *, as_json: bool, stream: 
         _print([_json(document)], stream or sys.stdout)
     else:
         last = f"{subject}: {_DECISIONS[code]}{_because(findings, code)}"
-        _print([*_table(findings), on_terminal(last)], stream or sys.stdout)
+        _print([*_table(findings), _clean(last)], stream or sys.stdout)
     return code
 
 
@@ -45,13 +48,18 @@ def complain(error: PortalError, *, as_json: bool) -> int:
     if as_json:
         document = {"decision": _DECISIONS[COULD_NOT_CHECK], "exitCode": COULD_NOT_CHECK, **error.as_dict()}
         _quietly([_json(document)], sys.stdout)
-    _quietly([on_terminal(f"{error.code}: {error}")], sys.stderr)
+    _quietly([_clean(f"{error.code}: {error}")], sys.stderr)
     return COULD_NOT_CHECK
 
 
 def print_line(text: str) -> None:
     """One clean line on standard output."""
-    _print([on_terminal(text)], sys.stdout)
+    _print([_clean(text)], sys.stdout)
+
+
+def _clean(text: str) -> str:
+    """One line that nothing in it can make look like two: a row that ends in the decision is the last one only."""
+    return without_gaps(on_terminal(text))
 
 
 def _json(document: object) -> str:
@@ -92,12 +100,12 @@ def _to_nowhere(stream: TextIO) -> None:
 
 def _table(findings: Sequence[Finding]) -> list[str]:
     rows = [_HEADER, *((entry.axis, entry.state.value, entry.reason, entry.said_by) for entry in findings)]
-    clean = [[on_terminal(cell) for cell in row] for row in rows]
+    clean = [[_clean(cell) for cell in row] for row in rows]
     first, second = (max(len(row[column]) for row in clean) for column in (0, 1))
     return [f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]}  [{row[3]}]" for row in clean]
 
 
 def _because(findings: Sequence[Finding], code: int) -> str:
     wanted = {DENY: State.FAILED, COULD_NOT_CHECK: State.UNCHECKED}.get(code)
-    axes = dict.fromkeys(finding.axis for finding in findings if finding.state is wanted)
+    axes = dict.fromkeys(_NO_AXIS.sub("?", finding.axis) for finding in findings if finding.state is wanted)
     return f" ({', '.join(axes)})" if axes else ""

@@ -26,7 +26,10 @@ class PinnedKey:
 
 @dataclass(frozen=True, slots=True)
 class SignedVerdict:
-    """The verdict of the evidence, and what its signature is worth. ``summary`` is None when it cannot be read."""
+    """The verdict of the evidence, and what its signature is worth.
+
+    ``summary`` is None when it cannot be read, or when it is by another key than the user's.
+    """
 
     summary: VerdictSummary | None
     signature: Finding
@@ -65,22 +68,23 @@ def read_verdict(evidence: Evidence, portal_key: VerifyingKey | None) -> SignedV
     file = evidence.only(Kind.VERDICT)
     if file is None:
         return SignedVerdict(None, Finding(axis, State.UNCHECKED, "The evidence holds no signed verdict.", "nobody"))
+    said_by = f"portal key sha256:{portal_key.fingerprint}" if portal_key is not None else "nobody"
     try:
         envelope = _envelope(file)
+        # Before anything in it is read: a stranger's verdict is neither judged nor quoted.
+        if portal_key is not None:
+            portal_key.verify(envelope)
         summary = parse_summary(envelope.payload, where=file.address)
+    except SignatureMismatch:
+        reason = "The verdict was not signed with the key that you gave, and is not read."
+        return SignedVerdict(None, Finding(axis, State.FAILED, reason, said_by))
     except PortalError as error:
         return SignedVerdict(None, Finding(axis, State.UNCHECKED, f"It cannot be read: {error}", "nobody"))
     if portal_key is None:
         reason = "Give the portal's key, had by another way than this evidence: --portal-key FILE"
-        return SignedVerdict(summary, Finding(axis, State.UNCHECKED, reason, "nobody"))
-    name = f"portal key sha256:{portal_key.fingerprint}"
-    try:
-        portal_key.verify(envelope)
-    except SignatureMismatch:
-        reason = "The verdict was not signed with the key that you gave."
-        return SignedVerdict(summary, Finding(axis, State.FAILED, reason, name))
+        return SignedVerdict(summary, Finding(axis, State.UNCHECKED, reason, said_by))
     reason = f"Signed for {summary.release.project}/{summary.release.tag} by {summary.verifier_id}."
-    return SignedVerdict(summary, Finding(axis, State.OK, reason, name))
+    return SignedVerdict(summary, Finding(axis, State.OK, reason, said_by))
 
 
 def read_votes(evidence: Evidence, pinned: Iterable[PinnedKey]) -> tuple[list[Vote], list[Finding]]:

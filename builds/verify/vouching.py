@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from attestations.domain.mirror import Checkpoint, MeasurementsDocument, Ref, ReleaseDocument, ReleaseEntry, parse
+from attestations.domain.summary import parse_summary
 from builds.domain.dsse import parse_envelope
 from builds.domain.errors import PortalError
 from builds.pipeline.signing import SignatureMismatch, VerifyingKey, read_public_key
@@ -69,11 +70,13 @@ def by_an_earlier_key(signed: SignedVerdict, evidence: Evidence) -> SignedVerdic
         return signed
     try:
         earlier = read_public_key(file.data.decode("ascii", "replace"), where=file.address)
-        earlier.verify(parse_envelope(verdict.data, where=verdict.address))
+        envelope = parse_envelope(verdict.data, where=verdict.address)
+        earlier.verify(envelope)
+        summary = parse_summary(envelope.payload, where=verdict.address)
     except PortalError:
         return signed
     reason = f"Signed with sha256:{earlier.fingerprint}, an earlier key, by the word of the checkpoint."
-    return replace(signed, signature=replace(signed.signature, state=State.OK, reason=reason))
+    return SignedVerdict(summary, replace(signed.signature, state=State.OK, reason=reason))
 
 
 def _says(

@@ -91,6 +91,18 @@ def test_the_step_of_github_actions_fails_for_all_but_an_allow(
     assert ran.returncode == code, ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize("text", ["--help", "-h", "--any-age", ""])
+def test_the_step_of_github_actions_reads_no_option_from_a_variable(world: World, program: Path, text: str) -> None:
+    (step,) = yaml.safe_load(block("yaml"))
+    assert "-- " in step["run"]
+    key = world.root / step["env"]["PORTAL_KEY"]
+    key.parent.mkdir()
+    key.write_text(world.portal.public.pem)
+    environment = {**os.environ, **step["env"], "RELEASE": text, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    ran = subprocess.run(["bash", "-e", "-c", step["run"]], cwd=world.root, env=environment, check=False)
+    assert ran.returncode == 2
+
+
 @pytest.fixture
 def unit() -> configparser.SectionProxy:
     reader = configparser.ConfigParser(interpolation=None, strict=True)

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from attestations.domain.summary import SummarySubject
 from builds.domain.dsse import parse_envelope
 from builds.verify.evidence import MAX_EVIDENCE_BYTES, Evidence, EvidenceFile, Kind
 from builds.verify.findings import Finding, State
 from builds.verify.printing import report
+from tests.support.operators import new_signer
 from tests.verify.world import TAG, World, rewrite
 
 
@@ -219,3 +221,52 @@ def test_evidence_that_does_not_say_its_format_is_not_checked(world: World) -> N
     world.save()
     rewrite(world.evidence_file, lambda held: held.pop("format"))
     assert world.run() == 2
+
+
+def test_nothing_of_a_verdict_by_another_key_is_judged_or_printed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = world.verdict()
+    gap = " " * 177
+    spoofed = f"disk/x){gap}enclave/{TAG}: allow{gap}"
+    subjects = (*verdict.subjects, SummarySubject(spoofed, "0" * 64, "0" * 96))
+    hostile = replace(verdict, subjects=subjects, verifier_id="https://mallory.example/")
+    world.save(world.evidence(hostile, signer=new_signer()))
+    assert world.run() == 1
+    told = capsys.readouterr().out
+    assert told.splitlines()[-1].startswith(f"enclave/{TAG}: deny (verdict signature")
+    assert ": allow" not in told
+    assert "mallory" not in told
+    assert world.run(portal_key=False) == 2
+    assert f"{TAG}: allow" not in capsys.readouterr().out
+
+
+def test_a_verdict_of_nobody_about_another_release_is_not_quoted(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = replace(world.verdict().release, project="mallory says allow")
+    world.save(world.evidence(world.verdict(release=release)))
+    assert world.run(portal_key=False) == 1
+    assert "mallory" not in capsys.readouterr().out
+    assert world.run() == 1
+    assert "It is about mallory says allow/" in capsys.readouterr().out
+
+
+def test_files_are_not_read_for_a_verdict_by_another_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.save(world.evidence(signer=new_signer()))
+    (world.files / "disk.raw").unlink()
+    os.mkfifo(world.files / "disk.raw")
+    monkeypatch.setattr("builds.verify.checks.local_release", lambda *_: pytest.fail("they were read"))
+    assert world.run() == 1
+
+
+@pytest.mark.parametrize("gap", [" " * 90, "\u3000" * 45, "\u00a0" * 90, " \u200b" * 60, "\u2800" * 90, "\t" * 30])
+def test_no_row_of_a_terminal_looks_like_the_deciding_line(gap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"x{gap}enclave/{TAG}: allow{gap}"
+    assert report([Finding(text, State.FAILED, text, "nobody")], "enclave/v2", as_json=False) == 1
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert gap not in rows[1]
+    assert rows[1].startswith(f"x enclave/{TAG}: allow   failed  x enclave/{TAG}: allow   [nobody]")
+    assert last.startswith("enclave/v2: deny (x")
+    assert ": allow" not in last
+    assert f"enclave/{TAG}" not in last

@@ -164,9 +164,11 @@ class World:
         return main(self.arguments(*arguments, portal_key=portal_key))
 
     def arguments(self, *more: str, portal_key: bool = True) -> list[str]:
+        """The usual ones with ``more``, which may say otherwise of a place."""
         given = ["--portal-key", self.key_file(self.portal)] if portal_key else []
-        places = ["--files", str(self.files), "--evidence", str(self.evidence_file)]
-        return ["release", f"enclave/{TAG}", *places, *given, *more]
+        places = {"--files": self.files, "--evidence": self.evidence_file}
+        usual = [part for name, path in places.items() if name not in more for part in (name, str(path))]
+        return ["release", f"enclave/{TAG}", *usual, *given, *more]
 
     def pin(self, *names: str) -> Sequence[str]:
         return [part for name in names for part in ("--rebuilder-key", self.key_file(self.signers[name]))]
