@@ -14,7 +14,14 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from attestations.domain.policy_statement import ExpectedIdentity, PolicyStatement
-from attestations.domain.summary import InputAttestation, PolicyReference, ReleaseName, VerdictSummary, subjects_of
+from attestations.domain.summary import (
+    CountedRebuild,
+    InputAttestation,
+    PolicyReference,
+    ReleaseName,
+    VerdictSummary,
+    subjects_of,
+)
 from attestations.models import ExpectedPublisher, PortalKey, VerdictRecord
 from attestations.services import telling, trust_roots
 from attestations.services.portal_key import portal_key
@@ -233,6 +240,7 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
         tally=view.verdict.tally,
         passed=view.verdict.decision is Decision.ALLOW,
         unmet=tuple(entry.key for entry in view.verdict.unmet),
+        rebuilds=_rebuilds(view),
     )
     envelope = signer.sign(IN_TOTO_PAYLOAD, summary.encode())
     record.key = _known_key(signer.public)
@@ -259,6 +267,14 @@ def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestat
         (_address(f"/attestations/{digest}/bundle.json", digest), digest) for digest in _verified_bundles(standing)
     }
     return tuple(InputAttestation(uri, digest) for uri, digest in sorted(found))
+
+
+def _rebuilds(view: ReleaseView) -> tuple[CountedRebuild, ...]:
+    """Which of the inputs are rebuilders' statements, and whose: a bundle's bytes may claim to be one."""
+    counted = StoredStatement.objects.filter(payload_sha256__in=_counted_statements(view))
+    found = counted.values_list("content", "key__fingerprint", "key__rebuilder__operator__slug")
+    rebuilds = {(hashlib.sha256(bytes(content)).hexdigest(), key, operator) for content, key, operator in found}
+    return tuple(CountedRebuild(*entry) for entry in sorted(rebuilds))
 
 
 def _counted_statements(view: ReleaseView) -> set[str]:

@@ -61,7 +61,7 @@ def check_release(
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
         counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
         findings += [*counted.findings, *problems]
-        agreed = agreed_launches(counted, trust.pinned, stated_launch(release))
+        agreed = agreed_launches(counted, stated_launch(release))
         if value is None:
             findings += check_measurements(release, agreed, trust.launch)
             findings += contradicted(release, counted.against)
@@ -89,7 +89,7 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     }
     expected = counting.Expected(name, summary.release.commit, files)
     counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
-    found = signed_for(agreed_launches(counted, trust.pinned), value)
+    found = signed_for(agreed_launches(counted), value)
     if found.state is not State.OK and vouched is not None and vouched.measurements is not None and not trust.pinned:
         found = computed_for(vouched.measurements, value) or found
     return [*findings, *counted.findings, *problems, found]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from builds.domain.configuration import SNP_ONLY, VMMS
 from builds.domain.launch import LaunchConfiguration
 from builds.domain.roles import BootMode
 from builds.pipeline.published_release import PublishedRelease
-from builds.verify.signatures import PinnedKey, Vote
-from builds.verify.votes import Counted, distinct_operators
+from builds.verify.signatures import Vote
+from builds.verify.votes import Counted
 
 DOCUMENTS = "your copy of the publisher's documents, unsigned"
 
@@ -58,7 +58,7 @@ class Agreed:
         return frozenset(entry.command_line for entry in self.by_enough if entry.configuration.boot_mode is direct)
 
 
-def agreed_launches(counted: Counted, pinned: Sequence[PinnedKey], stated: Launched | None = None) -> Agreed:
+def agreed_launches(counted: Counted, stated: Launched | None = None) -> Agreed:
     """What the counted votes say of launches; ``stated`` stands first among them, where enough signed it too."""
     groups: dict[Launched, list[Vote]] = {}
     for vote in counted.votes:
@@ -68,7 +68,7 @@ def agreed_launches(counted: Counted, pinned: Sequence[PinnedKey], stated: Launc
     few: list[Launched] = []
     for launched, votes in groups.items():
         said_by = ", ".join(dict.fromkeys(_signer(vote) for vote in votes))
-        is_enough = counted.needed is not None and distinct_operators(votes, pinned) >= counted.needed
+        is_enough = counted.needed is not None and counted.operators.distinct(votes) >= counted.needed
         (enough if is_enough else few).append(replace(launched, said_by=said_by))
     if stated is not None:
         enough.sort(key=lambda entry: not entry.is_like(stated))

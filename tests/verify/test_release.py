@@ -70,8 +70,41 @@ def test_without_the_portals_key_nothing_that_it_says_is_checked(world: World, p
 
 def test_pinned_keys_are_counted_without_the_portals_word(world: World, printed: Callable[[], str]) -> None:
     world.save()
-    assert world.run("--json", *world.pin("ada", "ben"), "--min-operators", "2", portal_key=False) == 2
+    assert world.run("--json", *world.pin_named("ada", "ben"), "--min-operators", "2", portal_key=False) == 2
     assert states(printed())["rebuilders"] == "ok"
+
+
+def test_pinned_keys_that_nobody_names_are_no_operators_of_their_own(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    unnamed = ("--json", *world.pin("ada", "ben"), "--min-operators")
+    assert world.run(*unnamed, "2", portal_key=False) == 1
+    assert reason(printed(), "rebuilders") == "1 operator rebuilt exactly these files; 2 needed."
+    world.run(*unnamed, "1", portal_key=False)
+    assert states(printed())["rebuilders"] == "ok"
+    one_named = (*world.pin_named("ada"), *world.pin("ben"))
+    assert world.run("--json", *one_named, "--min-operators", "2", portal_key=False) == 1
+
+
+def test_what_nobody_signed_makes_no_operators_by_being_left_out(world: World) -> None:
+    world.statements.clear()
+    world.rebuilt_by("ada")
+    world.rebuilt_by("ada-2", operator="ada")
+    evidence = world.evidence(world.verdict(tally=world.verdict().tally.__class__(1, 2, 0, 0)))
+    files = tuple(file.model_copy(update={"operator": None}) for file in evidence.files)
+    for portal_key in (True, False):
+        for given in (evidence, evidence.model_copy(update={"files": files})):
+            world.save(given)
+            assert world.run(*world.pin("ada", "ada-2"), "--min-operators", "2", portal_key=portal_key) == 1
+    # The portal counted ben too: what it signed of the two keys still makes them one operator's.
+    world.rebuilt_by("ben")
+    evidence = world.evidence()
+    files = tuple(
+        file.model_copy(update={"operator": None})
+        for file in evidence.files
+        if file.kind is not Kind.STATEMENT or file.operator != "ben"
+    )
+    world.save(evidence.model_copy(update={"files": files}))
+    assert world.run("--min-operators", "2") == 1
 
 
 def test_a_verdict_by_another_key_is_denied_whatever_key_the_evidence_brings(
