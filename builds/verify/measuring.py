@@ -186,22 +186,40 @@ def signed_for(agreed: Agreed, value: str) -> Finding:
     return Finding(_AXIS, State.UNCHECKED, reason, "nobody")
 
 
-def computed_for(measured: MeasurementsDocument, value: str) -> Finding | None:
-    """For which launch the portal computed this value from the published files; None when for none that it indexed."""
+def computed_for(measured: MeasurementsDocument, agreed: Agreed, value: str) -> Finding | None:
+    """For which launch the portal computed this value from the published files; None when for none that it indexed.
+
+    It computes for the launches of the project's other releases too, whatever they are worth. So it is allowed only for
+    a command line that enough rebuilders signed for this release, or that differs harmlessly from one.
+    """
     for series in measured.series:
         vcpus = series.vcpus_of(value)
         if vcpus is None:
             continue
-        # The portal computes one with a kernel only for firmware that binds it.
-        covered = coverage_of(series.boot_mode, kernel_hashes=series.boot_mode is BootMode.DIRECT_KERNEL)
-        line = f", command line {series.command_line!r}" if series.boot_mode is BootMode.DIRECT_KERNEL else ""
+        direct = series.boot_mode is BootMode.DIRECT_KERNEL
+        line = f", command line {series.command_line!r}" if direct else ""
         words = (
             f"{series.boot_mode.value}, {vcpus} vCPUs, {' or '.join(series.vcpu_types)}, "
             f"guest features {series.guest_features:#x}, {series.vmm}{line}"
         )
         reason = f"Nobody signed it by itself; the portal computed it from the published files, for {words}."
+        if direct and (objected := _computed_with(series.command_line, agreed, reason)) is not None:
+            return objected
+        # The portal computes one with a kernel only for firmware that binds it.
+        covered = coverage_of(series.boot_mode, kernel_hashes=direct)
         return _covering(LaunchMeasurement(value, series.boot_mode, covered), reason, "the portal")
     return None
+
+
+def _computed_with(command_line: str, agreed: Agreed, reason: str) -> Finding | None:
+    """Against a command line that nobody signed for this release."""
+    objection = objection_to(command_line, agreed.command_lines, is_vouched_for=False)
+    if objection is not None and (agreed.command_lines or objection.replaces_init):
+        return Finding(_AXIS, State.FAILED, f"{reason} {objection.sentence}", "the portal")
+    if agreed.command_lines:
+        return None
+    unknown = "Not enough rebuilders signed any command line of this release to hold it against."
+    return Finding(_AXIS, State.UNCHECKED, f"{reason} {unknown}", "nobody")
 
 
 def _own_launch(agreed: Agreed, wanted: WantedLaunch) -> Launched:

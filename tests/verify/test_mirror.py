@@ -20,7 +20,7 @@ from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
 from builds.verify.memory import Equivocation, RolledBack, Seen, remember
 from tests.support.mirrors import served
-from tests.verify.mirrored import FIRMWARE_ONLY, UNSIGNED, Mirrored
+from tests.verify.mirrored import BORROWED, FIRMWARE_ONLY, UNSIGNED, Mirrored
 from tests.verify.world import TAG, World, rewrite
 
 type Findings = Callable[[], dict[str, dict[str, Any]]]
@@ -120,6 +120,34 @@ def test_the_portals_computation_does_not_count_for_who_counts_own_rebuilders(mi
 def test_a_value_of_firmware_alone_is_denied(mirrored: Mirrored, findings: Findings) -> None:
     assert mirrored.run("measurement", FIRMWARE_ONLY, "--json") == 1
     assert "covers only ovmf" in findings()["measurement"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "why"),
+    [
+        ("console=ttyS0 init=/bin/sh", 1, "another first program than the image's init: init=/bin/sh"),
+        ("console=ttyS0 trust=all", 1, "it adds trust=all, and nobody vouches for what that does"),
+        ("console=ttyS0 quiet", 0, "command line 'console=ttyS0 quiet'"),
+    ],
+)
+def test_what_another_release_of_the_project_boots_with_is_allowed_for_this_one_only_where_it_is_harmless(
+    mirrored: Mirrored, findings: Findings, line: str, code: int, why: str
+) -> None:
+    value = next(value for value, borrowed in BORROWED.items() if borrowed == line)
+    assert mirrored.run("measurement", value, "--json") == code
+    assert why in findings()["measurement"]["reason"]
+
+
+def test_a_computed_value_of_a_release_whose_command_line_nobody_signed_is_not_checked(
+    mirrored: Mirrored, findings: Findings
+) -> None:
+    world = mirrored.world
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, measurements=[])
+    mirrored.publish()
+    assert mirrored.run("measurement", UNSIGNED, "--json") == 2
+    assert "Not enough rebuilders signed any command line" in findings()["measurement"]["reason"]
 
 
 def test_a_value_with_the_same_first_digits_as_a_known_one_is_not_that_one(mirrored: Mirrored) -> None:
