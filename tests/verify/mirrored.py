@@ -161,6 +161,10 @@ class Mirrored:
     def release(self, *arguments: str, key: FileSigner | None = None) -> int:
         return self.run("release", f"enclave/{TAG}", "--files", str(self.world.files), *arguments, key=key)
 
+    def measurement(self, value: str, *arguments: str) -> int:
+        """About a value of any release of the project."""
+        return self.run("measurement", value, "--project", "enclave", *arguments)
+
     def blob(self, kind: Kind) -> Path:
         """Where the first file of a kind lies."""
         assert self.evidence is not None
