@@ -62,6 +62,7 @@ def check_release(
         counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
         findings += [*counted.findings, *problems]
         agreed = agreed_launches(counted, stated_launch(release))
+        findings += agreed.unusable
         if value is None:
             findings += check_measurements(release, agreed, trust.launch)
             findings += contradicted(release, counted.against)
@@ -93,7 +94,7 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     found = signed_for(agreed, value)
     if found.state is not State.OK and vouched is not None and vouched.measurements is not None and not trust.pinned:
         found = computed_for(vouched.measurements, agreed, value) or found
-    return [*findings, *counted.findings, *problems, found]
+    return [*findings, *counted.findings, *problems, *agreed.unusable, found]
 
 
 def _named_roles(signed: SignedVerdict) -> frozenset[Role]:

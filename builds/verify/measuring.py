@@ -81,8 +81,10 @@ def check_measurements(release: PublishedRelease, agreed: Agreed, wanted: Wanted
     found = [_check(release, launched) for launched in agreed.by_enough]
     found += [_by_few(launched, agreed) for launched in agreed.by_few]
     found += _stated(release, agreed)
-    if not agreed.by_enough and all(finding.state is not State.UNCHECKED for finding in found):
-        reason = "No launch is signed by as many rebuilders as are needed: give --command-line, --vcpus, --vcpu-type."
+    # What is only noted decides nothing: without one value that was checked this axis was not.
+    if {finding.state for finding in found}.isdisjoint({State.OK, State.UNCHECKED}):
+        what = "measured any launch" if agreed.by_enough else "signed any launch"
+        reason = f"Not as many rebuilders as are needed {what}: give --command-line, --vcpus, --vcpu-type."
         found.append(Finding(_AXIS, State.UNCHECKED, reason, "nobody"))
     return found
 
@@ -119,7 +121,7 @@ def _stated(release: PublishedRelease, agreed: Agreed) -> list[Finding]:
 
 def contradicted(release: PublishedRelease, against: Iterable[Vote]) -> list[Finding]:
     """A finding for each value that rebuilders of other bytes signed and the user's files do not give."""
-    signed = once(launched for vote in against for launched in signed_launches(vote))
+    signed = once(launched for vote in against for launched in signed_launches(vote).launches)
     checked = [_check(release, launched) for launched in signed if launched.value is not None]
     return [finding for finding in checked if finding.state is State.FAILED]
 

@@ -75,7 +75,7 @@ def count(
         else:
             counting.append(vote)
     newest = _newest_of_each_key((vote, _judge(vote, expected, by_word=by_word)) for vote in counting)
-    newest, apart = _of_one_making(newest)
+    newest, apart = _of_one_making(_copies_denied(newest))
     agreeing = [vote for vote, finding in newest if finding.state is State.OK]
     undecided = [vote for vote, finding in newest if finding.state is not State.FAILED]
     wanted = needed if needed is not None else max(1, verdict.tally.needed) if verdict is not None else None
@@ -132,30 +132,48 @@ def shows_nothing(statement: RebuildStatement, now: datetime) -> str:
 type _Judged = list[tuple[Vote, Finding]]
 
 
-def _of_one_making(judged: _Judged) -> tuple[_Judged, list[Finding]]:
-    """Without those that agree and are no rebuild of their own, or of other inputs than most; and why for each.
+def _copies_denied(judged: _Judged) -> _Judged:
+    """Where several keys signed the same run, at most one ran it, and nothing that they sign tells which.
 
-    The same run under two keys is one run. Another recipe, epoch or material makes another thing, though bytes are
-    equal: only those of one making are counted together. What speaks against the files always stands.
+    So none of them is counted, and each is named with the others and denies: a copy never counts, and neither takes an
+    honest vote away unseen. What speaks against the files stands as it is.
+    """
+    signers: dict[str, list[Vote]] = {}
+    for vote, finding in judged:
+        if finding.state is not State.FAILED:
+            signers.setdefault(vote.statement.metadata.invocation_id, []).append(vote)
+    found: _Judged = []
+    for vote, finding in judged:
+        run = vote.statement.metadata.invocation_id
+        others = [other for other in signers.get(run, ()) if other.key.fingerprint != vote.key.fingerprint]
+        if finding.state is not State.FAILED and others:
+            names = ", ".join(other.operator or f"key sha256:{other.key.fingerprint}" for other in others)
+            reason = (
+                f"{names} signed the same run, {run}, which one of them copied: none is counted."
+                " Ask both, and leave out the key that you do not trust."
+            )
+            found.append((vote, Finding(finding.axis, State.FAILED, reason, finding.said_by)))
+        else:
+            found.append((vote, finding))
+    return found
+
+
+def _of_one_making(judged: _Judged) -> tuple[_Judged, list[Finding]]:
+    """Without those that agree from other inputs than most; and why for each.
+
+    Another recipe, epoch or material makes another thing, though bytes are equal: only those of one making are counted
+    together. What speaks against the files always stands.
     """
     agreeing = [vote for vote, finding in judged if finding.state is State.OK]
     makings = Counter(_making(vote.statement) for vote in agreeing)
     usual = makings.most_common(1)[0][0] if makings else None
-    seen: set[str] = set()
     kept: _Judged = []
     apart: list[Finding] = []
     for vote, finding in judged:
-        run = vote.statement.metadata.invocation_id
-        why = ""
-        if finding.state is State.OK and run in seen:
-            why = "Another key signed the same run."
-        elif finding.state is State.OK and _making(vote.statement) != usual:
-            why = "It has the same bytes from another recipe, epoch or materials than most."
-        if why:
-            apart.append(_not_counted(vote, why))
-            continue
-        seen.add(run)
-        kept.append((vote, finding))
+        if finding.state is State.OK and _making(vote.statement) != usual:
+            apart.append(_not_counted(vote, "It has the same bytes from another recipe, epoch or materials than most."))
+        else:
+            kept.append((vote, finding))
     return kept, apart
 
 

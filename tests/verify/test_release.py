@@ -18,7 +18,7 @@ import pytest
 from builds.domain.roles import Role
 from builds.verify.evidence import EvidenceFile, Kind
 from tests.support.operators import new_signer
-from tests.support.statements import measured, subject
+from tests.support.statements import FINISHED, measured, subject
 from tests.verify.world import NAMES, World, rewrite, sha256, sha384
 
 
@@ -323,7 +323,6 @@ RUN = str(uuid.UUID(int=7))
         ({"recipe": {"origin": "source-tree", "sha256": "0" * 64}}, "from another recipe"),
         ({"epoch": 1}, "from another recipe"),
         ({"materials": []}, "from another recipe"),
-        ({"invocation": RUN}, "signed the same run"),
         ({"copied": True}, "It built nothing"),
     ],
 )
@@ -338,7 +337,7 @@ def test_a_statement_that_shows_nothing_of_its_own_is_not_counted_whoever_signed
     world.statements.clear()
     # Two that are alike, and a third.
     for name in ("ada", "ben"):
-        world.rebuilt_by(name, **({"invocation": RUN} if name == "ada" and "invocation" in parts else {}))
+        world.rebuilt_by(name)
     world.rebuilt_by("cy", **parts)
     world.save()
     pinned = world.pin("ada", "ben", "cy")
@@ -346,6 +345,57 @@ def test_a_statement_that_shows_nothing_of_its_own_is_not_counted_whoever_signed
     printed()
     assert world.run("--json", *pinned, "--min-operators", "3") == 1
     assert why in reason(printed(), "rebuilder cy")
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_of_keys_that_signed_the_same_run_none_counts_and_each_is_named(
+    world: World, printed: Callable[[], str], hours: int
+) -> None:
+    world.statements.clear()
+    world.rebuilt_by("ada", invocation=RUN)
+    world.rebuilt_by("ben")
+    world.rebuilt_by("cy", invocation=RUN, finished=FINISHED + timedelta(hours=hours), measurements=[])
+    world.save()
+    assert world.run("--json", *world.pin_named("ada", "ben", "cy"), "--min-operators", "1") == 1
+    text = printed()
+    assert reason(text, "rebuilders") == "1 operator rebuilt exactly these files; 1 needed."
+    for name, other in (("ada", "cy"), ("cy", "ada")):
+        assert states(text)[f"rebuilder {name}"] == "failed"
+        assert f"{other} signed the same run, {RUN}" in reason(text, f"rebuilder {name}")
+    # Who is not asked for takes nothing away.
+    assert world.run(*world.pin_named("ada", "ben"), "--min-operators", "2") == 0
+
+
+@pytest.mark.parametrize("vcpus", [0, 1000])
+def test_a_signed_launch_that_cannot_be_is_its_signers_affair(
+    world: World, printed: Callable[[], str], vcpus: int
+) -> None:
+    world.rebuilt_by("cy", measurements=[{**measured(world.value), "name": "wide", "vcpus": vcpus}])
+    world.save()
+    for pins in ((), world.pin_named("ada", "ben", "cy")):
+        assert world.run("--json", *pins) == 0
+        noted = [entry for entry in json.loads(printed())["findings"] if entry["state"] == "noted"]
+        (unusable,) = [entry for entry in noted if entry["axis"] == "measurement"]
+        assert f"{vcpus} vCPUs: 1 to 512 can be measured" in unusable["reason"]
+        assert unusable["saidBy"] == f"key sha256:{world.signers['cy'].public.fingerprint}"
+
+
+def test_a_release_that_every_rebuilder_could_not_measure_is_not_checked(
+    world: World, printed: Callable[[], str]
+) -> None:
+    problem = {"code": "kernel-hashes-unsupported", "what": "no section", "where": "ovmf.fd", "todo": "-"}
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, measurements=[{**measured(""), "problem": problem}])
+    world.save()
+    for name in ("expected-measurement.json", "expected-measurement.txt"):
+        (world.files / name).unlink()
+    rewrite(world.files / "manifest.json", lambda held: held.pop("measurement"))
+    world.save()
+    assert world.run("--json") == 2
+    said = [entry for entry in json.loads(printed())["findings"] if entry["axis"] == "measurement"]
+    assert [entry["state"] for entry in said] == ["noted", "could not check"]
+    assert "Not as many rebuilders as are needed measured any launch" in said[1]["reason"]
 
 
 def test_a_newer_statement_about_another_release_hides_no_contradiction(world: World) -> None:
