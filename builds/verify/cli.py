@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.frozen import first_problem
+from builds.domain.guest_features import why_unusable
 from builds.domain.launch import FEATURES_END, MAX_VCPUS
 from builds.domain.printable import one_line
 from builds.domain.requests import ReleaseName
@@ -316,4 +317,7 @@ def _vcpus(text: str) -> int:
 
 
 def _features(text: str) -> int:
-    return _number(text, 1, FEATURES_END - 1)
+    value = _number(text, 0, FEATURES_END - 1)
+    if why := why_unusable(value):
+        raise ArgumentTypeError(f"{text[:40]!r} {why}")
+    return value

@@ -61,6 +61,10 @@ class Agreed:
         direct = BootMode.DIRECT_KERNEL
         return frozenset(entry.command_line for entry in self.by_enough if entry.configuration.boot_mode is direct)
 
+    @property
+    def guest_features(self) -> frozenset[int]:
+        return frozenset(entry.configuration.guest_features for entry in self.by_enough)
+
 
 def agreed_launches(counted: Counted, stated: Launched | None = None) -> Agreed:
     """What the counted votes say of launches; ``stated`` stands first among them, where enough signed it too."""

@@ -12,6 +12,7 @@ from builds.domain.command_line import objection_to
 from builds.domain.configuration import SNP_ONLY
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
+from builds.domain.guest_features import objection_to_features
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode, Role
@@ -192,7 +193,8 @@ def computed_for(measured: MeasurementsDocument, agreed: Agreed, value: str) -> 
     """For which launch the portal computed this value from the published files; None when for none that it indexed.
 
     It computes for the launches of the project's other releases too, whatever they are worth. So it is allowed only for
-    a command line that enough rebuilders signed for this release, or that differs harmlessly from one.
+    a command line that enough rebuilders signed for this release, or that differs harmlessly from one, and for guest
+    features that they signed.
     """
     for series in measured.series:
         vcpus = series.vcpus_of(value)
@@ -205,6 +207,9 @@ def computed_for(measured: MeasurementsDocument, agreed: Agreed, value: str) -> 
             f"guest features {series.guest_features:#x}, {series.vmm}{line}"
         )
         reason = f"Nobody signed it by itself; the portal computed it from the published files, for {words}."
+        unknown = objection_to_features(series.guest_features, agreed.guest_features) if agreed.by_enough else None
+        if unknown is not None:
+            return Finding(_AXIS, State.FAILED, f"{reason} {unknown}", "the portal")
         if direct and (objected := _computed_with(series.command_line, agreed, reason)) is not None:
             return objected
         # The portal computes one with a kernel only for firmware that binds it.
@@ -261,7 +266,12 @@ def _asked(release: PublishedRelease, agreed: Agreed, wanted: WantedLaunch) -> F
 
 
 def _objected(launched: Launched, agreed: Agreed, wanted: WantedLaunch) -> Finding | None:
-    """Against a command line that too few signed and nobody vouches for, or that replaces the image's init."""
+    """Against guest features that too few signed, and a command line that replaces the image's init, or that too few
+    signed and nobody vouches for.
+    """
+    unknown = objection_to_features(launched.configuration.guest_features, agreed.guest_features)
+    if unknown is not None:
+        return Finding(_AXIS, State.FAILED, unknown, YOU)
     if launched.configuration.boot_mode is not BootMode.DIRECT_KERNEL:
         return None
     objection = objection_to(launched.command_line, agreed.command_lines, is_vouched_for=wanted.is_vouched_for)

@@ -202,6 +202,22 @@ def test_a_command_line_of_another_release_is_found_and_judged_as_recompute_judg
     assert recomputed(client, allowed, command_line=line).json()["decision"] == decision
 
 
+def test_guest_features_of_another_release_are_found_and_deny(
+    client: Client, allowed: Release, make_release: Callable[..., Release]
+) -> None:
+    make_release("v6.6.6").launch_configurations.update(guest_features=0x21)
+    measurement_index.fill(allowed.pk)
+    value = value_of(allowed, wanted(4, command_line=LINE, guest_features=0x21))
+    (giver,) = asked(client, value, project=allowed.project.name, tag=allowed.tag).json()["given_by"]
+    again = recomputed(client, allowed, guest_features="0x21").json()
+    for found in (giver, again):
+        assert found["decision"] == "deny"
+        (why,) = found["unmet"]
+        assert (why["condition"], why["state"]) == ("configuration-guest-features-known", "unknown")
+    refused = recomputed(client, allowed, guest_features="0xffffffffffffffff")
+    assert (refused.status_code, refused.json()["code"]) == (400, "unusable-value")
+
+
 def test_firmware_alone_is_denied_however_good_the_release_is(client: Client, allowed: Release) -> None:
     found = asked_of(
         client, allowed, value_of(allowed, wanted(4, boot_mode=BootMode.UEFI_DISK, command_line=""))

@@ -45,6 +45,8 @@ BORROWED = {
     "c" * 96: "console=ttyS0 quiet",
 }
 """What the portal computed with command lines of the project's other releases, for one vCPU."""
+WITH_DEBUG_SWAP = "d" * 96
+"""What it computed with guest features of another release."""
 PORTAL = "https://portal.example/"
 
 
@@ -95,7 +97,7 @@ class Mirrored:
         return Root(
             portal=PORTAL,
             releases=Tree(digits=0, entries=1, top=tree.put_index(self.shard(tree).encode())),
-            measurements=Tree(digits=0, entries=3 + len(BORROWED), top=tree.put_index(self.values().encode())),
+            measurements=Tree(digits=0, entries=4 + len(BORROWED), top=tree.put_index(self.values().encode())),
             changes=tree.put_index(ChangeFeed(first=0, pages=(page,)).encode()),
         )
 
@@ -125,7 +127,9 @@ class Mirrored:
 
     def values(self) -> MeasurementShard:
         name = f"enclave/{TAG}"
-        keys = sorted(value[:KEY_DIGITS] for value in (self.world.value, UNSIGNED, FIRMWARE_ONLY, *BORROWED))
+        keys = sorted(
+            value[:KEY_DIGITS] for value in (self.world.value, UNSIGNED, FIRMWARE_ONLY, WITH_DEBUG_SWAP, *BORROWED)
+        )
         return MeasurementShard(prefix="", values=tuple((key, (name,)) for key in keys))
 
     def series(self) -> MeasurementsDocument:
@@ -146,7 +150,8 @@ class Mirrored:
         direct = [*(str(number) * 96 for number in (1, 2, 3)), self.world.value, UNSIGNED]
         firmware = series(BootMode.UEFI_DISK, [FIRMWARE_ONLY])
         borrowed = [series(BootMode.DIRECT_KERNEL, [value], line) for value, line in BORROWED.items()]
-        made = (series(BootMode.DIRECT_KERNEL, direct), firmware, *borrowed)
+        debug = series(BootMode.DIRECT_KERNEL, [WITH_DEBUG_SWAP]).model_copy(update={"guest_features": 0x21})
+        made = (series(BootMode.DIRECT_KERNEL, direct), firmware, *borrowed, debug)
         return MeasurementsDocument(project="enclave", tag=TAG, series=made)
 
     def run(self, *arguments: str, key: FileSigner | None = None) -> int:

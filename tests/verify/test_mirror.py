@@ -20,7 +20,7 @@ from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
 from builds.verify.memory import Equivocation, RolledBack, Seen, remember
 from tests.support.mirrors import served
-from tests.verify.mirrored import BORROWED, FIRMWARE_ONLY, UNSIGNED, Mirrored
+from tests.verify.mirrored import BORROWED, FIRMWARE_ONLY, UNSIGNED, WITH_DEBUG_SWAP, Mirrored
 from tests.verify.world import TAG, World, rewrite
 
 type Findings = Callable[[], dict[str, dict[str, Any]]]
@@ -149,6 +149,13 @@ def test_what_another_release_of_the_project_boots_with_is_allowed_for_this_one_
     value = next(value for value, borrowed in BORROWED.items() if borrowed == line)
     assert mirrored.measurement(value, "--json") == code
     assert why in findings()["measurement"]["reason"]
+
+
+def test_a_computed_value_of_guest_features_that_nobody_signed_is_denied(
+    mirrored: Mirrored, findings: Findings
+) -> None:
+    assert mirrored.measurement(WITH_DEBUG_SWAP, "--json") == 1
+    assert "with guest features 0x21, but with 0x1" in findings()["measurement"]["reason"]
 
 
 def test_a_computed_value_of_a_release_whose_command_line_nobody_signed_is_not_checked(

@@ -499,6 +499,18 @@ def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, pr
     assert world.run("--vcpu-type", "Pentium") == 2
 
 
+def test_own_guest_features_that_nobody_signed_deny_and_none_that_are_reserved_are_taken(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.save()
+    assert world.run("--guest-features", "0x1") == 0
+    printed()
+    assert world.run("--json", "--guest-features", "0x21", "--vouch-for-command-line") == 1
+    assert "with guest features 0x21, but with 0x1" in reason(printed(), "measurement")
+    for unusable in ("0x20", "0x2001", "0xffffffffffffffff"):
+        assert world.run("--guest-features", unusable) == 2
+
+
 def test_an_own_command_line_that_replaces_the_images_init_denies(world: World, printed: Callable[[], str]) -> None:
     world.save()
     assert world.run("--json", "--command-line", "console=ttyS0 rdinit=/bin/sh") == 1
