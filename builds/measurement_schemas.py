@@ -123,7 +123,8 @@ class NotIndexedOut(Schema):
 class RecomputeIn(Schema):
     """What to compute for. What is not given stands as in ``configuration``, or the first that was published.
 
-    ``vouch_for_command_line`` says that whoever asks answers for a command line that nobody published.
+    ``vouch_for_command_line`` says that whoever asks answers for a command line that nobody published. Guest features
+    that the release was not published with deny, whoever asks.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -16,6 +16,7 @@ from attestations.domain.policy import COMMIT_CLAUSE, PREDICATE_CLAUSE, Clause, 
 from attestations.domain.statement import Statement
 from builds.domain.digest import Digest
 from builds.domain.evidence import AttestationState
+from builds.domain.provenance import REBUILD_BUILD_TYPE
 
 
 class CheckState(StrEnum):
@@ -112,6 +113,11 @@ class Finding:
     """The attested container's digest, when the file itself is no subject."""
 
 
+_IS_REBUILD = (
+    f"The statement is a rebuilder's (buildType {REBUILD_BUILD_TYPE}): who publishes does not vouch for a rebuild."
+)
+
+
 def judge_bundle(
     verification: Verification, artifact: Artifact, policy: PublisherPolicy | None, *, partial: bool = False
 ) -> Finding:
@@ -125,6 +131,8 @@ def judge_bundle(
         if state is AttestationState.VERIFIED:
             state = AttestationState.REJECTED
         return Finding(state, verification.reason, verification, verification.checks)
+    if verification.statement is not None and verification.statement.is_rebuild:
+        return Finding(AttestationState.REJECTED, _IS_REBUILD, verification, verification.checks)
     subject_name, through, check = _subject(verification, artifact)
     checks = (*verification.checks, check)
     clauses = policy.clauses(verification.signer, verification.statement) if policy is not None else ()

@@ -13,6 +13,7 @@ from typing import Any
 from builds.domain.digest import Algorithm, Digest
 from builds.domain.errors import MalformedInput
 from builds.domain.printable import one_line
+from builds.domain.provenance import REBUILD_BUILD_TYPE
 from builds.domain.strict_json import load_object
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -70,6 +71,12 @@ class Statement:
         ]
         named = [digest.get("gitCommit") or digest.get("sha1") for digest in digests if isinstance(digest, dict)]
         return frozenset(commit for commit in named if isinstance(commit, str) and _COMMIT.fullmatch(commit))
+
+    @property
+    def is_rebuild(self) -> bool:
+        """Whether it says of itself that it is a rebuilder's statement (docs/predicates/rebuild-v1.md)."""
+        definition = self.predicate.get("buildDefinition")
+        return isinstance(definition, dict) and definition.get("buildType") == REBUILD_BUILD_TYPE
 
     def subject_for(self, artifact: frozenset[Digest]) -> StatementSubject | None:
         """The first subject that covers the artifact."""

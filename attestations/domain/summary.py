@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -44,6 +44,8 @@ _MAX_MEMBERS = 100
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _WHERE = "verification summary"
 _NAME = re.compile(rf"({'|'.join(Role)})(/.+)?", re.DOTALL)
+_STATEMENT_ADDRESS = re.compile(r"https?://[^?#]+/statements/[0-9a-f]{64}\.received\.json", re.ASCII)
+"""Where this portal serves a rebuilder's statement; publishers' bundles lie elsewhere."""
 
 
 class MalformedSummary(MalformedInput):
@@ -71,6 +73,18 @@ class InputAttestation:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedRebuild:
+    """A rebuilder's statement that counted: the sha256 of its bytes, its key's fingerprint, and whose key that is.
+
+    ``key`` and ``operator`` are None where an older verdict does not say them.
+    """
+
+    sha256: str
+    key: str | None
+    operator: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyReference:
     """Where the policy's bytes can be had, and their sha256."""
 
@@ -93,7 +107,10 @@ class ReleaseName:
 
 @dataclass(frozen=True, slots=True)
 class VerdictSummary:
-    """A verdict as it was at ``time`` (whole seconds, UTC). ``unmet`` are the keys of conditions that did not hold."""
+    """A verdict as it was at ``time`` (whole seconds, UTC). ``unmet`` are the keys of conditions that did not hold.
+
+    ``rebuilds`` are the inputs that are rebuilders' statements; None in a verdict of before that was said.
+    """
 
     verifier_id: str
     verifier_version: Mapping[str, str]
@@ -106,10 +123,23 @@ class VerdictSummary:
     tally: Tally
     passed: bool
     unmet: tuple[str, ...]
+    rebuilds: tuple[CountedRebuild, ...] | None = None
 
     @property
     def decision(self) -> Decision:
         return Decision.ALLOW if self.passed else Decision.DENY
+
+    @property
+    def counted(self) -> Mapping[str, CountedRebuild]:
+        """The rebuilders' statements that counted, by the sha256 of their bytes.
+
+        Inputs are publishers' bundles too. An older verdict tells them apart by their addresses alone, and one without
+        addresses not at all: then none is known to be a rebuild.
+        """
+        if self.rebuilds is not None:
+            return {entry.sha256: entry for entry in self.rebuilds}
+        stated = (entry.sha256 for entry in self.inputs if _STATEMENT_ADDRESS.fullmatch(entry.uri))
+        return {sha256: CountedRebuild(sha256, None, None) for sha256 in stated}
 
     def encode(self) -> bytes:
         """The statement's JSON; ``MalformedSummary`` for a verdict that no reader would get back as it is."""
@@ -167,6 +197,7 @@ def _subject(name: str, digests: FileDigests) -> SummarySubject:
 
 def _document(summary: VerdictSummary) -> dict[str, Any]:
     release, tally = summary.release, summary.tally
+    rebuilds = {} if summary.rebuilds is None else {"rebuilds": [asdict(entry) for entry in summary.rebuilds]}
     return {
         "_type": STATEMENT_TYPE,
         "subject": [
@@ -195,6 +226,7 @@ def _document(summary: VerdictSummary) -> dict[str, Any]:
                     "failed": tally.failed,
                 },
                 "release": {"project": release.project, "tag": release.tag, "commit": release.commit},
+                **rebuilds,
             },
         },
     }
@@ -259,11 +291,18 @@ class _Release(CamelCase):
     commit: GitCommit
 
 
+class _Rebuild(CamelCase):
+    sha256: Sha256Hex
+    key: Sha256Hex
+    operator: Line
+
+
 class _Verdict(CamelCase):
     decision: Literal["allow", "deny"]
     unmet: Annotated[tuple[Slug, ...], FailFast()] = Field(max_length=100)
     operators: _Operators
     release: _Release
+    rebuilds: tuple[_Rebuild, ...] | None = Field(default=None, max_length=MAX_INPUTS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -295,6 +334,11 @@ class _Predicate(CamelCase):
             raise ValueError("the result is not the decision")
         if self.verified_levels != (ALLOW_LEVEL if allows else FAILED_LEVEL,):
             raise ValueError("the levels are not those of the decision")
+        rebuilds = [entry.sha256 for entry in self.verdict.rebuilds or ()]
+        if len(set(rebuilds)) != len(rebuilds):
+            raise ValueError("a rebuild is named twice")
+        if not {entry.digest.sha256 for entry in self.input_attestations}.issuperset(rebuilds):
+            raise ValueError("a rebuild is none of the inputs")
         return self
 
 
@@ -315,6 +359,9 @@ class _Statement(CamelCase):
     def summary(self) -> VerdictSummary:
         predicate = self.predicate
         verdict, release, counts = predicate.verdict, predicate.verdict.release, predicate.verdict.operators
+        rebuilds = None
+        if verdict.rebuilds is not None:
+            rebuilds = tuple(CountedRebuild(entry.sha256, entry.key, entry.operator) for entry in verdict.rebuilds)
         return VerdictSummary(
             verifier_id=predicate.verifier.id,
             verifier_version=predicate.verifier.version,
@@ -329,4 +376,5 @@ class _Statement(CamelCase):
             tally=Tally(counts.needed, counts.reproduced, counts.contradicting, counts.failed),
             passed=verdict.decision == "allow",
             unmet=verdict.unmet,
+            rebuilds=rebuilds,
         )

@@ -14,7 +14,14 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from attestations.domain.policy_statement import ExpectedIdentity, PolicyStatement
-from attestations.domain.summary import InputAttestation, PolicyReference, ReleaseName, VerdictSummary, subjects_of
+from attestations.domain.summary import (
+    CountedRebuild,
+    InputAttestation,
+    PolicyReference,
+    ReleaseName,
+    VerdictSummary,
+    subjects_of,
+)
 from attestations.models import ExpectedPublisher, PortalKey, VerdictRecord
 from attestations.services import telling, trust_roots
 from attestations.services.portal_key import portal_key
@@ -39,6 +46,8 @@ _RECORDING = 0x7665726469637473
 """Names the advisory lock of PostgreSQL that whoever makes a record holds; it means nothing else."""
 UNSTATED = "verdict-can-be-stated"
 """The condition that a release fails whose verdict no summary can state."""
+_FORM = 2
+"""Raise this when summaries say more than before, so that every verdict is signed anew once. 2: their rebuilds."""
 _OF_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
 """What a URI may hold besides letters and digits (RFC 3986, section 2)."""
 
@@ -201,7 +210,7 @@ def basis_of(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStateme
     subjects = [(row.role, str(row.published.content), str(row.published.container)) for row in view.components]
     inputs = (sorted(_counted_statements(view)), sorted(_verified_bundles(standing)))
     derived = (verdict.decision, verdict.outcome, verdict.attestation, states, verdict.tally)
-    return hashlib.sha256(repr((*derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
+    return hashlib.sha256(repr((_FORM, *derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
 
 
 def policy_statement_of(view: ReleaseView, standing: ReleaseStanding) -> PolicyStatement:
@@ -237,6 +246,7 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
         tally=view.verdict.tally,
         passed=view.verdict.decision is Decision.ALLOW,
         unmet=tuple(entry.key for entry in view.verdict.unmet),
+        rebuilds=_rebuilds(view),
     )
     envelope = signer.sign(IN_TOTO_PAYLOAD, summary.encode())
     record.key = _known_key(signer.public)
@@ -263,6 +273,14 @@ def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestat
         (_address(f"/attestations/{digest}/bundle.json", digest), digest) for digest in _verified_bundles(standing)
     }
     return tuple(InputAttestation(uri, digest) for uri, digest in sorted(found))
+
+
+def _rebuilds(view: ReleaseView) -> tuple[CountedRebuild, ...]:
+    """Which of the inputs are rebuilders' statements, and whose: a bundle's bytes may claim to be one."""
+    counted = StoredStatement.objects.filter(payload_sha256__in=_counted_statements(view))
+    found = counted.values_list("content", "key__fingerprint", "key__rebuilder__operator__slug")
+    rebuilds = {(hashlib.sha256(bytes(content)).hexdigest(), key, operator) for content, key, operator in found}
+    return tuple(CountedRebuild(*entry) for entry in sorted(rebuilds))
 
 
 def _counted_statements(view: ReleaseView) -> set[str]:

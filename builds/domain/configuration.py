@@ -15,6 +15,7 @@ from builds.domain.command_line import objection_to
 from builds.domain.conditions import Condition, ConditionState
 from builds.domain.errors import PortalError
 from builds.domain.evidence import COVERABLE, covers_what_boots
+from builds.domain.guest_features import objection_to_features
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, Vmm
 from builds.domain.roles import BootMode
 from builds.domain.verdict import Decision, ReleaseVerdict
@@ -27,6 +28,7 @@ _RECOMPUTES = "configuration-recomputes"
 _COVERS = "configuration-covers-what-boots"
 _STARTS_INIT = "configuration-starts-the-images-init"
 _COMMAND_LINE = "configuration-command-line-known"
+_GUEST_FEATURES = "configuration-guest-features-known"
 VOUCH = "vouch_for_command_line"
 """The form's field by which whoever asks answers for a command line that nobody published."""
 
@@ -117,8 +119,8 @@ def judge_configuration(
     the form could not be read, which ``found`` then names.
     """
     standing = _standing(wanted, found, published)
-    own = _own_condition(standing, found) or _command_line_condition(wanted, published)
-    unmet = (*verdict.unmet, *([own] if own is not None else []))
+    own = _own_conditions(standing, found, wanted, published)
+    unmet = (*verdict.unmet, *own)
     allows = verdict.decision is Decision.ALLOW and not unmet
     decision = Decision.ALLOW if allows else Decision.DENY
     said = [_origin_sentence(standing, found, wanted, published)]
@@ -129,10 +131,11 @@ def judge_configuration(
             else "Its command line differs harmlessly from a published one."
         )
     conditions = f"{len(verdict.unmet)} unmet" if verdict.unmet else "all met"
-    more = "" if own is None else "; this configuration adds one that is not met"
+    adds = "one that is" if len(own) == 1 else f"{len(own)} that are"
+    more = f"; this configuration adds {adds} not met" if own else ""
     said.append(f"Release conditions: {conditions}{more}.")
     end = "Allow." if allows else "Deny."
-    said.append(end if own is None else f"Deny: {_in_short(own)}.")
+    said.append(f"Deny: {'; '.join(_in_short(entry) for entry in own)}." if own else end)
     measurement = None if isinstance(found, PortalError) else found
     subject = "Nothing was computed"
     if wanted is not None:
@@ -181,6 +184,20 @@ def _standing(
     return Standing.PUBLISHED if _publishing(found, published) else Standing.FOLLOWS
 
 
+def _own_conditions(
+    standing: Standing,
+    found: LaunchMeasurement | PortalError,
+    wanted: WantedConfiguration | None,
+    published: Sequence[PublishedConfiguration],
+) -> tuple[Condition, ...]:
+    """What of this configuration does not hold: its value, or else what it is launched with."""
+    value = _own_condition(standing, found)
+    if value is not None:
+        return (value,)
+    launched_with = (_command_line_condition(wanted, published), _guest_features_condition(wanted, published))
+    return tuple(condition for condition in launched_with if condition is not None)
+
+
 def _own_condition(standing: Standing, found: LaunchMeasurement | PortalError) -> Condition | None:
     """What speaks against this configuration whatever the release's verdict is."""
     if isinstance(found, PortalError):
@@ -204,6 +221,7 @@ def _in_short(own: Condition) -> str:
         _COVERS: "its measurement does not cover all that boots",
         _STARTS_INIT: "another program than the image's init would start",
         _COMMAND_LINE: "nobody vouches for its command line",
+        _GUEST_FEATURES: "nobody published its guest features",
     }[own.key]
 
 
@@ -220,6 +238,18 @@ def _command_line_condition(
     if objection.replaces_init:
         return Condition(_STARTS_INIT, ConditionState.UNMET, objection.sentence)
     return Condition(_COMMAND_LINE, ConditionState.UNKNOWN, objection.sentence)
+
+
+def _guest_features_condition(
+    wanted: WantedConfiguration | None, published: Sequence[PublishedConfiguration]
+) -> Condition | None:
+    """Against guest features that the release was not published with."""
+    if wanted is None:
+        return None
+    objection = objection_to_features(
+        wanted.launch.guest_features, {entry.launch.guest_features for entry in published}
+    )
+    return Condition(_GUEST_FEATURES, ConditionState.UNKNOWN, objection) if objection is not None else None
 
 
 def _origin_sentence(

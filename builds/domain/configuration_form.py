@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from builds.domain.configuration import SNP_ONLY, VMMS, VOUCH, PublishedConfiguration, WantedConfiguration
 from builds.domain.errors import MalformedInput
+from builds.domain.guest_features import why_unusable
 from builds.domain.launch import FEATURES_END, MAX_VCPUS, LaunchConfiguration
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode
@@ -103,8 +104,8 @@ def _guest_features(text: str) -> int:
     value = int(stripped, 16) if stripped[:2].lower() == "0x" else int(stripped)
     if value >= FEATURES_END:
         raise _Unusable(f"{text[:80]!r} does not fit 64 bits")
-    if not value & SNP_ONLY:
-        raise _Unusable(f"{text[:80]!r} leaves bit 0 off, which is SEV-SNP itself: no such guest starts")
+    if why := why_unusable(value):
+        raise _Unusable(f"{text[:80]!r} {why}")
     return value
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from builds.domain.errors import MalformedInput
+from builds.domain.printable import one_line
 from builds.domain.strict_json import load_object
 
 IN_TOTO_PAYLOAD = "application/vnd.in-toto+json"
@@ -92,6 +93,22 @@ def parse_envelope(data: bytes, *, where: str = "envelope") -> Envelope:
     if not signature:
         raise MalformedEnvelope("the signature is empty: nobody signed this", where=where)
     return Envelope(payload_type, _decoded(document["payload"], "payload", where), signature)
+
+
+def refuse_certificates(data: bytes, *, where: str = "envelope") -> None:
+    """Raise ``MalformedEnvelope`` for a Sigstore bundle that is signed with more than a plain key.
+
+    Rebuilders sign with keys that are known. A certificate or a log's entry is how publishers' workflows sign, and
+    such a bundle is nobody's rebuild, whatever its payload says.
+    """
+    document = load_object(data, max_bytes=MAX_ENVELOPE_BYTES, where=where, error_type=MalformedEnvelope)
+    material = document.get("verificationMaterial", {})
+    if not isinstance(material, dict):
+        raise MalformedEnvelope("the verification material is no object", where=where)
+    more = sorted(name for name, value in material.items() if name != "publicKey" and value)
+    if more:
+        what = f"a rebuilder signs with a plain key, and this bundle has {one_line(', '.join(more), 200)}"
+        raise MalformedEnvelope(what, where=where)
 
 
 def _decoded(text: object, name: str, where: str) -> bytes:

@@ -75,7 +75,8 @@ def check_release(
         expected = counting.Expected(name, commit or release.commit, files, unreadable)
         counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
         findings += [*counted.findings, *problems]
-        agreed = agreed_launches(counted, trust.pinned, stated_launch(release))
+        agreed = agreed_launches(counted, stated_launch(release))
+        findings += agreed.unusable
         if value is None:
             findings += check_measurements(release, agreed, trust.launch)
             findings += contradicted(release, counted.against)
@@ -88,7 +89,7 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     """Every finding about a measurement when the files are not here: who signed it for which launch.
 
     The statements are then held against the files that the signed verdict names. What a checkpoint's tree says that the
-    portal computed counts where the user counts rebuilders by the portal's word too.
+    portal computed counts where the user counts rebuilders by the portal's word too, for launches of this release.
     """
     signed, vouched, findings = _check_verdict(name, evidence, trust, now)
     votes, problems = read_votes(evidence, trust.pinned)
@@ -103,10 +104,11 @@ def check_measurement(name: ReleaseName, value: str, evidence: Evidence, trust: 
     }
     expected = counting.Expected(name, summary.release.commit, files)
     counted = counting.count(votes, trust.pinned, signed.trusted, expected, needed=trust.min_operators, now=now)
-    found = signed_for(agreed_launches(counted, trust.pinned), value)
+    agreed = agreed_launches(counted)
+    found = signed_for(agreed, value)
     if found.state is not State.OK and vouched is not None and vouched.measurements is not None and not trust.pinned:
-        found = computed_for(vouched.measurements, value) or found
-    return [*findings, *counted.findings, *problems, found]
+        found = computed_for(vouched.measurements, agreed, value) or found
+    return [*findings, *counted.findings, *problems, *agreed.unusable, found]
 
 
 def _named_roles(signed: SignedVerdict) -> frozenset[Role]:

@@ -25,7 +25,7 @@ from builds.pipeline.unforeseen import Unforeseen, named
 from builds.verify.checks import Trust, check_release
 from builds.verify.evidence import Evidence, Kind, read_evidence, refuse_output, write_evidence
 from builds.verify.findings import ALLOW
-from builds.verify.givers import check_value, judge_givers
+from builds.verify.givers import Meant, check_value, judge_givers
 from builds.verify.local_files import MAX_ASSET_BYTES
 from builds.verify.measuring import LaunchUnknown, WantedLaunch, parse_value
 from builds.verify.memory import usual_place
@@ -144,7 +144,11 @@ def _add_release(parser: ArgumentParser) -> None:
 
 def _add_measurement(parser: ArgumentParser) -> None:
     parser.add_argument("value", metavar="HEX", help="as a report has it; 0x, colons and spaces may stand in it")
-    parser.add_argument("--release", metavar="PROJECT/TAG", help="of which release; needed with --portal")
+    meant = parser.add_mutually_exclusive_group()
+    meant.add_argument("--release", metavar="PROJECT/TAG", help="of which release; needed with --portal")
+    meant.add_argument(
+        "--project", metavar="NAME", help="of any release of this project; without either nothing allows"
+    )
     parser.add_argument("--files", type=Path, metavar="DIR", help="recompute it from the release as it was downloaded")
     _add_source(parser)
     _add_trust(parser)
@@ -213,17 +217,18 @@ def _release(given: Namespace) -> int:
 def _measurement(given: Namespace) -> int:
     value, trust, now = parse_value(given.value), _trust(given), datetime.now(UTC)
     asked = _name(given.release) if given.release is not None else None
+    meant = Meant(asked, given.project)
     if given.files is None and trust.launch.is_given:
         raise LaunchUnknown("your own launch is computed from your own files", where="--files")
     if given.mirror is not None:
         with _mirror(given, now) as mirror:
-            judged = judge_givers(mirror, value, trust, now, release=asked, files=given.files)
+            judged = judge_givers(mirror, value, trust, now, meant=meant, files=given.files)
         return report(judged.findings, f"{value} of {judged.subject}", as_json=given.json)
     if given.evidence is None and asked is None:
         raise MalformedRelease("with --portal it takes --release PROJECT/TAG", where="--release")
     evidence = read_evidence(given.evidence) if asked is None else _evidence(given, asked)
-    name = asked or evidence.release
-    findings = check_value(name, value, evidence, trust, now, files=given.files)
+    name = meant.check(evidence)
+    findings = check_value(name, value, evidence, trust, now, files=given.files) + meant.unsaid()
     return report(findings, f"{value} of {name.project}/{name.tag}", as_json=given.json)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from builds.domain.configuration import SNP_ONLY, VMMS
+from builds.domain.errors import MalformedInput
 from builds.domain.launch import LaunchConfiguration
 from builds.domain.roles import BootMode
 from builds.pipeline.published_release import PublishedRelease
-from builds.verify.signatures import PinnedKey, Vote
-from builds.verify.votes import Counted, distinct_operators
+from builds.verify.findings import Finding, State
+from builds.verify.signatures import Vote
+from builds.verify.votes import Counted
 
 DOCUMENTS = "your copy of the publisher's documents, unsigned"
 
@@ -50,6 +52,8 @@ class Agreed:
 
     by_enough: tuple[Launched, ...]
     by_few: tuple[Launched, ...]
+    unusable: tuple[Finding, ...] = ()
+    """About launches that were signed and that no machine has: each decides nothing, and names who signed it."""
 
     @property
     def command_lines(self) -> frozenset[str]:
@@ -57,22 +61,29 @@ class Agreed:
         direct = BootMode.DIRECT_KERNEL
         return frozenset(entry.command_line for entry in self.by_enough if entry.configuration.boot_mode is direct)
 
+    @property
+    def guest_features(self) -> frozenset[int]:
+        return frozenset(entry.configuration.guest_features for entry in self.by_enough)
 
-def agreed_launches(counted: Counted, pinned: Sequence[PinnedKey], stated: Launched | None = None) -> Agreed:
+
+def agreed_launches(counted: Counted, stated: Launched | None = None) -> Agreed:
     """What the counted votes say of launches; ``stated`` stands first among them, where enough signed it too."""
     groups: dict[Launched, list[Vote]] = {}
+    unusable: list[Finding] = []
     for vote in counted.votes:
-        for launched in signed_launches(vote):
+        signed = signed_launches(vote)
+        unusable += signed.unusable
+        for launched in signed.launches:
             groups.setdefault(replace(launched, said_by=""), []).append(vote)
     enough: list[Launched] = []
     few: list[Launched] = []
     for launched, votes in groups.items():
         said_by = ", ".join(dict.fromkeys(_signer(vote) for vote in votes))
-        is_enough = counted.needed is not None and distinct_operators(votes, pinned) >= counted.needed
+        is_enough = counted.needed is not None and counted.operators.distinct(votes) >= counted.needed
         (enough if is_enough else few).append(replace(launched, said_by=said_by))
     if stated is not None:
         enough.sort(key=lambda entry: not entry.is_like(stated))
-    return Agreed(tuple(enough), tuple(few))
+    return Agreed(tuple(enough), tuple(few), tuple(unusable))
 
 
 def stated_launch(release: PublishedRelease) -> Launched | None:
@@ -85,16 +96,30 @@ def stated_launch(release: PublishedRelease) -> Launched | None:
     return Launched(made, launch.command_line or "", stated.value, DOCUMENTS)
 
 
-def signed_launches(vote: Vote) -> list[Launched]:
-    """The launches that a rebuilder measured and signed."""
-    found = []
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The launches of one statement, and a finding for each of them that cannot be."""
+
+    launches: tuple[Launched, ...]
+    unusable: tuple[Finding, ...]
+
+
+def signed_launches(vote: Vote) -> Signed:
+    """The launches that a rebuilder measured and signed; one that cannot be ends nothing but itself."""
+    launches: list[Launched] = []
+    unusable: list[Finding] = []
     for entry in vote.statement.measurements:
         vmm = next((known for known in VMMS if known == entry.vmm), None)
         if vmm is None:
             continue
-        made = LaunchConfiguration(entry.boot_mode, entry.vcpus, entry.vcpu_type, entry.guest_features, vmm)
-        found.append(Launched(made, entry.command_line, entry.value or None, _signer(vote)))
-    return found
+        try:
+            made = LaunchConfiguration(entry.boot_mode, entry.vcpus, entry.vcpu_type, entry.guest_features, vmm)
+        except MalformedInput as error:
+            reason = f"Not counted. The launch {entry.name!r} was signed and cannot be: {error.what}."
+            unusable.append(Finding("measurement", State.NOTED, reason, _signer(vote)))
+            continue
+        launches.append(Launched(made, entry.command_line, entry.value or None, _signer(vote)))
+    return Signed(tuple(launches), tuple(unusable))
 
 
 def once(named: Iterable[Launched]) -> list[Launched]:

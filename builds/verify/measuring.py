@@ -12,6 +12,7 @@ from builds.domain.command_line import objection_to
 from builds.domain.configuration import SNP_ONLY
 from builds.domain.errors import MalformedInput, PortalError
 from builds.domain.evidence import covers_what_boots
+from builds.domain.guest_features import objection_to_features
 from builds.domain.launch import LaunchConfiguration, LaunchMeasurement, coverage_of
 from builds.domain.recipe import MAX_COMMAND_LINE_BYTES
 from builds.domain.roles import BootMode, Role
@@ -88,8 +89,10 @@ def check_measurements(release: PublishedRelease, agreed: Agreed, wanted: Wanted
     found += [_check(release, launched) for launched in agreed.by_enough]
     found += [_by_few(launched, agreed) for launched in agreed.by_few]
     found += _stated(release, agreed, asked)
-    if not wanted.is_given and not agreed.by_enough and all(finding.state is not State.UNCHECKED for finding in found):
-        reason = "No launch is signed by as many rebuilders as are needed: give --command-line, --vcpus, --vcpu-type."
+    # What is only noted decides nothing: without one value that was checked this axis was not.
+    if {finding.state for finding in found}.isdisjoint({State.OK, State.UNCHECKED}):
+        what = "measured any launch" if agreed.by_enough else "signed any launch"
+        reason = f"Not as many rebuilders as are needed {what}: give --command-line, --vcpus, --vcpu-type."
         found.append(Finding(_AXIS, State.UNCHECKED, reason, "nobody"))
     return found
 
@@ -129,7 +132,7 @@ def _stated(release: PublishedRelease, agreed: Agreed, asked: _Asked | None) -> 
 
 def contradicted(release: PublishedRelease, against: Iterable[Vote]) -> list[Finding]:
     """A finding for each value that rebuilders of other bytes signed and the user's files do not give."""
-    signed = once(launched for vote in against for launched in signed_launches(vote))
+    signed = once(launched for vote in against for launched in signed_launches(vote).launches)
     checked = [_check(release, launched) for launched in signed if launched.value is not None]
     return [finding for finding in checked if finding.state is State.FAILED]
 
@@ -196,22 +199,44 @@ def signed_for(agreed: Agreed, value: str) -> Finding:
     return Finding(_AXIS, State.UNCHECKED, reason, "nobody")
 
 
-def computed_for(measured: MeasurementsDocument, value: str) -> Finding | None:
-    """For which launch the portal computed this value from the published files; None when for none that it indexed."""
+def computed_for(measured: MeasurementsDocument, agreed: Agreed, value: str) -> Finding | None:
+    """For which launch the portal computed this value from the published files; None when for none that it indexed.
+
+    It computes for the launches of the project's other releases too, whatever they are worth. So it is allowed only for
+    a command line that enough rebuilders signed for this release, or that differs harmlessly from one, and for guest
+    features that they signed.
+    """
     for series in measured.series:
         vcpus = series.vcpus_of(value)
         if vcpus is None:
             continue
-        # The portal computes one with a kernel only for firmware that binds it.
-        covered = coverage_of(series.boot_mode, kernel_hashes=series.boot_mode is BootMode.DIRECT_KERNEL)
-        line = f", command line {series.command_line!r}" if series.boot_mode is BootMode.DIRECT_KERNEL else ""
+        direct = series.boot_mode is BootMode.DIRECT_KERNEL
+        line = f", command line {series.command_line!r}" if direct else ""
         words = (
             f"{series.boot_mode.value}, {vcpus} vCPUs, {' or '.join(series.vcpu_types)}, "
             f"guest features {series.guest_features:#x}, {series.vmm}{line}"
         )
         reason = f"Nobody signed it by itself; the portal computed it from the published files, for {words}."
+        unknown = objection_to_features(series.guest_features, agreed.guest_features) if agreed.by_enough else None
+        if unknown is not None:
+            return Finding(_AXIS, State.FAILED, f"{reason} {unknown}", "the portal")
+        if direct and (objected := _computed_with(series.command_line, agreed, reason)) is not None:
+            return objected
+        # The portal computes one with a kernel only for firmware that binds it.
+        covered = coverage_of(series.boot_mode, kernel_hashes=direct)
         return _covering(LaunchMeasurement(value, series.boot_mode, covered), reason, "the portal")
     return None
+
+
+def _computed_with(command_line: str, agreed: Agreed, reason: str) -> Finding | None:
+    """Against a command line that nobody signed for this release."""
+    objection = objection_to(command_line, agreed.command_lines, is_vouched_for=False)
+    if objection is not None and (agreed.command_lines or objection.replaces_init):
+        return Finding(_AXIS, State.FAILED, f"{reason} {objection.sentence}", "the portal")
+    if agreed.command_lines:
+        return None
+    unknown = "Not enough rebuilders signed any command line of this release to hold it against."
+    return Finding(_AXIS, State.UNCHECKED, f"{reason} {unknown}", "nobody")
 
 
 def _own_launch(agreed: Agreed, wanted: WantedLaunch) -> Launched:
@@ -266,7 +291,12 @@ def _own_finding(mine: LaunchMeasurement, launched: Launched, agreed: Agreed, wa
 
 
 def _objected(launched: Launched, agreed: Agreed, wanted: WantedLaunch) -> Finding | None:
-    """Against a command line that too few signed and nobody vouches for, or that replaces the image's init."""
+    """Against guest features that too few signed, and a command line that replaces the image's init, or that too few
+    signed and nobody vouches for.
+    """
+    unknown = objection_to_features(launched.configuration.guest_features, agreed.guest_features)
+    if unknown is not None:
+        return Finding(_AXIS, State.FAILED, unknown, YOU)
     if launched.configuration.boot_mode is not BootMode.DIRECT_KERNEL:
         return None
     objection = objection_to(launched.command_line, agreed.command_lines, is_vouched_for=wanted.is_vouched_for)

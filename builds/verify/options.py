@@ -7,8 +7,8 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from datetime import timedelta
 from typing import Any, ClassVar, Final, NoReturn
 
-from builds.domain.configuration import SNP_ONLY
 from builds.domain.errors import MalformedInput
+from builds.domain.guest_features import why_unusable
 from builds.domain.launch import FEATURES_END, MAX_VCPUS
 
 HELP: Final = ("-h", "--help")
@@ -81,10 +81,10 @@ def vcpus(text: str) -> int:
 
 
 def features(text: str) -> int:
-    """SEV_FEATURES of a guest whose memory is encrypted: without bit 0 there is no SEV-SNP and no report."""
-    value = _number(text, 1, FEATURES_END - 1)
-    if not value & SNP_ONLY:
-        raise ArgumentTypeError(f"{value:#x} has bit 0 off, which is SEV-SNP itself")
+    """SEV_FEATURES that an SEV-SNP guest can start with."""
+    value = _number(text, 0, FEATURES_END - 1)
+    if why := why_unusable(value):
+        raise ArgumentTypeError(f"{text[:40]!r} {why}")
     return value
 
 

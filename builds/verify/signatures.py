@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attestations.domain.summary import VerdictSummary, parse_summary
-from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_envelope
+from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_envelope, refuse_certificates
 from builds.domain.errors import PortalError
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.pipeline.hashing import open_regular
@@ -95,6 +95,7 @@ def read_votes(evidence: Evidence, pinned: Iterable[PinnedKey]) -> tuple[list[Vo
     for file in {file.sha256: file for file in evidence.of_kind(Kind.STATEMENT)}.values():
         axis = f"statement of {file.operator or 'an unnamed operator'}"
         try:
+            refuse_certificates(file.data, where=file.address)
             envelope = _envelope(file)
             statement = parse_rebuild_statement(envelope.payload, where=file.address)
             key = keys.get(statement.builder_id)

@@ -14,6 +14,7 @@ from builds.domain.provenance import RebuildStatement
 from builds.domain.requests import ReleaseName
 from builds.domain.roles import Role
 from builds.verify.findings import YOU, Finding, State
+from builds.verify.operators import Operators
 from builds.verify.signatures import PinnedKey, Vote
 from builds.verify.walking import CLOCKS_APART
 
@@ -40,12 +41,13 @@ class Counted:
     """The statements that count, newest of each key, and a finding for every statement and for their number.
 
     ``against`` are those whose signers got other bytes from the same commit; ``needed`` is how many distinct operators
-    are asked for, None when nobody's key is known.
+    are asked for, None when it is not known whose statements count; ``operators`` tells how many there are.
     """
 
     votes: tuple[Vote, ...]
     against: tuple[Vote, ...]
     needed: int | None
+    operators: Operators
     findings: tuple[Finding, ...]
 
 
@@ -60,39 +62,62 @@ def count(
 ) -> Counted:
     """Count distinct operators; ``verdict`` is one whose signature was checked, or None.
 
-    With keys of the user's only those count. Without, the statements that the portal signed as its verdict's inputs
-    do, and no more operators than it signed for: their keys and operators are the portal's word.
+    With keys of the user's only those count. Without, the rebuilds that the portal signed as counted do, and no more
+    operators than it signed for: their keys and operators are the portal's word.
     """
-    by_word = not pinned
-    inputs = {entry.sha256 for entry in verdict.inputs} if verdict is not None else set()
-    keys = {entry.key.fingerprint for entry in pinned}
+    operators = Operators.of(pinned, verdict)
+    by_word = operators.by_word
     counting, others = [], []
     for vote in votes:
-        if not (vote.sha256 in inputs if by_word else vote.key.fingerprint in keys):
-            why = "No verdict that was checked names it." if by_word else "None of the keys that you gave signed it."
-        else:
-            why = shows_nothing(vote.statement, now)
+        why = _not_asked_for(vote, pinned, verdict) or shows_nothing(vote.statement, now)
         if why:
             others.append(_not_counted(vote, why))
         else:
             counting.append(vote)
     newest = _newest_of_each_key((vote, _judge(vote, expected, by_word=by_word)) for vote in counting)
-    newest, apart = _of_one_making(newest)
+    newest, apart = _of_one_making(_copies_denied(newest))
     agreeing = [vote for vote, finding in newest if finding.state is State.OK]
     undecided = [vote for vote, finding in newest if finding.state is not State.FAILED]
-    most = verdict.tally.reproduced if by_word and verdict is not None else len(newest)
-    reproduced, possible = (min(distinct_operators(some, pinned), most) for some in (agreeing, undecided))
     wanted = needed if needed is not None else max(1, verdict.tally.needed) if verdict is not None else None
-    if by_word and verdict is None:
+    unknown = _nobody_known(verdict) if by_word else ""
+    if unknown:
         wanted = None
-    total = _total(reproduced, possible, wanted, by_word=by_word)
+    total = _total(operators.distinct(agreeing), operators.distinct(undecided), wanted, unknown, by_word=by_word)
     against = [
         vote
         for vote, finding in newest
         if finding.state is State.FAILED and not _other_release(vote.statement, expected)
     ]
     findings = (total, *(finding for _, finding in newest), *apart, *others)
-    return Counted(tuple(agreeing), tuple(against), wanted, findings)
+    return Counted(tuple(agreeing), tuple(against), wanted, operators, findings)
+
+
+def _not_asked_for(vote: Vote, pinned: Sequence[PinnedKey], verdict: VerdictSummary | None) -> str:
+    """Why a statement is none of those that count, whatever it says; "" when it is one.
+
+    What kind of file the evidence says it is nobody signed: that it is a rebuild is for the verdict to say, or for
+    the user's keys.
+    """
+    if pinned:
+        known = any(entry.key.fingerprint == vote.key.fingerprint for entry in pinned)
+        return "" if known else "None of the keys that you gave signed it."
+    entry = verdict.counted.get(vote.sha256) if verdict is not None else None
+    if entry is None:
+        return "No verdict that was checked names it."
+    if entry.key not in {None, vote.key.fingerprint}:
+        return "The verdict names it as another key's."
+    return ""
+
+
+def _nobody_known(verdict: VerdictSummary | None) -> str:
+    """Why nothing counts by the portal's word; "" when something may."""
+    if verdict is None:
+        return "Nobody's key is known: give --rebuilder-key FILE and --min-operators K, or --portal-key FILE."
+    if verdict.rebuilds is None and verdict.inputs and not verdict.counted:
+        return (
+            "An older verdict does not say which inputs are rebuilds: fetch it again, or give --rebuilder-key."
+        )
+    return ""
 
 
 def shows_nothing(statement: RebuildStatement, now: datetime) -> str:
@@ -109,55 +134,54 @@ def shows_nothing(statement: RebuildStatement, now: datetime) -> str:
 type _Judged = list[tuple[Vote, Finding]]
 
 
-def _of_one_making(judged: _Judged) -> tuple[_Judged, list[Finding]]:
-    """Without those that agree and are no rebuild of their own, or of other inputs than most; and why for each.
+def _copies_denied(judged: _Judged) -> _Judged:
+    """Where several keys signed the same run, at most one ran it, and nothing that they sign tells which.
 
-    The same run under two keys is one run. Another recipe, epoch or material makes another thing, though bytes are
-    equal: only those of one making are counted together. What speaks against the files always stands.
+    So none of them is counted, and each is named with the others and denies: a copy never counts, and neither takes an
+    honest vote away unseen. What speaks against the files stands as it is.
+    """
+    signers: dict[str, list[Vote]] = {}
+    for vote, finding in judged:
+        if finding.state is not State.FAILED:
+            signers.setdefault(vote.statement.metadata.invocation_id, []).append(vote)
+    found: _Judged = []
+    for vote, finding in judged:
+        run = vote.statement.metadata.invocation_id
+        others = [other for other in signers.get(run, ()) if other.key.fingerprint != vote.key.fingerprint]
+        if finding.state is not State.FAILED and others:
+            names = ", ".join(other.operator or f"key sha256:{other.key.fingerprint}" for other in others)
+            reason = (
+                f"{names} signed the same run, {run}, which one of them copied: none is counted."
+                " Ask both, and leave out the key that you do not trust."
+            )
+            found.append((vote, Finding(finding.axis, State.FAILED, reason, finding.said_by)))
+        else:
+            found.append((vote, finding))
+    return found
+
+
+def _of_one_making(judged: _Judged) -> tuple[_Judged, list[Finding]]:
+    """Without those that agree from other inputs than most; and why for each.
+
+    Another recipe, epoch or material makes another thing, though bytes are equal: only those of one making are counted
+    together. What speaks against the files always stands.
     """
     agreeing = [vote for vote, finding in judged if finding.state is State.OK]
     makings = Counter(_making(vote.statement) for vote in agreeing)
     usual = makings.most_common(1)[0][0] if makings else None
-    seen: set[str] = set()
     kept: _Judged = []
     apart: list[Finding] = []
     for vote, finding in judged:
-        run = vote.statement.metadata.invocation_id
-        why = ""
-        if finding.state is State.OK and run in seen:
-            why = "Another key signed the same run."
-        elif finding.state is State.OK and _making(vote.statement) != usual:
-            why = "It has the same bytes from another recipe, epoch or materials than most."
-        if why:
-            apart.append(_not_counted(vote, why))
-            continue
-        seen.add(run)
-        kept.append((vote, finding))
+        if finding.state is State.OK and _making(vote.statement) != usual:
+            apart.append(_not_counted(vote, "It has the same bytes from another recipe, epoch or materials than most."))
+        else:
+            kept.append((vote, finding))
     return kept, apart
 
 
 def _making(statement: RebuildStatement) -> tuple[str, int, frozenset[str]]:
     stated = statement.parameters
     return stated.recipe.sha256, stated.source_date_epoch, statement.materials
-
-
-def distinct_operators(votes: Iterable[Vote], pinned: Iterable[PinnedKey]) -> int:
-    """How many operators the votes' keys belong to.
-
-    Two keys are one operator's when the user names them alike, or the evidence does: what nobody signed can make the
-    number smaller, never larger.
-    """
-    names = {entry.key.fingerprint: entry.operator for entry in pinned}
-    groups: list[set[str]] = []
-    for vote in votes:
-        fingerprint = vote.key.fingerprint
-        own = {f"key {fingerprint}"}
-        own |= {f"named {name}" for name in (names.get(fingerprint, ""),) if name}
-        own |= {f"said {name}" for name in (vote.operator,) if name}
-        joined = [group for group in groups if group & own]
-        groups = [group for group in groups if not group & own]
-        groups.append(own.union(*joined))
-    return len(groups)
 
 
 def _not_counted(vote: Vote, why: str) -> Finding:
@@ -202,10 +226,10 @@ def _newest_of_each_key(judged: Iterable[tuple[Vote, Finding]]) -> list[tuple[Vo
     return list({vote.key.fingerprint: (vote, finding) for vote, finding in ordered}.values())
 
 
-def _total(reproduced: int, possible: int, wanted: int | None, *, by_word: bool) -> Finding:
+def _total(reproduced: int, possible: int, wanted: int | None, unknown: str, *, by_word: bool) -> Finding:
     """``possible`` counts those too whose files are not all here: then it is not known that there are too few."""
     if wanted is None:
-        reason = "Nobody's key is known: give --rebuilder-key FILE and --min-operators K, or --portal-key FILE."
+        reason = unknown or "Nobody says how many are needed: give --min-operators K."
         return Finding(_AXIS, State.UNCHECKED, reason, "nobody")
     said_by = "the portal's word" if by_word else "keys that you gave"
     too_few = State.UNCHECKED if possible >= wanted else State.FAILED

@@ -25,6 +25,7 @@ from attestations.domain.statement import parse_statement
 from attestations.domain.summary import (
     MAX_SUMMARY_BYTES,
     VERDICT_EXTENSION,
+    CountedRebuild,
     MalformedSummary,
     PolicyReference,
     ReleaseName,
@@ -46,6 +47,18 @@ HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 def document(summary: VerdictSummary) -> dict[str, Any]:
     read: dict[str, Any] = json.loads(summary.encode())
     return read
+
+
+def test_a_rebuild_is_one_of_the_inputs_and_named_once() -> None:
+    (given,) = allowed().inputs
+    rebuild = CountedRebuild(given.sha256, "a" * 64, "ada")
+    summary = allowed(rebuilds=(rebuild,))
+    assert summary.counted == {given.sha256: rebuild}
+    assert parse_summary(summary.encode()) == summary
+    assert allowed(rebuilds=()).counted == {}
+    for rebuilds in ((rebuild, rebuild), (replace(rebuild, sha256="e" * 64),)):
+        with pytest.raises(MalformedSummary):
+            allowed(rebuilds=rebuilds).encode()
 
 
 def test_an_allowed_release_passes_at_our_one_level() -> None:

@@ -36,6 +36,10 @@ FULL = LaunchMeasurement(VALUE, BootMode.DIRECT_KERNEL, DIRECT_KERNEL_COVERAGE)
 FIRMWARE = LaunchMeasurement(VALUE, BootMode.UEFI_DISK, FIRMWARE_COVERAGE)
 PROBLEM = PortalError("the firmware of this release is not kept here", where="sha256:1", todo="Import it again.")
 PUBLISHED = PublishedConfiguration("default", FOUR, COMMAND_LINE, VALUE, FULL)
+WITH_DEBUG_SWAP = PublishedConfiguration("debug", replace(FOUR, guest_features=0x21), COMMAND_LINE, "c" * 96, None)
+DEFINED_FEATURES = st.sets(st.sampled_from([*range(1, 13), 14, 15, 16, 21])).map(
+    lambda bits: sum(1 << b for b in bits) | 1
+)
 
 
 def verdict(*unmet: str) -> ReleaseVerdict:
@@ -116,10 +120,26 @@ def test_a_command_line_that_the_publisher_published_is_the_publishers_affair() 
 
 def test_another_processor_count_with_the_published_command_line_is_allowed_without_that_warning() -> None:
     launch = LaunchConfiguration(BootMode.DIRECT_KERNEL, 1, "EPYC-Milan", 0x21, "gce")
-    found = judged(launch, found=other_value())
+    found = judged(launch, found=other_value(), published=(PUBLISHED, WITH_DEBUG_SWAP))
     assert (found.standing, found.decision) == (Standing.FOLLOWS, Decision.ALLOW)
     assert found.subject == "Computed for the published command line, 1 vCPU, EPYC-Milan, guest features 0x21, gce"
     assert "vouches" not in found.sentence
+
+
+def test_guest_features_that_were_not_published_with_the_release_deny_beside_its_command_line() -> None:
+    launch = replace(FOUR, guest_features=0x21)
+    found = judged(launch, found=other_value())
+    (own,) = found.unmet
+    assert (own.key, own.state) == ("configuration-guest-features-known", ConditionState.UNKNOWN)
+    assert own.sentence == "Nobody published this release with guest features 0x21, but with 0x1."
+    assert found.sentence.endswith("Deny: nobody published its guest features.")
+    assert judged(launch, found=other_value(), is_vouched_for=True).decision is Decision.DENY
+    both = judged(launch, command_line="own", found=other_value())
+    assert len(both.unmet) == 2
+    assert "adds 2 that are not met. Deny: nobody vouches for its command line; nobody" in both.sentence
+    assert judged(launch, found=other_value(), published=()).decision is Decision.DENY
+    # Also the fewer: an image is made for those that it was published with.
+    assert judged(found=other_value(), published=(WITH_DEBUG_SWAP,)).decision is Decision.DENY
 
 
 def test_an_empty_command_line_is_called_that() -> None:
@@ -241,6 +261,9 @@ def test_fields_that_are_given_win_and_the_others_stay_as_published() -> None:
         ("guest_features", "-1", "no 64-bit number"),
         ("guest_features", "0x0", "leaves bit 0 off, which is SEV-SNP itself"),
         ("guest_features", "0xfffffffffffffffe", "leaves bit 0 off, which is SEV-SNP itself"),
+        ("guest_features", "0xffffffffffffffff", "sets bits 13, 17, 18, 19, 20, 22, 23, "),
+        ("guest_features", "0x2001", "sets bit 13, reserved in AMD's manual"),
+        ("guest_features", "0x8000000000000001", "sets bit 63, reserved in AMD's manual"),
         ("vmm", "QEMU", "none of: qemu, ec2, gce"),
         ("command_line", "a\0b", "one line"),
         ("command_line", "a\r\nb", "one line"),
@@ -298,7 +321,7 @@ def test_without_a_published_configuration_the_form_still_asks_for_one() -> None
 @given(
     vcpus=st.integers(1, 512),
     vcpu_type=st.sampled_from(TYPES),
-    guest_features=st.integers(0, 2**64 - 1).map(lambda features: features | 1),
+    guest_features=DEFINED_FEATURES,
     vmm=st.sampled_from(VMMS),
     boot_mode=st.sampled_from(BootMode),
     command_line=st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=100),

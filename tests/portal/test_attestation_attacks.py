@@ -28,7 +28,8 @@ from builds.domain.roles import Role
 from builds.models import Component, Project, Release, ReleaseEvent
 from builds.services.release_events import CHANGED_SINCE_IMPORT
 from tests.portal.conftest import COMMIT
-from tests.support.operators import digests
+from tests.support.operators import digests, new_signer, result_of
+from tests.support.statements import encoded
 
 pytestmark = pytest.mark.django_db
 
@@ -281,3 +282,17 @@ def test_a_new_release_that_breaks_the_portal_itself_does_not_blind_the_watch_ov
     assert ReleaseEvent.objects.get(kind=CHANGED_SINCE_IMPORT).release.tag == "v1"
     followed.refresh_from_db()
     assert followed.running_until is None
+
+
+def test_a_rebuilders_statement_that_the_publisher_signed_is_no_attestation(
+    publisher: ExpectedPublisher, make_release: Callable[..., Release], domain: TrustDomain
+) -> None:
+    release = make_release("v1.0.0")
+    statement = encoded(result_of(release, new_signer().public.name))
+    bundle = domain.sign_payload(statement, WORKFLOW.san, WORKFLOW.claims)
+    sighting = verification.record_sighting(bundle, release, Role.KATANA, "test")
+    verification.verify_release(release)
+    finding = sighting.findings.get()
+    assert (finding.state, "is a rebuilder's" in finding.reason) == (AttestationState.REJECTED, True)
+    assert state_of(release) is AttestationState.REJECTED
+    assert publisher.project == release.project

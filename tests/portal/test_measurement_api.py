@@ -178,6 +178,46 @@ def test_another_vcpu_count_of_an_allowed_release_is_a_hit_and_labelled(client: 
     assert giver["not_covered"] == [{"what": "data disk", "check": "look at the host"}]
 
 
+@pytest.mark.parametrize(
+    ("line", "decision", "key"),
+    [
+        (f"{LINE} init=/bin/sh", "deny", "configuration-starts-the-images-init"),
+        (f"{LINE} trust=all", "deny", "configuration-command-line-known"),
+        (f"{LINE} quiet", "allow", None),
+    ],
+)
+def test_a_command_line_of_another_release_is_found_and_judged_as_recompute_judges_it(
+    client: Client, allowed: Release, make_release: Callable[..., Release], line: str, decision: str, key: str | None
+) -> None:
+    sibling = make_release("v6.6.6")
+    assert sibling.project == allowed.project
+    sibling.launch_configurations.update(command_line=line)
+    measurement_index.fill(allowed.pk)
+    value = value_of(allowed, wanted(4, command_line=line))
+    found = asked(client, value, project=allowed.project.name, tag=allowed.tag).json()
+    (giver,) = found["given_by"]
+    assert (found["decision"], giver["decision"]) == (decision, decision)
+    assert (giver["is_default"], giver["differs_in"]) == (False, ["command_line"])
+    assert [entry["condition"] for entry in giver["unmet"]] == ([key] if key is not None else [])
+    assert recomputed(client, allowed, command_line=line).json()["decision"] == decision
+
+
+def test_guest_features_of_another_release_are_found_and_deny(
+    client: Client, allowed: Release, make_release: Callable[..., Release]
+) -> None:
+    make_release("v6.6.6").launch_configurations.update(guest_features=0x21)
+    measurement_index.fill(allowed.pk)
+    value = value_of(allowed, wanted(4, command_line=LINE, guest_features=0x21))
+    (giver,) = asked(client, value, project=allowed.project.name, tag=allowed.tag).json()["given_by"]
+    again = recomputed(client, allowed, guest_features="0x21").json()
+    for found in (giver, again):
+        assert found["decision"] == "deny"
+        (why,) = found["unmet"]
+        assert (why["condition"], why["state"]) == ("configuration-guest-features-known", "unknown")
+    refused = recomputed(client, allowed, guest_features="0xffffffffffffffff")
+    assert (refused.status_code, refused.json()["code"]) == (400, "unusable-value")
+
+
 def test_firmware_alone_is_denied_however_good_the_release_is(client: Client, allowed: Release) -> None:
     found = asked_of(
         client, allowed, value_of(allowed, wanted(4, boot_mode=BootMode.UEFI_DISK, command_line=""))

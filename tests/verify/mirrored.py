@@ -39,6 +39,14 @@ from tests.verify.world import COMMAND_LINE, COMMIT, TAG, World
 UNSIGNED = "7" * 96
 """What the portal computed for five vCPUs, and nobody signed."""
 FIRMWARE_ONLY = "8" * 96
+BORROWED = {
+    "9" * 96: "console=ttyS0 init=/bin/sh",
+    "b" * 96: "console=ttyS0 trust=all",
+    "c" * 96: "console=ttyS0 quiet",
+}
+"""What the portal computed with command lines of the project's other releases, for one vCPU."""
+WITH_DEBUG_SWAP = "d" * 96
+"""What it computed with guest features of another release."""
 PORTAL = "https://portal.example/"
 
 
@@ -89,7 +97,7 @@ class Mirrored:
         return Root(
             portal=PORTAL,
             releases=Tree(digits=0, entries=1, top=tree.put_index(self.shard(tree).encode())),
-            measurements=Tree(digits=0, entries=3, top=tree.put_index(self.values().encode())),
+            measurements=Tree(digits=0, entries=4 + len(BORROWED), top=tree.put_index(self.values().encode())),
             changes=tree.put_index(ChangeFeed(first=0, pages=(page,)).encode()),
         )
 
@@ -119,29 +127,32 @@ class Mirrored:
 
     def values(self) -> MeasurementShard:
         name = f"enclave/{TAG}"
-        keys = sorted(value[:KEY_DIGITS] for value in (self.world.value, UNSIGNED, FIRMWARE_ONLY))
+        keys = sorted(
+            value[:KEY_DIGITS] for value in (self.world.value, UNSIGNED, FIRMWARE_ONLY, WITH_DEBUG_SWAP, *BORROWED)
+        )
         return MeasurementShard(prefix="", values=tuple((key, (name,)) for key in keys))
 
     def series(self) -> MeasurementsDocument:
         signature = signature_of("EPYC-v4")
         assert signature is not None
 
-        def series(boot_mode: BootMode, digests: list[str]) -> Series:
+        def series(boot_mode: BootMode, digests: list[str], line: str = COMMAND_LINE) -> Series:
             return Series(
                 boot_mode=boot_mode,
                 cpu_signature=signature,
                 vcpu_types=names_of_signature("EPYC-v4"),
                 guest_features=1,
                 vmm="qemu",
-                command_line=COMMAND_LINE if boot_mode is BootMode.DIRECT_KERNEL else "",
+                command_line=line if boot_mode is BootMode.DIRECT_KERNEL else "",
                 digests="".join(digests),
             )
 
         direct = [*(str(number) * 96 for number in (1, 2, 3)), self.world.value, UNSIGNED]
         firmware = series(BootMode.UEFI_DISK, [FIRMWARE_ONLY])
-        return MeasurementsDocument(
-            project="enclave", tag=TAG, series=(series(BootMode.DIRECT_KERNEL, direct), firmware)
-        )
+        borrowed = [series(BootMode.DIRECT_KERNEL, [value], line) for value, line in BORROWED.items()]
+        debug = series(BootMode.DIRECT_KERNEL, [WITH_DEBUG_SWAP]).model_copy(update={"guest_features": 0x21})
+        made = (series(BootMode.DIRECT_KERNEL, direct), firmware, *borrowed, debug)
+        return MeasurementsDocument(project="enclave", tag=TAG, series=made)
 
     def run(self, *arguments: str, key: FileSigner | None = None) -> int:
         """The program against the directory as it is served; what it asked for is kept."""
@@ -154,6 +165,10 @@ class Mirrored:
 
     def release(self, *arguments: str, key: FileSigner | None = None) -> int:
         return self.run("release", f"enclave/{TAG}", "--files", str(self.world.files), *arguments, key=key)
+
+    def measurement(self, value: str, *arguments: str) -> int:
+        """About a value of any release of the project."""
+        return self.run("measurement", value, "--project", "enclave", *arguments)
 
     def blob(self, kind: Kind) -> Path:
         """Where the first file of a kind lies."""

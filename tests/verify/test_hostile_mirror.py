@@ -265,7 +265,7 @@ def test_a_shard_of_measurements_out_of_order_is_refused(
         return root.model_copy(update={"measurements": Tree(digits=0, entries=1, top=tree.put_index(shard.encode()))})
 
     mirrored.publish(change=change)
-    assert mirrored.run("measurement", UNSIGNED) == 2
+    assert mirrored.measurement(UNSIGNED) == 2
     said = capsys.readouterr().err
     assert "malformed-mirror" in said
     assert named in said

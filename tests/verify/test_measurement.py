@@ -25,7 +25,8 @@ def asked(world: World, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
         world.save()
         given = ["--portal-key", world.key_file(world.portal)] if key else []
         evidence = ["--evidence", str(world.evidence_file), "--json", "--any-age"]
-        code = main(["measurement", value, *evidence, *given, *arguments])
+        whose = [] if "--release" in arguments else ["--project", "enclave"]
+        code = main(["measurement", value, *evidence, *given, *whose, *arguments])
         out = capsys.readouterr().out
         # What could not be asked has a name in place of findings.
         findings = json.loads(out).get("findings", [])
@@ -142,3 +143,20 @@ def test_a_value_that_binds_firmware_only_is_denied(world: World, asked: Ask) ->
 def test_another_release_than_the_evidences_is_not_checked(world: World, asked: Ask) -> None:
     assert asked(world.value, "--release", f"enclave/{TAG}")[0] == 0
     assert asked(world.value, "--release", "enclave/v2")[0] == 2
+
+
+def test_a_value_of_nobody_knows_whose_image_is_looked_up_and_not_allowed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.save()
+    key = world.key_file(world.portal)
+    look_up = ["measurement", world.value, "--evidence", str(world.evidence_file), "--portal-key", key, "--any-age"]
+    assert main(look_up) == 2
+    said = capsys.readouterr().out
+    assert "direct_kernel, 4 vCPUs" in said
+    assert "add --release PROJECT/TAG, or --project NAME" in said
+    assert main([*look_up, "--files", str(world.files)]) == 2
+    assert main([*look_up, "--project", "enclave"]) == 0
+    assert main([*look_up, "--release", f"enclave/{TAG}"]) == 0
+    assert main([*look_up, "--project", "other"]) == 2
+    assert main([*look_up, "--project", "enclave", "--release", f"enclave/{TAG}"]) == 2

@@ -20,7 +20,7 @@ from builds.verify.cli import main
 from builds.verify.evidence import Kind, read_evidence
 from builds.verify.memory import Equivocation, RolledBack, Seen, remember
 from tests.support.mirrors import served
-from tests.verify.mirrored import FIRMWARE_ONLY, UNSIGNED, Mirrored
+from tests.verify.mirrored import BORROWED, FIRMWARE_ONLY, UNSIGNED, WITH_DEBUG_SWAP, Mirrored
 from tests.verify.world import TAG, World, rewrite
 
 type Findings = Callable[[], dict[str, dict[str, Any]]]
@@ -62,7 +62,10 @@ def test_what_was_saved_from_a_mirror_stays_as_fresh_without_a_network(mirrored:
     assert tuple(file for file in saved.files if file.kind not in chain) == mirrored.evidence.files
     findings_before = world.run("--max-age", "1h")
     assert findings_before == 0
-    assert main(["measurement", UNSIGNED, "--evidence", str(world.evidence_file), *key(world)]) == 0
+    assert (
+        main(["measurement", UNSIGNED, "--project", "enclave", "--evidence", str(world.evidence_file), *key(world)])
+        == 0
+    )
 
 
 def key(world: World) -> list[str]:
@@ -102,7 +105,7 @@ def test_without_the_portals_key_nothing_is_asked(mirrored: Mirrored, capsys: py
 @pytest.mark.parametrize("value", ["published", UNSIGNED])
 def test_a_measurement_finds_its_release_and_its_launch(mirrored: Mirrored, findings: Findings, value: str) -> None:
     value = mirrored.world.value if value == "published" else value
-    assert mirrored.run("measurement", value, "--json") == 0
+    assert mirrored.measurement(value, "--json") == 0
     found = findings()["measurement"]
     assert found["state"] == "ok"
     vcpus = 5 if value == UNSIGNED else 4
@@ -111,19 +114,64 @@ def test_a_measurement_finds_its_release_and_its_launch(mirrored: Mirrored, find
     assert len(mirrored.asked) == 6 + 8
 
 
+def test_a_mirror_allows_no_measurement_of_nobody_knows_whose_image(mirrored: Mirrored, findings: Findings) -> None:
+    value = mirrored.world.value
+    assert mirrored.run("measurement", value, "--json") == 2
+    found = findings()
+    assert found["measurement"]["state"] == "ok"
+    assert "add --release PROJECT/TAG, or --project NAME" in found["expected image"]["reason"]
+    assert mirrored.run("measurement", value, "--release", f"enclave/{TAG}") == 0
+    assert mirrored.run("measurement", value, "--project", "other") == 2
+
+
 def test_the_portals_computation_does_not_count_for_who_counts_own_rebuilders(mirrored: Mirrored) -> None:
     pinned = [*mirrored.world.pin("ada"), "--min-operators", "1"]
-    assert mirrored.run("measurement", mirrored.world.value, *pinned) == 0
-    assert mirrored.run("measurement", UNSIGNED, *pinned) == 2
+    assert mirrored.measurement(mirrored.world.value, *pinned) == 0
+    assert mirrored.measurement(UNSIGNED, *pinned) == 2
 
 
 def test_a_value_of_firmware_alone_is_denied(mirrored: Mirrored, findings: Findings) -> None:
-    assert mirrored.run("measurement", FIRMWARE_ONLY, "--json") == 1
+    assert mirrored.measurement(FIRMWARE_ONLY, "--json") == 1
     assert "covers only ovmf" in findings()["measurement"]["reason"]
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "why"),
+    [
+        ("console=ttyS0 init=/bin/sh", 1, "another first program than the image's init: init=/bin/sh"),
+        ("console=ttyS0 trust=all", 1, "it adds trust=all, and nobody vouches for what that does"),
+        ("console=ttyS0 quiet", 0, "command line 'console=ttyS0 quiet'"),
+    ],
+)
+def test_what_another_release_of_the_project_boots_with_is_allowed_for_this_one_only_where_it_is_harmless(
+    mirrored: Mirrored, findings: Findings, line: str, code: int, why: str
+) -> None:
+    value = next(value for value, borrowed in BORROWED.items() if borrowed == line)
+    assert mirrored.measurement(value, "--json") == code
+    assert why in findings()["measurement"]["reason"]
+
+
+def test_a_computed_value_of_guest_features_that_nobody_signed_is_denied(
+    mirrored: Mirrored, findings: Findings
+) -> None:
+    assert mirrored.measurement(WITH_DEBUG_SWAP, "--json") == 1
+    assert "with guest features 0x21, but with 0x1" in findings()["measurement"]["reason"]
+
+
+def test_a_computed_value_of_a_release_whose_command_line_nobody_signed_is_not_checked(
+    mirrored: Mirrored, findings: Findings
+) -> None:
+    world = mirrored.world
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, measurements=[])
+    mirrored.publish()
+    assert mirrored.measurement(UNSIGNED, "--json") == 2
+    assert "Not enough rebuilders signed any command line" in findings()["measurement"]["reason"]
+
+
 def test_a_value_with_the_same_first_digits_as_a_known_one_is_not_that_one(mirrored: Mirrored) -> None:
-    assert mirrored.run("measurement", UNSIGNED[:16] + "f" * 80) == 2
+    assert mirrored.measurement(UNSIGNED[:16] + "f" * 80) == 2
 
 
 @pytest.mark.parametrize("asked", [["measurement", "a" * 96], ["release", "enclave/v9", "--files", "."]])
@@ -142,7 +190,7 @@ def test_a_measurement_that_only_older_releases_allow_is_not_denied(mirrored: Mi
 
     mirrored.world.passed = False
     mirrored.publish(change=crowded)
-    assert mirrored.run("measurement", UNSIGNED) == 2
+    assert mirrored.measurement(UNSIGNED) == 2
 
 
 def test_a_release_that_waits_to_be_judged_is_not_allowed(mirrored: Mirrored, findings: Findings) -> None:

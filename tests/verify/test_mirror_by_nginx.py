@@ -41,7 +41,7 @@ def by_nginx(mirrored: Mirrored, address: str, *arguments: str) -> int:
 def test_a_release_a_measurement_and_a_bundle_come_from_it(mirrored: Mirrored, address: str, tmp_path: Path) -> None:
     release = ["release", f"enclave/{TAG}", "--files", str(mirrored.world.files)]
     assert by_nginx(mirrored, address, *release, "--max-age", "1h") == 0
-    assert by_nginx(mirrored, address, "measurement", UNSIGNED) == 0
+    assert by_nginx(mirrored, address, "measurement", UNSIGNED, "--project", "enclave") == 0
     saved = tmp_path / "saved.json"
     assert by_nginx(mirrored, address, "bundle", f"enclave/{TAG}", "-o", str(saved)) == 0
     assert read_evidence(saved).only(Kind.CHECKPOINT) is not None

@@ -19,7 +19,7 @@ import pytest
 from builds.domain.roles import Role
 from builds.verify.evidence import EvidenceFile, Kind
 from tests.support.operators import new_signer
-from tests.support.statements import measured, subject
+from tests.support.statements import FINISHED, measured, subject
 from tests.verify.world import NAMES, World, rewrite, sha256, sha384
 
 
@@ -71,8 +71,41 @@ def test_without_the_portals_key_nothing_that_it_says_is_checked(world: World, p
 
 def test_pinned_keys_are_counted_without_the_portals_word(world: World, printed: Callable[[], str]) -> None:
     world.save()
-    assert world.run("--json", *world.pin("ada", "ben"), "--min-operators", "2", portal_key=False) == 2
+    assert world.run("--json", *world.pin_named("ada", "ben"), "--min-operators", "2", portal_key=False) == 2
     assert states(printed())["rebuilders"] == "ok"
+
+
+def test_pinned_keys_that_nobody_names_are_no_operators_of_their_own(world: World, printed: Callable[[], str]) -> None:
+    world.save()
+    unnamed = ("--json", *world.pin("ada", "ben"), "--min-operators")
+    assert world.run(*unnamed, "2", portal_key=False) == 1
+    assert reason(printed(), "rebuilders") == "1 operator rebuilt exactly these files; 2 needed."
+    world.run(*unnamed, "1", portal_key=False)
+    assert states(printed())["rebuilders"] == "ok"
+    one_named = (*world.pin_named("ada"), *world.pin("ben"))
+    assert world.run("--json", *one_named, "--min-operators", "2", portal_key=False) == 1
+
+
+def test_what_nobody_signed_makes_no_operators_by_being_left_out(world: World) -> None:
+    world.statements.clear()
+    world.rebuilt_by("ada")
+    world.rebuilt_by("ada-2", operator="ada")
+    evidence = world.evidence(world.verdict(tally=world.verdict().tally.__class__(1, 2, 0, 0)))
+    files = tuple(file.model_copy(update={"operator": None}) for file in evidence.files)
+    for portal_key in (True, False):
+        for given in (evidence, evidence.model_copy(update={"files": files})):
+            world.save(given)
+            assert world.run(*world.pin("ada", "ada-2"), "--min-operators", "2", portal_key=portal_key) == 1
+    # The portal counted ben too: what it signed of the two keys still makes them one operator's.
+    world.rebuilt_by("ben")
+    evidence = world.evidence()
+    files = tuple(
+        file.model_copy(update={"operator": None})
+        for file in evidence.files
+        if file.kind is not Kind.STATEMENT or file.operator != "ben"
+    )
+    world.save(evidence.model_copy(update={"files": files}))
+    assert world.run("--min-operators", "2") == 1
 
 
 def test_a_verdict_by_another_key_is_denied_whatever_key_the_evidence_brings(
@@ -297,7 +330,6 @@ RUN = str(uuid.UUID(int=7))
         ({"recipe": {"origin": "source-tree", "sha256": "0" * 64}}, "from another recipe"),
         ({"epoch": 1}, "from another recipe"),
         ({"materials": []}, "from another recipe"),
-        ({"invocation": RUN}, "signed the same run"),
         ({"copied": True}, "It built nothing"),
     ],
 )
@@ -312,7 +344,7 @@ def test_a_statement_that_shows_nothing_of_its_own_is_not_counted_whoever_signed
     world.statements.clear()
     # Two that are alike, and a third.
     for name in ("ada", "ben"):
-        world.rebuilt_by(name, **({"invocation": RUN} if name == "ada" and "invocation" in parts else {}))
+        world.rebuilt_by(name)
     world.rebuilt_by("cy", **parts)
     world.save()
     pinned = world.pin("ada", "ben", "cy")
@@ -320,6 +352,57 @@ def test_a_statement_that_shows_nothing_of_its_own_is_not_counted_whoever_signed
     printed()
     assert world.run("--json", *pinned, "--min-operators", "3") == 1
     assert why in reason(printed(), "rebuilder cy")
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_of_keys_that_signed_the_same_run_none_counts_and_each_is_named(
+    world: World, printed: Callable[[], str], hours: int
+) -> None:
+    world.statements.clear()
+    world.rebuilt_by("ada", invocation=RUN)
+    world.rebuilt_by("ben")
+    world.rebuilt_by("cy", invocation=RUN, finished=FINISHED + timedelta(hours=hours), measurements=[])
+    world.save()
+    assert world.run("--json", *world.pin_named("ada", "ben", "cy"), "--min-operators", "1") == 1
+    text = printed()
+    assert reason(text, "rebuilders") == "1 operator rebuilt exactly these files; 1 needed."
+    for name, other in (("ada", "cy"), ("cy", "ada")):
+        assert states(text)[f"rebuilder {name}"] == "failed"
+        assert f"{other} signed the same run, {RUN}" in reason(text, f"rebuilder {name}")
+    # Who is not asked for takes nothing away.
+    assert world.run(*world.pin_named("ada", "ben"), "--min-operators", "2") == 0
+
+
+@pytest.mark.parametrize("vcpus", [0, 1000])
+def test_a_signed_launch_that_cannot_be_is_its_signers_affair(
+    world: World, printed: Callable[[], str], vcpus: int
+) -> None:
+    world.rebuilt_by("cy", measurements=[{**measured(world.value), "name": "wide", "vcpus": vcpus}])
+    world.save()
+    for pins in ((), world.pin_named("ada", "ben", "cy")):
+        assert world.run("--json", *pins) == 0
+        noted = [entry for entry in json.loads(printed())["findings"] if entry["state"] == "noted"]
+        (unusable,) = [entry for entry in noted if entry["axis"] == "measurement"]
+        assert f"{vcpus} vCPUs: 1 to 512 can be measured" in unusable["reason"]
+        assert unusable["saidBy"] == f"key sha256:{world.signers['cy'].public.fingerprint}"
+
+
+def test_a_release_that_every_rebuilder_could_not_measure_is_not_checked(
+    world: World, printed: Callable[[], str]
+) -> None:
+    problem = {"code": "kernel-hashes-unsupported", "what": "no section", "where": "ovmf.fd", "todo": "-"}
+    world.statements.clear()
+    for name in ("ada", "ben"):
+        world.rebuilt_by(name, measurements=[{**measured(""), "problem": problem}])
+    world.save()
+    for name in ("expected-measurement.json", "expected-measurement.txt"):
+        (world.files / name).unlink()
+    rewrite(world.files / "manifest.json", lambda held: held.pop("measurement"))
+    world.save()
+    assert world.run("--json") == 2
+    said = [entry for entry in json.loads(printed())["findings"] if entry["axis"] == "measurement"]
+    assert [entry["state"] for entry in said] == ["noted", "could not check"]
+    assert "Not as many rebuilders as are needed measured any launch" in said[1]["reason"]
 
 
 def test_a_newer_statement_about_another_release_hides_no_contradiction(world: World) -> None:
@@ -421,6 +504,18 @@ def test_an_own_launch_is_recomputed_and_said_to_be_unpublished(world: World, pr
     assert world.run("--json", "--vcpus", "4") == 0
     assert reason(printed(), "measurement").startswith(world.value)
     assert world.run("--vcpu-type", "Pentium") == 2
+
+
+def test_own_guest_features_that_nobody_signed_deny_and_none_that_are_reserved_are_taken(
+    world: World, printed: Callable[[], str]
+) -> None:
+    world.save()
+    assert world.run("--guest-features", "0x1") == 0
+    printed()
+    assert world.run("--json", "--guest-features", "0x21", "--vouch-for-command-line") == 1
+    assert "with guest features 0x21, but with 0x1" in reason(printed(), "measurement")
+    for unusable in ("0x20", "0x2001", "0xffffffffffffffff"):
+        assert world.run("--guest-features", unusable) == 2
 
 
 def test_an_own_command_line_that_replaces_the_images_init_denies(world: World, printed: Callable[[], str]) -> None:

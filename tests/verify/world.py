@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -11,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from attestations.domain.summary import InputAttestation, PolicyReference, ReleaseName, SummarySubject, VerdictSummary
+from attestations.domain.summary import (
+    CountedRebuild,
+    InputAttestation,
+    PolicyReference,
+    ReleaseName,
+    SummarySubject,
+    VerdictSummary,
+)
 from builds.domain.consensus import Tally
 from builds.domain.dsse import IN_TOTO_PAYLOAD
 from builds.domain.launch import LaunchConfiguration
@@ -130,8 +138,16 @@ class World:
             tally=Tally(2, len({name for name, _ in self.statements}), 0, 0),
             passed=self.passed,
             unmet=unmet,
+            rebuilds=tuple({sha256(data): self.counted(name, data) for name, data in self.statements}.values()),
         )
         return replace(summary, **changed)
+
+    def counted(self, operator: str, data: bytes) -> CountedRebuild:
+        """A statement as the portal names it in its verdict."""
+        held = json.loads(data)
+        payload = json.loads(base64.b64decode(held.get("dsseEnvelope", held)["payload"]))
+        name = payload["predicate"]["runDetails"]["builder"]["id"].partition(";")[2]
+        return CountedRebuild(sha256(data), base64.urlsafe_b64decode(f"{name}=").hex(), operator)
 
     def evidence(self, verdict: VerdictSummary | None = None, *, signer: FileSigner | None = None) -> Evidence:
         payload = (verdict or self.verdict()).encode()
@@ -172,6 +188,10 @@ class World:
 
     def pin(self, *names: str) -> Sequence[str]:
         return [part for name in names for part in ("--rebuilder-key", self.key_file(self.signers[name]))]
+
+    def pin_named(self, *names: str) -> Sequence[str]:
+        """The keys under the user's own names for their operators."""
+        return [f"--rebuilder-key={name}={self.key_file(self.signers[name])}" for name in names]
 
 
 type Rewrite = Callable[[dict[str, Any]], object]
