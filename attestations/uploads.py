@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest, QueryDict, UnreadablePostError
+from django.http import QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from attestations.domain.publication import MOST_FILES, asset_name, refuse_colliding
@@ -24,6 +24,7 @@ from attestations.domain.publication_errors import (
     FieldsNotFirst,
     UploadIncomplete,
 )
+from attestations.patient_body import PatientBody
 from attestations.services.announcing import AnnouncedFile
 from attestations.services.spool import Spool, expect_space
 from builds.domain.errors import DiskFull, PortalError
@@ -58,16 +59,27 @@ class Upload:
         return json.dumps({"fields": self.fields, "files": files}, sort_keys=True).encode()
 
 
-def take_upload(request: HttpRequest, spool: Spool, bounds: Bounds, permit: Callable[[Fields], None]) -> Upload:
+def take_body(body: PatientBody) -> bytes:
+    """All of it, for what is bounded already. Raises ``UploadIncomplete`` and ``UploadTooSlow``."""
+    try:
+        return body.read()
+    except UnreadablePostError as error:
+        raise UploadIncomplete("the connection broke before it was whole", where="the body") from error
+
+
+def take_upload(
+    header: Mapping[str, Any], body: PatientBody, spool: Spool, bounds: Bounds, permit: Callable[[Fields], None]
+) -> Upload:
     """Read a ``multipart/form-data`` request. ``permit`` is asked about the fields before a file is kept, and raises.
 
-    Raises an ``AnnouncementRefused``, ``AssetTooLarge``, ``UnsafePath``, ``DiskFull`` and what ``permit`` raises.
+    Raises an ``AnnouncementRefused``, ``UploadTooSlow``, ``AssetTooLarge``, ``UnsafePath``, ``DiskFull`` and what
+    ``permit`` raises.
     """
-    if not int(request.META.get("CONTENT_LENGTH") or 0):
+    if not int(header.get("CONTENT_LENGTH") or 0):
         raise AnnouncementRefused("the request is empty, or does not say how long it is", where="Content-Length")
     handler = _ToSpool(spool, bounds, permit)
     try:
-        parser = _Parser(request.META, request, [handler], "utf-8")
+        parser = _Parser(header, body, [handler], "utf-8")  # type: ignore[arg-type] # it calls nothing but read
         handler.parser = parser
         parser.parse()
     except (MultiPartParserError, TooManyFieldsSent, TooManyFilesSent, RequestDataTooBig) as error:

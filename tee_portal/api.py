@@ -11,7 +11,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
-from attestations.domain.publication_errors import PublicationsWaiting
+from attestations.domain.publication_errors import PublicationsWaiting, UploadsBusy
 from attestations.export_api import router as export_router
 from attestations.publish_api import router as publish_router
 from attestations.verdict_api import release_verdict
@@ -87,6 +87,11 @@ def not_indexed(request: HttpRequest, error: MeasurementNotIndexed) -> HttpRespo
     return _refusal(request, error, status_of(type(error)), error.members)
 
 
+_COMES_AGAIN = (
+    RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting | UploadsBusy
+)
+
+
 @api.exception_handler(PortalError)
 def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
     status = status_of(type(error))
@@ -97,7 +102,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting):
+    if isinstance(error, _COMES_AGAIN):
         response["Retry-After"] = str(error.retry_after)
     return response
 

@@ -39,6 +39,7 @@ _REFUSALS: Mapping[str, str] = {
     "401": "No token was sent, or one that is good for nothing.",
     "403": "The token is good, and not for this.",
     "404": "What the question names is not here.",
+    "408": "The body comes too slowly.",
     "409": "It does not fit what is the case now.",
     "410": "The claim is gone, or was never this token's.",
     "413": "The body is too large.",
