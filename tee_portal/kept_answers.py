@@ -12,6 +12,7 @@ request, while the others are given the one that still holds.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ _NOTE = "tee_portal.state"
 _MAKING = "tee_portal.making"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
 """Header fields that are about who asks."""
+_AGE = "Age"
+"""Caches take it from how long they may keep an answer (RFC 9111): they are told how old it is already."""
 
 
 class AnswerTakesLong(PortalError):
@@ -67,6 +70,10 @@ class State:
     text: str
     read: Callable[[HttpRequest], str]
     read_at: float
+
+    def tell_age(self, response: HttpResponse) -> None:
+        """Rounded up: nobody keeps an answer for longer than a moment after what it follows from was read."""
+        response[_AGE] = str(math.ceil(time.monotonic() - self.read_at))
 
     def is_same(self, request: HttpRequest) -> bool:
         """False too when it cannot be read: then the operation says by name why."""
@@ -108,7 +115,9 @@ class _Kept:
         return time.monotonic() >= self.state.read_at + A_MOMENT - ahead
 
     def again(self) -> HttpResponse:
-        return HttpResponse(self.body, headers=dict(self.fields))
+        response = HttpResponse(self.body, headers=dict(self.fields))
+        self.state.tell_age(response)
+        return response
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Counted as a made one is; None for who asked too often, whom the operation refuses."""
@@ -191,6 +200,7 @@ def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
         took = time.monotonic() - state.read_at
         with _lock:
             _store[key] = _Kept(response.content, fields, state, took, asked=state.read_at)
+    state.tell_age(response)
     return response
 
 

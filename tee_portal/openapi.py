@@ -56,6 +56,7 @@ _COUNTED = {
 _KEPT = {
     "ETag": {"schema": _TEXT, "required": True, "description": "Of these bytes; 304 to If-None-Match."},
     "Cache-Control": {"schema": _TEXT, "required": True, "description": "How long the answer may be kept."},
+    "Age": {**_SECONDS, "required": False, "description": "For how long the portal has had the answer, in seconds."},
 }
 _NEXT = {"Link": {"schema": _TEXT, "description": 'The next page, as rel="next" (RFC 8288).'}}
 _PLACES: Mapping[str, Mapping[str, Any]] = {
