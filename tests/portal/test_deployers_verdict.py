@@ -181,6 +181,13 @@ def test_an_unknown_release_is_denied_by_the_same_word(project: Project, query: 
     assert (answer.json()["decision"], answer.json()["code"]) == ("deny", "not-found")
 
 
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_too_many_denies_as_an_unknown_release_does(allowed: Release, slashes: str) -> None:
+    answer = Client().get(address(allowed) + slashes)
+    assert answer.status_code == 404
+    assert (answer.json()["decision"], answer.json()["code"]) == ("deny", "not-found")
+
+
 @pytest.mark.parametrize(
     "query",
     [
