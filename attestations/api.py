@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router
 
-from attestations.models import BundleRecord, FindingRecord, Sighting
+from attestations.models import BundleRecord, FindingRecord, Sighting, VerdictRecord
 from attestations.schemas import (
     BundleDetailOut,
     ClaimedOut,
@@ -21,7 +21,7 @@ from attestations.schemas import (
     recorded_verdict_out,
 )
 from attestations.services.finding_list import findings_before
-from attestations.services.history import recorded_before, release_then, verdict_at
+from attestations.services.history import newest_verdict, recorded_before, release_then, verdict_at
 from attestations.services.standing import JudgedBundle, judged_today
 from builds.domain.digest import sha256_text
 from builds.domain.moment import Moment
@@ -111,21 +111,28 @@ def verdicts(
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
 ) -> VerdictHistoryOut:
-    """Every signed verdict of a release, newest first, and the one that held ``at`` a moment (now, when not given).
+    """Every signed verdict of a release, newest first, and the one that held ``at`` a moment (the newest, when not
+    given, which says nothing of what changed since).
 
     ``next`` is the value of ``before`` for older ones, or null. A moment that lies ahead, or before the release was
-    imported, is refused.
+    imported, is refused; of one after ``judged_at`` nothing is told.
     """
     rows = Release.objects.all()
     release = the_release(rows, project, tag) if at is None else release_then(rows, project, tag, at)
-    held = verdict_at(release, at or timezone.now())
+    held = newest_verdict(release) if at is None else _held(release, at)
     page = recorded_before(release, before, size=limit)
     lead_on(request, response, "before", page.older)
     return VerdictHistoryOut(
         verdict=recorded_verdict_out(held) if held is not None else None,
+        judged_at=release.judged_at,
         history=[recorded_verdict_out(record) for record in page.records],
         next=page.older,
     )
+
+
+def _held(release: Release, moment: datetime) -> VerdictRecord | None:
+    held = verdict_at(release, moment)
+    return held.record if held.is_vouched_for else None
 
 
 def stored_bundle(sha256: str) -> BundleRecord:

@@ -40,17 +40,23 @@ _HEADERS: Mapping[str, str] = {"Accept": "*/*", "Accept-Encoding": "identity", "
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How slow a server may be: ``idle`` seconds without a byte; and once ``grace`` seconds have passed, no fewer than
-    ``bytes_per_second`` since the beginning.
+    """How slow a server, or who uploads, may be: ``idle`` seconds without a byte; and once ``grace`` seconds have
+    passed, no fewer than ``bytes_per_second`` since the beginning.
     """
 
     idle: float = 30.0
     grace: float = 30.0
     bytes_per_second: int = 32 * 1024
 
-    def refuse_slow(self, received: int, seconds: float, where: str) -> None:
+    def slowness(self, received: int, seconds: float) -> str:
+        """What is wrong with so many bytes in so long a time; "" when nothing is."""
         if seconds > self.grace and received < self.bytes_per_second * seconds:
-            what = f"{received} bytes came in {seconds:.0f} seconds, fewer than {self.bytes_per_second} each"
+            return f"{received} bytes came in {seconds:.0f} seconds, fewer than {self.bytes_per_second} each"
+        return ""
+
+    def refuse_slow(self, received: int, seconds: float, where: str) -> None:
+        what = self.slowness(received, seconds)
+        if what:
             raise AssetTooSlow(what, where=where)
 
 

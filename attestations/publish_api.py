@@ -15,7 +15,9 @@ from ninja.errors import HttpError, ValidationError
 
 from attestations import tasks
 from attestations.domain.publication import PublicationForm
+from attestations.domain.publication_errors import UploadsBusy
 from attestations.models import Publication
+from attestations.patient_body import PatientBody, hang_up
 from attestations.publish_schemas import (
     AnnouncedRelease,
     AnnouncementWish,
@@ -26,7 +28,8 @@ from attestations.publish_schemas import (
 from attestations.services import announcing
 from attestations.services.announcing import AnnouncedFile, Announcement
 from attestations.services.spool import Spool, expect_space, receiving
-from attestations.uploads import Bounds, Fields, take_upload
+from attestations.upload_places import PLACES
+from attestations.uploads import Bounds, Fields, take_body, take_upload
 from builds.api import router as releases_router
 from builds.domain.access import Scope
 from builds.domain.json_depth import read_shallow_json
@@ -66,16 +69,17 @@ _BODY: Mapping[str, Any] = {
 @releases_router.post(
     "/releases", response={_ACCEPTED: PublicationOut}, auth=_MAY_PUBLISH, openapi_extra={"requestBody": _BODY}
 )
-@rules(OperationRules(takes_files=True, refuses=(404,)))
+@rules(OperationRules(takes_files=True, refuses=(404, 408)))
 def publish(request: HttpRequest, idempotency_key: IdempotencyKey = None) -> HttpResponse:
     """Announce a release, by the addresses of its files or with the files themselves.
 
     202 with the publication that a worker takes up; its address, also in `Location`, tells what became of it.
-    403 when the account is no publisher of the project, 429 while too many of its publications wait.
+    403 when the account is no publisher of the project, 429 while too many of its publications wait, 408 when the body
+    comes too slowly, 503 while others send as many as are taken at once.
     """
     with receiving() as spool:
         announced = _Announced(request, spool, idempotency_key)
-        announcement = announced.by_files() if request.content_type == FILES else announced.by_addresses()
+        announcement = announced.taken()
 
         def announce() -> tuple[int, PublicationOut]:
             made = announcing.announce(spool.id, token_use(request), announcement)
@@ -104,8 +108,19 @@ class _Announced:
         self._is_again = idempotency.is_answered(self._account, key)
         self.told_apart_by = b""
 
-    def by_addresses(self) -> Announcement:
-        body = self._request.body
+    def taken(self) -> Announcement:
+        """Before a byte of it is read there is a place for it."""
+        try:
+            with PLACES.place(self._account.pk), PatientBody(self._request).held_to_it() as body:
+                return self._read(body)
+        except UploadsBusy:
+            hang_up(self._request)
+            raise
+
+    def _read(self, body: PatientBody) -> Announcement:
+        return self._by_files(body) if self._request.content_type == FILES else self._by_addresses(take_body(body))
+
+    def _by_addresses(self, body: bytes) -> Announcement:
         self.told_apart_by = body
         wish = _read(AnnouncementWish, _json(body))
         project = self._permitted(wish)
@@ -117,9 +132,9 @@ class _Announced:
             self._spool.write(file.name, file.content)
         return announcement
 
-    def by_files(self) -> Announcement:
-        each, together = announcing.most_bytes()
-        upload = take_upload(self._request, self._spool, Bounds(each, together, tuple(_FORM["required"])), self._permit)
+    def _by_files(self, body: PatientBody) -> Announcement:
+        bounds = Bounds(*announcing.most_bytes(), first=tuple(_FORM["required"]))
+        upload = take_upload(self._request.META, body, self._spool, bounds, self._permit)
         self.told_apart_by = upload.fingerprint
         wish = _read(AnnouncedRelease, upload.fields, "form")
         return self._announcement(self._permitted(wish), wish, PublicationForm.FILES, upload.files)

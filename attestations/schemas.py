@@ -191,9 +191,12 @@ class RecordedVerdictOut(Schema):
 
 
 class VerdictHistoryOut(Schema):
-    """``verdict`` is the one that held at the moment asked for; null when there was none yet. Newest first."""
+    """``verdict`` is the one that held at the moment asked for; null when there was none yet, and for a moment after
+    ``judged_at``, when the release was judged last. Without a moment it is the newest there is. Newest first.
+    """
 
     verdict: RecordedVerdictOut | None
+    judged_at: datetime | None
     history: list[RecordedVerdictOut]
     next: int | None
 

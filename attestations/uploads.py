@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest, QueryDict, UnreadablePostError
+from django.http import QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
+from django.utils.http import parse_header_parameters
 
 from attestations.domain.publication import MOST_FILES, asset_name, refuse_colliding
 from attestations.domain.publication_errors import (
@@ -24,12 +25,19 @@ from attestations.domain.publication_errors import (
     FieldsNotFirst,
     UploadIncomplete,
 )
+from attestations.patient_body import PatientBody
 from attestations.services.announcing import AnnouncedFile
 from attestations.services.spool import Spool, expect_space
-from builds.domain.errors import DiskFull, PortalError
+from builds.domain.errors import DiskFull, PortalError, UnsafePath
+from builds.domain.printable import one_line
 
 _CHUNK = 1024 * 1024
 _CHECKED_EVERY = 64 * _CHUNK
+_HEAD_ENDS = b"\r\n\r\n"
+_LONGEST_HEAD = 1024
+"""Bytes; Django's parser takes no longer one."""
+_REPAIRED = "\ufffd"
+"""What decoders put in place of what they cannot read."""
 
 type Fields = dict[str, str]
 
@@ -58,16 +66,28 @@ class Upload:
         return json.dumps({"fields": self.fields, "files": files}, sort_keys=True).encode()
 
 
-def take_upload(request: HttpRequest, spool: Spool, bounds: Bounds, permit: Callable[[Fields], None]) -> Upload:
+def take_body(body: PatientBody) -> bytes:
+    """All of it, for what is bounded already. Raises ``UploadIncomplete`` and ``UploadTooSlow``."""
+    try:
+        return body.read()
+    except UnreadablePostError as error:
+        raise UploadIncomplete("the connection broke before it was whole", where="the body") from error
+
+
+def take_upload(
+    header: Mapping[str, Any], body: PatientBody, spool: Spool, bounds: Bounds, permit: Callable[[Fields], None]
+) -> Upload:
     """Read a ``multipart/form-data`` request. ``permit`` is asked about the fields before a file is kept, and raises.
 
-    Raises an ``AnnouncementRefused``, ``AssetTooLarge``, ``UnsafePath``, ``DiskFull`` and what ``permit`` raises.
+    Raises an ``AnnouncementRefused``, ``UploadTooSlow``, ``AssetTooLarge``, ``UnsafePath``, ``DiskFull`` and what
+    ``permit`` raises.
     """
-    if not int(request.META.get("CONTENT_LENGTH") or 0):
+    if not int(header.get("CONTENT_LENGTH") or 0):
         raise AnnouncementRefused("the request is empty, or does not say how long it is", where="Content-Length")
     handler = _ToSpool(spool, bounds, permit)
     try:
-        parser = _Parser(request.META, request, [handler], "utf-8")
+        read = _ReadHeads(body, _boundary(header))
+        parser = _Parser(header, read, [handler], "utf-8")  # type: ignore[arg-type] # it calls nothing but read
         handler.parser = parser
         parser.parse()
     except (MultiPartParserError, TooManyFieldsSent, TooManyFilesSent, RequestDataTooBig) as error:
@@ -86,12 +106,56 @@ def take_upload(request: HttpRequest, spool: Spool, bounds: Bounds, permit: Call
     return Upload(fields, tuple(handler.files))
 
 
+def _boundary(header: Mapping[str, Any]) -> bytes:
+    """As that parser reads it, which refuses a form without one."""
+    _, parameters = parse_header_parameters(str(header.get("CONTENT_TYPE", "")))
+    return str(parameters.get("boundary", "")).encode("ascii", "replace")
+
+
+class _ReadHeads:
+    """A body whose parts' heads are UTF-8. Django's parser would pass over a part whose head is not, with its file.
+
+    What it does not find by this, as heads that are too long, that parser refuses.
+    """
+
+    def __init__(self, body: PatientBody, boundary: bytes) -> None:
+        self._body = body
+        self._delimiter = b"--" + boundary
+        self._unread = b""
+
+    def read(self, size: int | None = None) -> bytes:
+        data = self._body.read(size)
+        self._look_at(data)
+        return data
+
+    def _look_at(self, data: bytes) -> None:
+        self._unread += data
+        while (begin := self._unread.find(self._delimiter)) >= 0:
+            end = self._unread.find(_HEAD_ENDS, begin)
+            if end < 0 and len(self._unread) - begin <= _LONGEST_HEAD:
+                self._unread = self._unread[begin:]
+                return
+            _expect_utf8(self._unread[begin : end if end >= 0 else begin + _LONGEST_HEAD])
+            self._unread = self._unread[max(end, begin + len(self._delimiter)) :]
+        self._unread = self._unread[-len(self._delimiter) :]
+
+
+def _expect_utf8(head: bytes) -> None:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        todo = "Write the names of files in UTF-8."
+        raise AnnouncementRefused("the name of a file or field is not UTF-8", where="the body", todo=todo) from error
+
+
 class _Parser(MultiPartParser):
     """Django's, which hands over names as they came."""
 
     _post: QueryDict
 
     def sanitize_file_name(self, file_name: str) -> str:
+        if _REPAIRED in file_name:
+            raise UnsafePath(f"{one_line(file_name, 100)!r} is not UTF-8", where="name of an asset")
         return asset_name(file_name)
 
     def fields(self) -> Fields:

@@ -136,6 +136,8 @@ class DeployersVerdictOut(Schema):
 
     ``derived`` is now (from evidence, at this moment) or recorded (as it was signed for ``as_of``). ``signed`` is null
     for ``unsigned_reason``; ``operators``, ``policy`` and ``measurements`` are null where nothing recorded them.
+    ``recorded_at`` (of the record that held then) and ``judged_at`` (when the release was judged last) are null where
+    the decision is derived now.
     """
 
     decision: Literal["allow", "deny"]
@@ -145,6 +147,8 @@ class DeployersVerdictOut(Schema):
     release: str
     derived: Literal["now", "recorded"]
     as_of: datetime | None
+    recorded_at: datetime | None
+    judged_at: datetime | None
     sentence: str
     unmet: list[ConditionOut]
     axes: list[AxisOut]
@@ -210,6 +214,8 @@ def deployers_verdict_out(asked: AskedVerdict, base: str) -> DeployersVerdictOut
         release=f"{base}{release_path(release)}",
         derived=asked.derivation.value,
         as_of=asked.as_of,
+        recorded_at=asked.recorded_at,
+        judged_at=asked.judged_at,
         sentence=asked.sentence,
         unmet=[condition_out(entry) for entry in asked.unmet],
         axes=[_axis_out(axis, base) for axis in asked.axes],

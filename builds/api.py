@@ -10,7 +10,7 @@ from django.utils.cache import get_conditional_response
 from ninja import Query, Router
 
 from attestations.services import standing
-from attestations.services.answer_version import newest_state
+from attestations.services.answer_version import releases_state
 from builds import log_gate
 from builds.digest_schemas import DigestOut, digest_out
 from builds.domain.digest import Digest
@@ -31,7 +31,7 @@ _PLAIN_TEXT = {"responses": {200: {"content": {"text/plain": {"schema": {"type":
 
 
 def _newest(_request: HttpRequest) -> str:
-    return newest_state()
+    return releases_state()
 
 
 @router.get("/releases", response=ReleaseListOut)

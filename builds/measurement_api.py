@@ -77,7 +77,7 @@ def _state(_request: HttpRequest, value: str) -> str:
 
 
 # After its longer sibling, whose name is a value to this one.
-@router.get("/measurements/{value}", response=LookupOut)
+@router.get("/measurements/{measurement:value}", response=LookupOut)
 @rules(OperationRules(state=_state))
 def measurement(
     request: HttpRequest,

@@ -11,7 +11,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
-from attestations.domain.publication_errors import PublicationsWaiting
+from attestations.domain.publication_errors import PublicationsWaiting, UploadsBusy
 from attestations.export_api import router as export_router
 from attestations.publish_api import router as publish_router
 from attestations.verdict_api import release_verdict
@@ -22,6 +22,7 @@ from builds.agent_api import router as agent_router
 from builds.api import router
 from builds.domain.errors import PortalError
 from builds.domain.strict_json import AmbiguousJson
+from builds.domain.tags import RESERVED_SEGMENT
 from builds.domain.verdict import Decision
 from builds.log_gate import LogReadersWait
 from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
@@ -68,6 +69,7 @@ api.add_router("", webhooks_router)
 api.add_router("", publish_router)
 
 
+_A_VERDICT = f"/{RESERVED_SEGMENT}"
 _DECIDING = frozenset(view.__name__ for view in (release_verdict, measurement, recompute))
 """Operations whose answer is a decision."""
 
@@ -77,7 +79,8 @@ def _refusal(
 ) -> HttpResponse:
     """A named error. Who asked for a decision and reads only that finds deny in every refusal."""
     asked = request.resolver_match
-    if asked is not None and asked.url_name in _DECIDING:
+    # With a slash at its end the address of a verdict is that of a release, which no tag can have.
+    if asked is not None and (asked.url_name in _DECIDING or request.path_info.rstrip("/").endswith(_A_VERDICT)):
         members = {**(members or {}), "decision": Decision.DENY.value}
     return problem(request, error, status, members)
 
@@ -85,6 +88,11 @@ def _refusal(
 @api.exception_handler(MeasurementNotIndexed)
 def not_indexed(request: HttpRequest, error: MeasurementNotIndexed) -> HttpResponse:
     return _refusal(request, error, status_of(type(error)), error.members)
+
+
+_COMES_AGAIN = (
+    RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting | UploadsBusy
+)
 
 
 @api.exception_handler(PortalError)
@@ -97,7 +105,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting):
+    if isinstance(error, _COMES_AGAIN):
         response["Retry-After"] = str(error.retry_after)
     return response
 

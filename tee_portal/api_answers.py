@@ -17,7 +17,7 @@ from tee_portal.kept_answers import kept_or_made
 from tee_portal.problems import problem
 
 API = "/api/"
-_EXPOSED = "ETag, Link, RateLimit, RateLimit-Policy, Retry-After"
+_EXPOSED = "Age, ETag, Link, RateLimit, RateLimit-Policy, Retry-After"
 _PREFLIGHT_SECONDS = "86400"
 _OK = 200
 

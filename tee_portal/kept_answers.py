@@ -12,18 +12,21 @@ request, while the others are given the one that still holds.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import urlencode
 from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, TooManyFieldsSent
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
 
 from builds.domain.errors import PortalError
 from builds.operation_rules import A_MOMENT
@@ -43,10 +46,13 @@ _TIMES_AHEAD = 2
 """The making of an answer begins so many times what the one before took, before that one ends."""
 _ARRIVED = "tee_portal.arrived"
 """Seconds of this process's monotonic clock, as all moments here are."""
+_KEY = "tee_portal.question"
 _NOTE = "tee_portal.state"
 _MAKING = "tee_portal.making"
 _OWN_FIELDS = frozenset({"RateLimit", "RateLimit-Policy"})
 """Header fields that are about who asks."""
+_AGE = "Age"
+"""Caches take it from how long they may keep an answer (RFC 9111): they are told how old it is already."""
 
 
 class AnswerTakesLong(PortalError):
@@ -68,6 +74,10 @@ class State:
     read: Callable[[HttpRequest], str]
     read_at: float
 
+    def tell_age(self, response: HttpResponse) -> None:
+        """Rounded up: nobody keeps an answer for longer than a moment after what it follows from was read."""
+        response[_AGE] = str(math.ceil(time.monotonic() - self.read_at))
+
     def is_same(self, request: HttpRequest) -> bool:
         """False too when it cannot be read: then the operation says by name why."""
         try:
@@ -83,6 +93,8 @@ class _Kept:
     state: State
     took: float
     """Seconds that it took to make."""
+    size: int
+    """Bytes, with the question and the header fields."""
     asked: float
     """When what it follows from was read last."""
 
@@ -108,7 +120,9 @@ class _Kept:
         return time.monotonic() >= self.state.read_at + A_MOMENT - ahead
 
     def again(self) -> HttpResponse:
-        return HttpResponse(self.body, headers=dict(self.fields))
+        response = HttpResponse(self.body, headers=dict(self.fields))
+        self.state.tell_age(response)
+        return response
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Counted as a made one is; None for who asked too often, whom the operation refuses."""
@@ -126,14 +140,15 @@ def note_state(request: HttpRequest, read: Callable[[HttpRequest], str]) -> Http
     While one request makes an answer, the others who ask the same wait here for it: what comes back is the answer that
     another one made meanwhile, None for who is to make it. ``AnswerTakesLong`` for who waited in vain.
     """
+    key = request.META[_KEY]
     if _MAKING not in request.META:
-        making = _making_of(_key(request))
+        making = _making_of(key)
         if not making.acquire(timeout=_WAIT_SECONDS):
             raise AnswerTakesLong(
                 "somebody else's question has this answer made, and it takes long", where=request.path[:200]
             )
         request.META[_MAKING] = making
-        found = _find(_key(request))
+        found = _find(key)
         if found is not None and found.serves_who_waited(request):
             return found.again()
     began = time.monotonic()
@@ -147,9 +162,9 @@ def note_state(request: HttpRequest, read: Callable[[HttpRequest], str]) -> Http
 
 def kept_or_made(request: HttpRequest, make: Make) -> HttpResponseBase:
     """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state."""
-    key = _key(request)
     request.META[_ARRIVED] = time.monotonic()
-    kept = _find(key)
+    request.META[_KEY] = key = _key(request)
+    kept = _find(key) if _is_ours(request) else None
     if kept is not None and kept.holds(request) and not (kept.is_nearly_over() and _may_make(key, request)):
         again = kept.answer(request)
         if again is not None:
@@ -190,7 +205,8 @@ def _made(key: str, request: HttpRequest, make: Make) -> HttpResponseBase:
         fields = {name: value for name, value in response.items() if name not in _OWN_FIELDS}
         took = time.monotonic() - state.read_at
         with _lock:
-            _store[key] = _Kept(response.content, fields, state, took, asked=state.read_at)
+            _store[key] = _Kept(response.content, fields, state, took, _size(key, response), asked=state.read_at)
+    state.tell_age(response)
     return response
 
 
@@ -199,18 +215,43 @@ def _find(key: str) -> _Kept | None:
         return _store.get(key)
 
 
-def _key(request: HttpRequest) -> str:
-    """The question byte for byte; not who asks it, of whom no kept answer says anything."""
+def _is_ours(request: HttpRequest) -> bool:
+    """Whether it names a host of this portal. One that does not is refused further in, also what is kept."""
     try:
-        base = public_base(request)
+        request.get_host()
     except DisallowedHost:
+        return False
+    return True
+
+
+def _key(request: HttpRequest) -> str:
+    """The question as it is understood, however it is spelt; not who asks it, of whom no kept answer says anything."""
+    base = public_base(request) if _is_ours(request) else ""
+    return f"{base} {_asked(request.path_info)}?{_parameters(request)}"
+
+
+def _asked(path: str) -> str:
+    """The operation with its arguments as it takes them; the path as it is where there is none."""
+    try:
+        found = resolve(path)
+    except Resolver404:
+        return path
+    return f"/{found.route}{sorted(found.kwargs.items()) if found.kwargs else ''}"
+
+
+def _parameters(request: HttpRequest) -> str:
+    try:
+        given = sorted(request.GET.lists())
+    except TooManyFieldsSent:
         # Refused further in, and so never kept.
-        base = ""
-    return f"{base} {request.path_info}?{request.META.get('QUERY_STRING', '')}"
+        return str(request.META.get("QUERY_STRING", ""))
+    return urlencode(given, doseq=True)
 
 
-def _size(kept: _Kept) -> int:
-    return len(kept.body) + 1024
+def _size(key: str, response: HttpResponse) -> int:
+    """As far as one request can make it large; 1024 for the rest."""
+    fields = sum(len(name) + len(value) for name, value in response.items())
+    return len(response.content) + len(key) + fields + 1024
 
 
 def _making_of(key: str) -> threading.Lock:
@@ -224,4 +265,4 @@ def _making_of(key: str) -> threading.Lock:
 
 _lock = threading.Lock()
 _makings: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-_store: LRUCache[str, _Kept] = LRUCache(_MOST_BYTES, getsizeof=_size)
+_store: LRUCache[str, _Kept] = LRUCache(_MOST_BYTES, getsizeof=lambda kept: kept.size)

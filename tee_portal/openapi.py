@@ -39,6 +39,7 @@ _REFUSALS: Mapping[str, str] = {
     "401": "No token was sent, or one that is good for nothing.",
     "403": "The token is good, and not for this.",
     "404": "What the question names is not here.",
+    "408": "The body comes too slowly.",
     "409": "It does not fit what is the case now.",
     "410": "The claim is gone, or was never this token's.",
     "413": "The body is too large.",
@@ -55,6 +56,7 @@ _COUNTED = {
 _KEPT = {
     "ETag": {"schema": _TEXT, "required": True, "description": "Of these bytes; 304 to If-None-Match."},
     "Cache-Control": {"schema": _TEXT, "required": True, "description": "How long the answer may be kept."},
+    "Age": {**_SECONDS, "required": False, "description": "For how long the portal has had the answer, in seconds."},
 }
 _NEXT = {"Link": {"schema": _TEXT, "description": 'The next page, as rel="next" (RFC 8288).'}}
 _PLACES: Mapping[str, Mapping[str, Any]] = {

@@ -13,6 +13,8 @@ from attestations.domain.publication_errors import (
     AssetAddressRefused,
     NotAPublisher,
     PublicationsWaiting,
+    UploadsBusy,
+    UploadTooSlow,
 )
 from attestations.domain.webhook_errors import TooManyWebhooks, WebhookKnown
 from attestations.services.exporting import ExportTooLarge
@@ -60,6 +62,8 @@ STATUSES: dict[type[PortalError], int] = {
     AssetAddressRefused: 422,
     NotAPublisher: 403,
     PublicationsWaiting: 429,
+    UploadsBusy: 503,
+    UploadTooSlow: 408,
     DiskFull: 507,
     RebuildsExhausted: 429,
     ClaimGone: 410,

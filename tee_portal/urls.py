@@ -8,6 +8,7 @@ from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
 from attestations import views as attestation_views
+from builds.domain.search import Kind, recognise
 from builds.views import (
     accounts,
     badges,
@@ -57,6 +58,21 @@ class Sha256Converter:
         return value
 
 
+class MeasurementConverter:
+    """A launch measurement as everybody writes it: without ``0x`` and spaces, in lower case.
+
+    What is none comes through, so that the view says so by name.
+    """
+
+    regex = r"[^/]+"
+
+    def to_python(self, value: str) -> str:
+        return recognise(value).value(Kind.SHA384) or value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
 STATEMENT_FILES = {
     "bundle": ".rebuild.sigstore.json",
     "key": ".rebuild.pub",
@@ -71,6 +87,7 @@ handler500 = "tee_portal.error_pages.failed"
 
 register_converter(TagConverter, "tag")
 register_converter(Sha256Converter, "hex")
+register_converter(MeasurementConverter, "measurement")
 admin.autodiscover()
 
 urlpatterns = [

@@ -42,6 +42,22 @@ class UploadIncomplete(AnnouncementRefused):
     default_todo: ClassVar[str] = "Send it again, with the same Idempotency-Key."
 
 
+class UploadTooSlow(PortalError):
+    """The files came too slowly, or not at all: their request keeps a thread of the portal as long as it lasts."""
+
+    code: ClassVar[str] = "upload-too-slow"
+    default_todo: ClassVar[str] = "Send them over a faster line, or announce the addresses at which they are."
+
+
+class UploadsBusy(PortalError):
+    """As many announcements are being sent as the portal takes at once, of all or of this account. None was read."""
+
+    code: ClassVar[str] = "uploads-busy"
+    default_todo: ClassVar[str] = "Send it again, with the same Idempotency-Key, after the seconds of Retry-After."
+    retry_after: ClassVar[int] = 15
+    """Seconds; how long those before it take nobody can say."""
+
+
 class NotAPublisher(PortalError):
     """The account may not publish for this project, whatever its token may do."""
 

@@ -60,7 +60,8 @@ class VerdictRecord(AppendOnly):
     key = models.ForeignKey(PortalKey, models.PROTECT, null=True, related_name="verdicts")
     envelope = models.BinaryField(null=True)
     """The DSSE envelope of the signed summary; None for a release of which no byte is known: nothing to speak of."""
-    payload_sha256 = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001 - unique where there is one
+    payload_sha256 = models.CharField(max_length=64, db_index=True, null=True)  # noqa: DJ001 - empty is no digest
+    """Several records may have one: a verdict that comes back within a second is stated by the same bytes."""
 
     class Meta:
         ordering: ClassVar = ["at", "pk"]

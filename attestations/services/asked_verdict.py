@@ -11,6 +11,7 @@ from attestations.domain.caller_policy import CallerPolicy, FoundClaims, atteste
 from attestations.domain.policy_statement import ExpectedIdentity, PolicyStatement, parse_policy
 from attestations.domain.summary import InputAttestation, parse_summary
 from attestations.models import BundleRecord, VerdictRecord
+from attestations.services.history import HeldVerdict
 from attestations.services.standing import ComponentStanding, JudgedBundle, ReleaseStanding
 from attestations.services.verdict_axes import AnchorKind, Axis, EvidenceLink, LinkKind, TrustAnchor, axes_of
 from attestations.services.verdicts import basis_of, policy_statement_of
@@ -29,6 +30,10 @@ OF_A_CALLER = "A verdict under a caller's own policy is never signed."
 UNDER_A_CALLER = "Under a caller's own policy, which is not the project's:"
 BEFORE_THE_FIRST = "No verdict of this release had been recorded at that moment."
 """Why a moment between import and first record denies."""
+NOT_JUDGED_SINCE = "The release was not judged at that moment or after it: what changed before it may not be recorded."
+"""Why a moment after the last judging denies."""
+WAS_RECORDED = "verdict-was-recorded"
+"""The condition that a moment fails of which no record tells."""
 
 
 class PolicySource(StrEnum):
@@ -70,7 +75,10 @@ class AppliedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AskedVerdict:
-    """One answer. ``signed`` is the record whose summary says the same, or None for ``unsigned_reason``."""
+    """One answer. ``signed`` is the record whose summary says the same, or None for ``unsigned_reason``.
+
+    ``recorded_at`` and ``judged_at`` are of what was recorded: when, and when the release was judged last.
+    """
 
     release: Release
     decision: Decision
@@ -84,6 +92,8 @@ class AskedVerdict:
     unsigned_reason: str | None
     view: ReleaseView | None
     """What the measurements are shown from; None for what was recorded."""
+    recorded_at: datetime | None = None
+    judged_at: datetime | None = None
 
     @property
     def unmet(self) -> list[Condition]:
@@ -131,24 +141,51 @@ def verdict_for(view: ReleaseView, standing: ReleaseStanding, asked: CallerPolic
     )
 
 
-def verdict_then(release: Release, record: VerdictRecord | None, moment: datetime) -> AskedVerdict:
-    """What was recorded for a moment that has passed; a release without record denies."""
+def verdict_then(release: Release, held: HeldVerdict, moment: datetime) -> AskedVerdict:
+    """What was recorded for a moment that has passed; one before the first record or after the last judging denies."""
+    record = held.record
     if record is None:
-        condition = Condition("verdict-was-recorded", ConditionState.UNKNOWN, BEFORE_THE_FIRST)
-        sentence = f"{BEFORE_THE_FIRST} Deny: {condition.key}."
-        return _recorded(release, moment, Decision.DENY, sentence, (Axis(condition, "", (), ()),))
-    answer = _recorded(release, moment, Decision(record.decision), record.sentence, _recorded_axes(record))
+        return replace(_unrecorded(release, moment, BEFORE_THE_FIRST), judged_at=held.judged_at)
+    if held.is_vouched_for:
+        answer = _as_recorded(release, record, moment)
+    else:
+        answer = _unrecorded(release, moment, NOT_JUDGED_SINCE)
     return replace(
         answer,
+        axes=(*_recorded_axes(record), *answer.axes),
         tally=Tally(record.needed, record.reproduced, record.contradicting, record.failed),
         policy=_recorded_policy(record),
-        signed=record if record.payload_sha256 is not None else None,
-        unsigned_reason=NO_BYTES if record.payload_sha256 is None else None,
+        recorded_at=record.at,
+        judged_at=held.judged_at,
     )
 
 
+def _as_recorded(release: Release, record: VerdictRecord, moment: datetime) -> AskedVerdict:
+    is_signed = record.payload_sha256 is not None
+    return _recorded(
+        release,
+        moment,
+        Decision(record.decision),
+        record.sentence,
+        signed=record if is_signed else None,
+        unsigned_reason=NO_BYTES if not is_signed else None,
+    )
+
+
+def _unrecorded(release: Release, moment: datetime, why: str) -> AskedVerdict:
+    condition = Condition(WAS_RECORDED, ConditionState.UNKNOWN, why)
+    answer = _recorded(release, moment, Decision.DENY, f"{why} Deny: {condition.key}.", unsigned_reason=why)
+    return replace(answer, axes=(Axis(condition, "", (), ()),))
+
+
 def _recorded(
-    release: Release, moment: datetime, decision: Decision, sentence: str, axes: tuple[Axis, ...]
+    release: Release,
+    moment: datetime,
+    decision: Decision,
+    sentence: str,
+    *,
+    signed: VerdictRecord | None = None,
+    unsigned_reason: str | None,
 ) -> AskedVerdict:
     return AskedVerdict(
         release=release,
@@ -156,11 +193,11 @@ def _recorded(
         sentence=sentence,
         derivation=Derivation.RECORDED,
         as_of=moment,
-        axes=axes,
+        axes=(),
         tally=None,
         policy=None,
-        signed=None,
-        unsigned_reason=BEFORE_THE_FIRST,
+        signed=signed,
+        unsigned_reason=unsigned_reason,
         view=None,
     )
 

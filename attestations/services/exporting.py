@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import ClassVar
 
-from django.db.models import Count, Max
 from django.urls import reverse
 
 from attestations.domain.policy_statement import PolicyStatement
 from attestations.domain.reference_values import ReferenceValue
 from attestations.models import VerdictRecord
+from attestations.services.answer_version import releases_state
 from attestations.services.recorded import may_stand, newest_record
 from attestations.services.standing import ReleaseStanding, standings_of
 from attestations.services.verdict_axes import release_path
@@ -41,25 +40,24 @@ class ExportTooLarge(LimitExceeded):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The releases that are asked about, and what moves when any of them has new evidence or another record."""
+    """The releases that are asked about: all, or those of the project of this primary key."""
 
     releases: ReleaseQuerySet
-    count: int
-    evidence_changed_at: datetime | None
-    judged_at: datetime | None
+    project_id: int | None
 
     @property
     def state(self) -> str:
-        return f"{self.count} {self.evidence_changed_at} {self.judged_at}"
+        """What moves when any of them has new evidence or another record."""
+        return releases_state(self.project_id)
 
 
 def scope_of(project: str | None) -> Scope:
     """All releases, or those of one project; ``NotHere`` for a project that is not."""
     releases = Release.objects.all()
-    if project is not None:
-        releases = releases.filter(project=the_one(Project.objects.filter(name=project), PROJECT, project))
-    facts = releases.aggregate(count=Count("pk"), evidence=Max("evidence_changed_at"), judged=Max("judged_at"))
-    return Scope(releases, facts["count"], facts["evidence"], facts["judged"])
+    if project is None:
+        return Scope(releases, None)
+    named = the_one(Project.objects.filter(name=project), PROJECT, project)
+    return Scope(releases.filter(project=named), named.pk)
 
 
 def reference_values(scope: Scope, base: str) -> list[ReferenceValue]:

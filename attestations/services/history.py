@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from attestations.models import VerdictRecord
+from attestations.services.recorded import is_vouched_for
 from builds.domain.comparison import RebuildOutcome
 from builds.domain.errors import MalformedInput, PortalError
 from builds.models import Release
@@ -52,6 +53,18 @@ class RecordPage:
 
     records: tuple[VerdictRecord, ...]
     older: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVerdict:
+    """The record that held at a moment, None before the first; ``judged_at`` is when the release was judged last.
+
+    Without ``is_vouched_for`` nobody judged the release at that moment or after it: the record says what was before.
+    """
+
+    record: VerdictRecord | None
+    judged_at: datetime | None
+    is_vouched_for: bool
 
 
 def recorded_before(release: Release, number: int | None, *, size: int) -> RecordPage:
@@ -113,7 +126,13 @@ def release_then(rows: QuerySet[Release], project: str, tag: str, moment: dateti
     return release
 
 
-def verdict_at(release: Release, moment: datetime) -> VerdictRecord | None:
-    """What the verdict was then; None before the first record."""
+def verdict_at(release: Release, moment: datetime) -> HeldVerdict:
+    """What the verdict was then, and whether anybody looked since."""
     found = VerdictRecord.objects.filter(release=release, at__lte=moment).select_related("key")
-    return found.order_by("-at", "-pk").first()
+    record = found.order_by("-at", "-pk").first()
+    return HeldVerdict(record, release.judged_at, is_vouched_for(release, moment))
+
+
+def newest_verdict(release: Release) -> VerdictRecord | None:
+    """The last that was recorded, whatever happened since."""
+    return VerdictRecord.objects.filter(release=release).select_related("key").order_by("-at", "-pk").first()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
@@ -30,6 +30,14 @@ def is_outdated(release: Release) -> bool:
     """As ``outdated``, of a release that is loaded."""
     judged = release.judged_at
     return judged is None or release.evidence_changed_at >= judged or judged < timezone.now() - RELIED_ON
+
+
+def is_vouched_for(release: Release, moment: datetime) -> bool:
+    """Whether the record that held at a moment tells what was then: not of a moment after the last judging.
+
+    While a release is outdated that is any moment since its evidence changed, and with none judged, every one.
+    """
+    return release.judged_at is not None and moment <= release.judged_at
 
 
 def newest_record() -> Subquery:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 100
 _RECORDING = 0x7665726469637473
 """Names the advisory lock of PostgreSQL that whoever makes a record holds; it means nothing else."""
+_FAILS_FOR_ALL = (PortalError, OperationalError, InterfaceError)
 UNSTATED = "verdict-can-be-stated"
 """The condition that a release fails whose verdict no summary can state."""
 _FORM = 2
@@ -64,7 +65,10 @@ def record_all() -> int:
 
 
 def _record_each(release_ids: Iterable[int]) -> int:
-    """How many were recorded; one whose verdict cannot be stated is denied, stays due and keeps none of the others."""
+    """How many were recorded; one whose verdict cannot be stated is denied, stays due and keeps none of the others.
+
+    Nor does one that fails in a way nobody foresaw, which stays due. What fails for all (key, database) is raised.
+    """
     made = 0
     for pk in release_ids:
         try:
@@ -72,6 +76,10 @@ def _record_each(release_ids: Iterable[int]) -> int:
         except MalformedInput as error:
             logger.error("the verdict of release %s cannot be stated: %s", pk, error)  # noqa: TRY400 - named
             _deny_unstated(pk, error)
+        except _FAILS_FOR_ALL:
+            raise
+        except Exception:
+            logger.exception("the verdict of release %s is not recorded: a fault of the portal", pk)
     return made
 
 
@@ -164,6 +172,9 @@ def record_soon(release_id: int) -> None:
         record_verdict(release_id)
     except PortalError as error:
         logger.error("the verdict of release %s is not recorded: %s", release_id, error)  # noqa: TRY400 - named
+    except Exception:
+        # What came is accepted and stored: its sender is not told that it failed.
+        logger.exception("the verdict of release %s is not recorded: a fault of the portal", release_id)
 
 
 def bundle_of(record: VerdictRecord) -> bytes:
@@ -248,10 +259,15 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
         unmet=tuple(entry.key for entry in view.verdict.unmet),
         rebuilds=_rebuilds(view),
     )
-    envelope = signer.sign(IN_TOTO_PAYLOAD, summary.encode())
+    payload = summary.encode()
+    record.payload_sha256 = hashlib.sha256(payload).hexdigest()
+    # A verdict that came back within the second of the summary: one digest names the bytes of one envelope.
+    signed = VerdictRecord.objects.filter(payload_sha256=record.payload_sha256).select_related("key").first()
+    if signed is not None:
+        record.key, record.envelope = signed.key, signed.envelope
+        return
     record.key = _known_key(signer.public)
-    record.envelope = envelope.as_bytes()
-    record.payload_sha256 = hashlib.sha256(envelope.payload).hexdigest()
+    record.envelope = signer.sign(IN_TOTO_PAYLOAD, payload).as_bytes()
 
 
 def _known_key(public: VerifyingKey) -> PortalKey:

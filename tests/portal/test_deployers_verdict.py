@@ -181,6 +181,13 @@ def test_an_unknown_release_is_denied_by_the_same_word(project: Project, query: 
     assert (answer.json()["decision"], answer.json()["code"]) == ("deny", "not-found")
 
 
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_too_many_denies_as_an_unknown_release_does(allowed: Release, slashes: str) -> None:
+    answer = Client().get(address(allowed) + slashes)
+    assert answer.status_code == 404
+    assert (answer.json()["decision"], answer.json()["code"]) == ("deny", "not-found")
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -226,6 +233,31 @@ def test_before_the_first_record_it_denies_and_before_the_import_nothing_is_know
     assert (unmet["condition"], unmet["state"]) == ("verdict-was-recorded", "unknown")
     earlier = Client().get(address(release), {"at": (release.imported_at - timedelta(seconds=1)).isoformat()})
     assert (earlier.status_code, earlier.json()["code"], earlier.json()["decision"]) == (404, "before-import", "deny")
+
+
+@pytest.mark.parametrize("change", ["evidence", "policy", "nothing"])
+def test_a_moment_after_the_last_judging_is_vouched_for_by_no_record(
+    allowed: Release, make_rebuild: MakeRebuild, change: str
+) -> None:
+    record_verdict(allowed.pk)
+    record = VerdictRecord.objects.filter(release=allowed).latest("at", "pk")
+    if change == "evidence":
+        make_rebuild(allowed, by="cedar", changed=(Role.INITRD,))
+    elif change == "policy":
+        Project.objects.update(needed_operators=9)
+    after = timezone.now()
+    then = asked(allowed, at=after.isoformat())
+    assert (then["decision"], then["signed"], then["derived"]) == ("deny", None, "recorded")
+    assert [(entry["condition"], entry["state"]) for entry in then["unmet"]] == [("verdict-was-recorded", "unknown")]
+    assert datetime.fromisoformat(then["recorded_at"]) == record.at
+    assert datetime.fromisoformat(then["judged_at"]) == Release.objects.get(pk=allowed.pk).judged_at
+    history = f"/api/v1/verdicts/{allowed.project.name}/{allowed.tag}"
+    assert Client().get(history, {"at": after.isoformat()}).json()["verdict"] is None
+    assert Client().get(history).json()["verdict"]["decision"] == "allow"
+    record_verdict(allowed.pk)
+    later = asked(allowed, at=after.isoformat())
+    assert later["decision"] == "allow", "the record before the change stands until that of the change"
+    assert later["unmet"] == []
 
 
 def test_conditions_have_one_shape_in_every_answer(make_release: MakeRelease) -> None:
