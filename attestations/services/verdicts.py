@@ -45,6 +45,8 @@ _RECORDING = 0x7665726469637473
 """Names the advisory lock of PostgreSQL that whoever makes a record holds; it means nothing else."""
 UNSTATED = "verdict-can-be-stated"
 """The condition that a release fails whose verdict no summary can state."""
+_FORM = 2
+"""Raise this when summaries say more than before, so that every verdict is signed anew once. 2: their rebuilds."""
 _OF_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"
 """What a URI may hold besides letters and digits (RFC 3986, section 2)."""
 
@@ -204,7 +206,7 @@ def basis_of(view: ReleaseView, standing: ReleaseStanding, policy: PolicyStateme
     subjects = [(row.role, str(row.published.content), str(row.published.container)) for row in view.components]
     inputs = (sorted(_counted_statements(view)), sorted(_verified_bundles(standing)))
     derived = (verdict.decision, verdict.outcome, verdict.attestation, states, verdict.tally)
-    return hashlib.sha256(repr((*derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
+    return hashlib.sha256(repr((_FORM, *derived, policy.sha256, subjects, inputs)).encode()).hexdigest()
 
 
 def policy_statement_of(view: ReleaseView, standing: ReleaseStanding) -> PolicyStatement:

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from attestations.domain.summary import CountedRebuild
+from attestations.services import verdicts
 from attestations.services.verdicts import record_all
 from builds.models import Rebuild, RebuilderKey, Release, StoredStatement
 from builds.services.operators import set_aside
@@ -32,6 +33,20 @@ def test_the_inputs_of_a_summary_are_the_statements_that_counted_then(make_relea
     summary, ada = summary_of(record), operator_named("ada").public.fingerprint
     assert [entry.sha256 for entry in summary.inputs] == [hashlib.sha256(data).hexdigest()]
     assert summary.rebuilds == (CountedRebuild(hashlib.sha256(data).hexdigest(), ada, "ada"),)
+
+
+def test_a_verdict_of_before_rebuilds_were_named_is_signed_anew_once(
+    make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = make_release()
+    monkeypatch.setattr(verdicts, "_FORM", 1)
+    monkeypatch.setattr(verdicts, "_rebuilds", lambda _: None)
+    hand_in(signed(release, "ada").as_bytes())
+    assert summary_of(records(release)[-1]).rebuilds is None
+    monkeypatch.undo()
+    assert (record_all(), record_all()) == (1, 0)
+    (rebuild,) = summary_of(records(release)[-1]).rebuilds or ()
+    assert rebuild.operator == "ada"
 
 
 @pytest.mark.parametrize("material", [{"certificate": {"rawBytes": "eA=="}}, {"tlogEntries": [{"logIndex": "1"}]}])
