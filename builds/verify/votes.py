@@ -114,7 +114,7 @@ def _nobody_known(verdict: VerdictSummary | None) -> str:
     if verdict is None:
         return "Nobody's key is known: give --rebuilder-key FILE and --min-operators K, or --portal-key FILE."
     if verdict.rebuilds is None and verdict.inputs and not verdict.counted:
-        return "An older verdict does not say which inputs are rebuilds: fetch it again, or give --rebuilder-key."
+        return "An older verdict does not say which inputs are rebuilds: fetch it anew, or give --rebuilder-key."
     return ""
 
 

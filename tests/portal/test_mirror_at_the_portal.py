@@ -89,17 +89,17 @@ def test_what_the_portal_allows_is_allowed_by_its_mirror(
     with served(mirror) as server:
         given = ["--mirror", server.address, "--portal-key", str(key), "--state", str(tmp_path / "seen.json")]
         # Published, though nothing could be computed of this release; another one that nobody rebuilt has it too.
-        assert main(["measurement", MEASUREMENT, "--max-age", "1h", *given]) == 0
+        assert main(["measurement", MEASUREMENT, "--project", "enclave", "--max-age", "1h", *given]) == 0
         assert main(["measurement", MEASUREMENT, "--release", "enclave/v0", *given]) == 1
         older = (mirror / "checkpoint.json").read_bytes()
         # One result is set aside: the next publication withdraws the allow.
         for rebuild in Rebuild.objects.filter(rebuilder__operator__slug="alder"):
             set_aside(rebuild, reason="a broken machine", by="Ada")
         mirroring.publish(mirror)
-        assert main(["measurement", MEASUREMENT, *given]) == 1
+        assert main(["measurement", MEASUREMENT, "--project", "enclave", *given]) == 1
         # Everything of the older tree is there still; who serves its checkpoint is found out by the number.
         (mirror / "checkpoint.json").write_bytes(older)
-        assert main(["measurement", MEASUREMENT, *given]) == 2
+        assert main(["measurement", MEASUREMENT, "--project", "enclave", *given]) == 2
 
 
 def test_a_verdict_that_is_newer_than_the_checkpoint_goes_without_it(
