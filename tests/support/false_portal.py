@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.loopback import LoopbackServer
 
 _DRIP_SECONDS = 0.1
 
 
-class FalsePortal(ThreadingHTTPServer):
+class FalsePortal(LoopbackServer):
     """Answers each path with what ``body`` gives for it (None: 404); counts connections, keeps what it was asked."""
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(
         self,
@@ -25,7 +24,7 @@ class FalsePortal(ThreadingHTTPServer):
         drips_headers: bool,
         headers: dict[str, str],
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.body = body
         self.status = status
         self.drips = drips
@@ -35,10 +34,6 @@ class FalsePortal(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.headers: list[Message] = []
         self.ended = threading.Event()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def get_request(self):
         self.connections += 1

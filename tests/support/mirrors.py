@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 from attestations.domain.mirror import (
@@ -27,6 +26,7 @@ from attestations.domain.mirror import (
 )
 from builds.pipeline.signing import VerifyingKey
 from builds.verify.walking import read_root, signed_checkpoint
+from tests.support.loopback import LoopbackServer
 
 
 class Reader:
@@ -100,22 +100,10 @@ class _Quiet(SimpleHTTPRequestHandler):
         super().do_GET()
 
 
-class MirrorServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class MirrorServer(LoopbackServer):
     def __init__(self, directory: Path) -> None:
-        super().__init__(("127.0.0.1", 0), partial(_Quiet, directory=str(directory)))
+        super().__init__(partial(_Quiet, directory=str(directory)))
         self.asked: list[str] = []
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever had enough of an answer hangs up; anything else is told as usual."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 @contextmanager
