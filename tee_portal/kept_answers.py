@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlencode
 from weakref import WeakValueDictionary
@@ -24,7 +25,7 @@ from weakref import WeakValueDictionary
 from cachetools import LRUCache
 from django.core.exceptions import DisallowedHost, TooManyFieldsSent
 from django.db import DatabaseError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
@@ -227,25 +228,20 @@ def _is_ours(request: HttpRequest) -> bool:
 def _key(request: HttpRequest) -> str:
     """The question as it is understood, however it is spelt; not who asks it, of whom no kept answer says anything."""
     base = public_base(request) if _is_ours(request) else ""
-    return f"{base} {_asked(request.path_info)}?{_parameters(request)}"
+    return f"{base} {_understood(request.path_info, str(request.META.get('QUERY_STRING', '')))}"
 
 
-def _asked(path: str) -> str:
-    """The operation with its arguments as it takes them; the path as it is where there is none."""
+# To find it out takes as long as to give a kept answer.
+@lru_cache(maxsize=1024)
+def _understood(path: str, query: str) -> str:
+    """The operation with its arguments as it takes them, and the parameters in one order."""
     try:
         found = resolve(path)
-    except Resolver404:
-        return path
-    return f"/{found.route}{sorted(found.kwargs.items()) if found.kwargs else ''}"
-
-
-def _parameters(request: HttpRequest) -> str:
-    try:
-        given = sorted(request.GET.lists())
-    except TooManyFieldsSent:
+        given = sorted(QueryDict(query).lists())
+    except (Resolver404, TooManyFieldsSent):
         # Refused further in, and so never kept.
-        return str(request.META.get("QUERY_STRING", ""))
-    return urlencode(given, doseq=True)
+        return f"{path}?{query}"
+    return f"/{found.route}{sorted(found.kwargs.items()) if found.kwargs else ''}?{urlencode(given, doseq=True)}"
 
 
 def _size(key: str, response: HttpResponse) -> int:
