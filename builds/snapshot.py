@@ -44,7 +44,8 @@ def written_from_one_snapshot[Made](make: Callable[[], Made]) -> Made:
     """
     connection = transaction.get_connection()
     if connection.in_atomic_block:
-        return make()
+        with transaction.atomic():
+            return make()
     for _ in range(_ATTEMPTS - 1):
         try:
             return _in_transaction(connection, make)

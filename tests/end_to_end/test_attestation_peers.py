@@ -22,6 +22,7 @@ from builds.bench.attestation_page import Sizes
 from builds.domain.digest import Digest
 from builds.domain.roles import Role
 from builds.models import Release
+from builds.snapshot import one_snapshot
 from tests.portal.conftest import COMMIT, make_release, project
 
 __all__ = ["make_release", "project"]
@@ -91,7 +92,8 @@ def page_commands(release: Release, bundle: bytes) -> tuple[RepeatCommands, str]
     """The page's commands for the one component that the bundle is about, and the one of them for cosign."""
     verification.record_sighting(bundle, release, Role.KATANA, "test")
     verification.verify_release(release)
-    _, standing = judged_view(Release.objects.with_evidence().get(pk=release.pk))
+    with one_snapshot():
+        _, standing = judged_view(Release.objects.with_evidence().get(pk=release.pk))
     (commands,) = repeating.commands_for(release, standing, "https://portal.example")
     (line,) = [line for line in commands.lines if line.startswith("cosign ")]
     return commands, line

@@ -28,6 +28,7 @@ from builds.models import ApiToken, Measurement, Project, Rebuild, Release
 from builds.pipeline.material_store import MaterialStore
 from builds.services import measurement_index, queueing, rebuilding, running
 from builds.services.configurations import launch_of, measurement_of
+from builds.snapshot import one_snapshot
 from tests.support.accounts import account_named, token_of
 from tests.support.operators import operator_named
 from tests.support.rows import COMMIT, rebuilt, release_row
@@ -88,7 +89,8 @@ def _release(project: Project, tag: str, ovmf: Digest, firmware: bytes) -> Relea
         sha384=hashlib.sha384(firmware).hexdigest(),
         claimed_digest=str(ovmf),
     )
-    loaded = Release.objects.with_evidence().get(pk=release.pk)
+    with one_snapshot():
+        loaded = Release.objects.with_evidence().get(pk=release.pk)
     (row,) = loaded.launch_configurations.all()
     value = measurement_of(loaded, WantedConfiguration(launch_of(row), row.command_line or "")).hex
     Measurement.objects.filter(launch_configuration=row).update(published=value, recomputed=value)

@@ -21,6 +21,7 @@ from builds.domain.digest import Digest
 from builds.domain.roles import Role
 from builds.models import Release
 from builds.services.projects import keep_recipe
+from builds.snapshot import one_snapshot
 from tests.support.vm_world import EXAMPLE
 
 REPOSITORY = Repository("acme", "katana-vm")
@@ -80,7 +81,8 @@ def follow(forge: Forge, workflow: str = ".github/workflows/release-tee.yml") ->
 
 
 def states(release: Release) -> dict[Role, str]:
-    _, standing = judged_view(Release.objects.with_evidence().get(pk=release.pk))
+    with one_snapshot():
+        _, standing = judged_view(Release.objects.with_evidence().get(pk=release.pk))
     return {role: entry.state.value for role, entry in standing.by_role.items()}
 
 

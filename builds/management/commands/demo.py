@@ -16,6 +16,7 @@ from attestations.services.standing import judged_view
 from builds.demo import outcome, processes, story
 from builds.demo.table import verdict_table
 from builds.domain.errors import PortalError
+from builds.snapshot import one_snapshot
 from tee_portal.env import BASE_DIR
 
 
@@ -54,7 +55,8 @@ class Command(BaseCommand):
             rebuilt = [imported[story.HONEST], imported[story.TAMPERED]]
             team = demo.rebuild(rebuilt, address)
             evidence = demo.leave_evidence(team, rebuilt, imported.values())
-            judged = {tag: judged_view(story.reload(release)) for tag, release in imported.items()}
+            with one_snapshot():
+                judged = {tag: judged_view(story.reload(release)) for tag, release in imported.items()}
             outcome.write_report(root / "verdicts.json", outcome.report(judged))
             for line in verdict_table(judged.values()):
                 self._say(line)
