@@ -154,7 +154,7 @@ def test_a_digest_is_copied_by_its_button(browser: Browser, showcase: Showcase) 
     # The button has its own word back soon, which a busy machine sees too late.
     page.evaluate("window.setTimeout = () => 0")
     page.get_by_role("button", name=f"Copy {showcase.places['measurement']}").first.click()
-    expect(page.get_by_text("copied")).to_be_visible()
+    expect(page.get_by_text("copied", exact=True)).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == showcase.places["measurement"]
     context.close()
 
