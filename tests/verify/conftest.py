@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,8 @@ def world(first_world: World, tmp_path: Path) -> World:
 @pytest.fixture
 def mirrored(first_mirrored: Mirrored, world: World) -> Mirrored:
     return first_mirrored.copied_to(world)
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    return lambda: capsys.readouterr().out
