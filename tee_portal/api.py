@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Protocol, runtime_checkable
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -11,7 +12,6 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from attestations.api import router as attestations_router
-from attestations.domain.publication_errors import PublicationsWaiting, UploadsBusy
 from attestations.export_api import router as export_router
 from attestations.publish_api import router as publish_router
 from attestations.verdict_api import release_verdict
@@ -24,24 +24,20 @@ from builds.domain.errors import PortalError
 from builds.domain.strict_json import AmbiguousJson
 from builds.domain.tags import RESERVED_SEGMENT
 from builds.domain.verdict import Decision
-from builds.log_gate import LogReadersWait
 from builds.measurement_api import MeasurementNotIndexed, measurement, recompute
 from builds.measurement_api import router as measurements_router
 from builds.operation_rules import rules_of
 from builds.operator_api import router as operators_router
 from builds.public_address import public_base
 from builds.services.access import NotAuthenticated, ScopeMissing
-from builds.services.requesting import RebuildsExhausted
 from builds.token_auth import ScopedToken
 from tee_portal.api_json import ExactRenderer, StrictParser
 from tee_portal.error_pages import UnusableRequest, absence
-from tee_portal.kept_answers import AnswerTakesLong
 from tee_portal.openapi import Stated, described
 from tee_portal.operations import conventions
 from tee_portal.problem_kinds import status_of
 from tee_portal.problems import problem
 from tee_portal.refusals import refusal_of
-from tee_portal.throttle import TooManyRequests
 
 api = NinjaAPI(
     title="TEE Portal",
@@ -90,9 +86,11 @@ def not_indexed(request: HttpRequest, error: MeasurementNotIndexed) -> HttpRespo
     return _refusal(request, error, status_of(type(error)), error.members)
 
 
-_COMES_AGAIN = (
-    RebuildsExhausted | TooManyRequests | LogReadersWait | AnswerTakesLong | PublicationsWaiting | UploadsBusy
-)
+@runtime_checkable
+class _ComesAgain(Protocol):
+    """An error that passes; ``retry_after`` is in whole seconds."""
+
+    retry_after: int
 
 
 @api.exception_handler(PortalError)
@@ -105,7 +103,7 @@ def named_error(request: HttpRequest, error: PortalError) -> HttpResponse:
         response["WWW-Authenticate"] = f'Bearer realm="tee-portal", error="{said}"'
         if type(error) is NotAuthenticated:
             response["WWW-Authenticate"] = 'Bearer realm="tee-portal"'
-    if isinstance(error, _COMES_AGAIN):
+    if isinstance(error, _ComesAgain):
         response["Retry-After"] = str(error.retry_after)
     return response
 

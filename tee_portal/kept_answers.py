@@ -165,7 +165,7 @@ def kept_or_made(request: HttpRequest, make: Make) -> HttpResponseBase:
     """The answer kept of the same question, else what ``make`` gives, which is kept if its operation stated a state."""
     request.META[_ARRIVED] = time.monotonic()
     request.META[_KEY] = key = _key(request)
-    kept = _find(key) if _is_ours(request) else None
+    kept = _find(key)
     if kept is not None and kept.holds(request) and not (kept.is_nearly_over() and _may_make(key, request)):
         again = kept.answer(request)
         if again is not None:
@@ -216,18 +216,14 @@ def _find(key: str) -> _Kept | None:
         return _store.get(key)
 
 
-def _is_ours(request: HttpRequest) -> bool:
-    """Whether it names a host of this portal. One that does not is refused further in, also what is kept."""
-    try:
-        request.get_host()
-    except DisallowedHost:
-        return False
-    return True
-
-
 def _key(request: HttpRequest) -> str:
     """The question as it is understood, however it is spelt; not who asks it, of whom no kept answer says anything."""
-    base = public_base(request) if _is_ours(request) else ""
+    try:
+        request.get_host()
+        base = public_base(request)
+    except DisallowedHost:
+        # Refused further in, and so never kept.
+        base = ""
     return f"{base} {_understood(request.path_info, str(request.META.get('QUERY_STRING', '')))}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -245,6 +245,7 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
         return
     signer = portal_key()
     release, policy = view.release, record.policy_sha256
+    stated = _counted_rebuilds(view)
     summary = VerdictSummary(
         verifier_id=settings.ENVIRONMENT.public_url or signer.public.name,
         verifier_version={"tee-portal": program_version()},
@@ -252,12 +253,12 @@ def _sign(record: VerdictRecord, view: ReleaseView, standing: ReleaseStanding) -
         resource_uri=address_of(release),
         release=ReleaseName(release.project.name, release.tag, release.commit),
         policy=PolicyReference(_address(f"/policies/{policy}.json", policy), policy),
-        inputs=_inputs(view, standing),
+        inputs=_inputs(stated, standing),
         subjects=subjects,
         tally=view.verdict.tally,
         passed=view.verdict.decision is Decision.ALLOW,
         unmet=tuple(entry.key for entry in view.verdict.unmet),
-        rebuilds=_rebuilds(view),
+        rebuilds=tuple(sorted(stated.values(), key=lambda entry: entry.sha256)),
     )
     payload = summary.encode()
     record.payload_sha256 = hashlib.sha256(payload).hexdigest()
@@ -275,15 +276,10 @@ def _known_key(public: VerifyingKey) -> PortalKey:
     return known
 
 
-def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestation, ...]:
+def _inputs(stated: Mapping[str, CountedRebuild], standing: ReleaseStanding) -> tuple[InputAttestation, ...]:
     """The signed statements that counted and the bundles that verified, by the bytes that are stored of each."""
-    counted = StoredStatement.objects.filter(payload_sha256__in=_counted_statements(view))
     found = {
-        (_address(f"/statements/{name}.received.json", digest), digest)
-        for name, digest in (
-            (name, hashlib.sha256(bytes(content)).hexdigest())
-            for name, content in counted.values_list("payload_sha256", "content")
-        )
+        (_address(f"/statements/{name}.received.json", entry.sha256), entry.sha256) for name, entry in stated.items()
     }
     found |= {
         (_address(f"/attestations/{digest}/bundle.json", digest), digest) for digest in _verified_bundles(standing)
@@ -291,12 +287,17 @@ def _inputs(view: ReleaseView, standing: ReleaseStanding) -> tuple[InputAttestat
     return tuple(InputAttestation(uri, digest) for uri, digest in sorted(found))
 
 
-def _rebuilds(view: ReleaseView) -> tuple[CountedRebuild, ...]:
-    """Which of the inputs are rebuilders' statements, and whose: a bundle's bytes may claim to be one."""
+def _counted_rebuilds(view: ReleaseView) -> dict[str, CountedRebuild]:
+    """Which of the inputs are rebuilders' statements, and whose: a bundle's bytes may claim to be one.
+
+    By the digests of their payloads.
+    """
     counted = StoredStatement.objects.filter(payload_sha256__in=_counted_statements(view))
-    found = counted.values_list("content", "key__fingerprint", "key__rebuilder__operator__slug")
-    rebuilds = {(hashlib.sha256(bytes(content)).hexdigest(), key, operator) for content, key, operator in found}
-    return tuple(CountedRebuild(*entry) for entry in sorted(rebuilds))
+    found = counted.values_list("payload_sha256", "content", "key__fingerprint", "key__rebuilder__operator__slug")
+    return {
+        name: CountedRebuild(hashlib.sha256(bytes(content)).hexdigest(), key, operator)
+        for name, content, key, operator in found
+    }
 
 
 def _counted_statements(view: ReleaseView) -> set[str]:

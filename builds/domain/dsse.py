@@ -74,9 +74,28 @@ def parse_envelope(data: bytes, *, where: str = "envelope") -> Envelope:
 
     A second signature is refused rather than ignored: the two could be by different people.
     """
-    document = load_object(
+    return _envelope(_document(data, where), where)
+
+
+def parse_rebuilders_envelope(data: bytes, *, where: str = "envelope") -> Envelope:
+    """As ``parse_envelope``; ``MalformedEnvelope`` also for a Sigstore bundle signed with more than a plain key.
+
+    Rebuilders sign with keys that are known. A certificate or a log's entry is how publishers' workflows sign, and
+    such a bundle is nobody's rebuild, whatever its payload says.
+    """
+    document = _document(data, where)
+    envelope = _envelope(document, where)
+    _refuse_certificates(document, where)
+    return envelope
+
+
+def _document(data: bytes, where: str) -> dict[str, Any]:
+    return load_object(
         data, max_bytes=MAX_ENVELOPE_BYTES, where=where, error_type=MalformedEnvelope, max_values=_MAX_VALUES
     )
+
+
+def _envelope(document: dict[str, Any], where: str) -> Envelope:
     if "dsseEnvelope" in document:
         inner = document["dsseEnvelope"]
         if not isinstance(inner, dict):
@@ -95,13 +114,7 @@ def parse_envelope(data: bytes, *, where: str = "envelope") -> Envelope:
     return Envelope(payload_type, _decoded(document["payload"], "payload", where), signature)
 
 
-def refuse_certificates(data: bytes, *, where: str = "envelope") -> None:
-    """Raise ``MalformedEnvelope`` for a Sigstore bundle that is signed with more than a plain key.
-
-    Rebuilders sign with keys that are known. A certificate or a log's entry is how publishers' workflows sign, and
-    such a bundle is nobody's rebuild, whatever its payload says.
-    """
-    document = load_object(data, max_bytes=MAX_ENVELOPE_BYTES, where=where, error_type=MalformedEnvelope)
+def _refuse_certificates(document: dict[str, Any], where: str) -> None:
     material = document.get("verificationMaterial", {})
     if not isinstance(material, dict):
         raise MalformedEnvelope("the verification material is no object", where=where)

@@ -18,7 +18,7 @@ from django.db.models.functions import Length
 from django.utils import timezone
 
 from builds.domain.comparison import RebuildOutcome
-from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_envelope, refuse_certificates
+from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_rebuilders_envelope
 from builds.domain.errors import PortalError
 from builds.domain.lifecycle import RunState
 from builds.domain.materials import lock_digest
@@ -133,8 +133,7 @@ def accept(data: bytes, held: Claim | None = None) -> Accepted:
     Raises ``MalformedEnvelope``, the errors of ``signing_key``, ``MalformedRebuildStatement``, and a
     ``StatementRefused`` that says what is wrong.
     """
-    envelope = parse_envelope(data, where="statement")
-    refuse_certificates(data, where="statement")
+    envelope = parse_rebuilders_envelope(data, where="statement")
     if envelope.payload_type != IN_TOTO_PAYLOAD:
         raise MalformedEnvelope(f"the payload is {envelope.payload_type!r}, no in-toto statement", where="statement")
     key = signing_key(envelope)

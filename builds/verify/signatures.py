@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attestations.domain.summary import VerdictSummary, parse_summary
-from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_envelope, refuse_certificates
+from builds.domain.dsse import IN_TOTO_PAYLOAD, Envelope, MalformedEnvelope, parse_envelope, parse_rebuilders_envelope
 from builds.domain.errors import PortalError
 from builds.domain.provenance import RebuildStatement, parse_rebuild_statement
 from builds.pipeline.hashing import open_regular
@@ -70,7 +70,7 @@ def read_verdict(evidence: Evidence, portal_key: VerifyingKey | None) -> SignedV
         return SignedVerdict(None, Finding(axis, State.UNCHECKED, "The evidence holds no signed verdict.", "nobody"))
     said_by = f"portal key sha256:{portal_key.fingerprint}" if portal_key is not None else "nobody"
     try:
-        envelope = _envelope(file)
+        envelope = _in_toto(parse_envelope(file.data, where=file.address), file)
         # Before anything in it is read: a stranger's verdict is neither judged nor quoted.
         if portal_key is not None:
             portal_key.verify(envelope)
@@ -95,8 +95,7 @@ def read_votes(evidence: Evidence, pinned: Iterable[PinnedKey]) -> tuple[list[Vo
     for file in {file.sha256: file for file in evidence.of_kind(Kind.STATEMENT)}.values():
         axis = f"statement of {file.operator or 'an unnamed operator'}"
         try:
-            refuse_certificates(file.data, where=file.address)
-            envelope = _envelope(file)
+            envelope = _in_toto(parse_rebuilders_envelope(file.data, where=file.address), file)
             statement = parse_rebuild_statement(envelope.payload, where=file.address)
             key = keys.get(statement.builder_id)
             if key is None:
@@ -127,8 +126,7 @@ def _keys(evidence: Evidence, pinned: Iterable[PinnedKey]) -> tuple[Mapping[str,
     return found, problems
 
 
-def _envelope(file: EvidenceFile) -> Envelope:
-    envelope = parse_envelope(file.data, where=file.address)
+def _in_toto(envelope: Envelope, file: EvidenceFile) -> Envelope:
     if envelope.payload_type != IN_TOTO_PAYLOAD:
         raise MalformedEnvelope("the payload is no in-toto statement", where=file.address)
     return envelope

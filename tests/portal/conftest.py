@@ -20,6 +20,7 @@ from builds.models import Project, Rebuild, Release
 from builds.services.projects import keep_recipe
 from tee_portal import kept_answers
 from tests.portal.mirroring import Mirror
+from tests.portal.operations_of_tests import Making
 from tests.support import rows
 from tests.support.forge import REPOSITORY, Forge
 from tests.support.receivers import Behaviour, Receiver, receiver
@@ -52,6 +53,13 @@ def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     caches["verdicts"].clear()
     kept_answers.forget()
     monkeypatch.setattr(kept_answers, "UNASKED_SECONDS", 0.0)
+
+
+@pytest.fixture
+def making_lock(monkeypatch: pytest.MonkeyPatch) -> Making:
+    made = Making()
+    monkeypatch.setattr(kept_answers, "_making_of", lambda _key: made)
+    return made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -14,16 +13,7 @@ from django.test import RequestFactory
 from builds.operation_rules import A_MOMENT
 from tee_portal import kept_answers
 from tee_portal.kept_answers import kept_or_made
-from tests.portal.test_kept_answers import Making, Operation
-
-_SOON = 5.0
-
-
-@pytest.fixture
-def lock(monkeypatch: pytest.MonkeyPatch) -> Making:
-    made = Making()
-    monkeypatch.setattr(kept_answers, "_making_of", lambda _key: made)
-    return made
+from tests.portal.operations_of_tests import SOON, HeldOperation, Making, Operation
 
 
 def answered(make: Callable[[HttpRequest], HttpResponse]) -> HttpResponse:
@@ -48,21 +38,18 @@ def test_an_answer_says_how_many_seconds_ago_it_was_read_what_it_follows_from(mo
     assert answered(operation)["Age"] == "2", "it was made anew"
 
 
-def test_who_waited_for_an_answer_is_told_how_old_it_has_become(monkeypatch: pytest.MonkeyPatch, lock: Making) -> None:
+def test_who_waited_for_an_answer_is_told_how_old_it_has_become(
+    monkeypatch: pytest.MonkeyPatch, making_lock: Making
+) -> None:
     now = 1000.0
     monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation = HeldOperation()
+    operation.hold()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(answered, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         other = pool.submit(answered, operation)
-        lock.wait_for(1)
+        making_lock.wait_for(1)
         now += 2 * A_MOMENT
-        may_end.set()
-        assert [first.result(_SOON)["Age"], other.result(_SOON)["Age"]] == ["10", "10"]
+        operation.may_end.set()
+        assert [first.result(SOON)["Age"], other.result(SOON)["Age"]] == ["10", "10"]

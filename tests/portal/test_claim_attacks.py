@@ -14,7 +14,7 @@ from django.db import connection
 from django.http import HttpResponse
 from django.utils import timezone
 
-from builds.domain.dsse import IN_TOTO_PAYLOAD
+from builds.domain.dsse import IN_TOTO_PAYLOAD, parse_envelope
 from builds.domain.lifecycle import RunState
 from builds.domain.requests import CLAIM_PAYLOAD
 from builds.domain.roles import Role
@@ -319,7 +319,7 @@ def test_a_claim_by_nobody_or_under_another_name_or_type_reserves_nothing(releas
 
 
 def claim_payload(envelope: bytes) -> bytes:
-    return submitting.parse_envelope(envelope).payload
+    return parse_envelope(envelope).payload
 
 
 @ONE_AT_A_TIME

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -21,58 +19,12 @@ from builds.operation_rules import A_MOMENT
 from builds.services.absent import RELEASE, NotHere
 from tee_portal import kept_answers
 from tee_portal.kept_answers import AnswerTakesLong, kept_or_made, note_state
-
-_SOON = 5.0
-
-
-class Operation:
-    """Answers with how often it ran, and follows from ``text``."""
-
-    def __init__(self, *, status: int = 200, size: int = 0) -> None:
-        self.text, self.ran = "one", 0
-        self.making: Callable[[], None] = lambda: None
-        self._status, self._size = status, size
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        made = note_state(request, lambda _request: self.text)
-        if made is not None:
-            return made
-        self.making()
-        self.ran += 1
-        return HttpResponse(f"{self.ran}".ljust(self._size), status=self._status)
+from tests.portal.operations_of_tests import SOON, HeldOperation, Making, Operation
 
 
 def asked(make: Callable[[HttpRequest], HttpResponse], path: str = "/api/v1/x", host: str = "testserver") -> str:
     request = RequestFactory().get(path, headers={"Host": host})
     return cast("HttpResponse", kept_or_made(request, make)).content.decode().strip()
-
-
-class Making:
-    """The lock of whoever makes an answer, which knows how many have come for it."""
-
-    def __init__(self) -> None:
-        self._lock, self._come = threading.Lock(), 0
-
-    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
-        self._come += blocking
-        return self._lock.acquire(blocking, timeout)
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def wait_for(self, number: int) -> None:
-        """Until so many wait besides the one who makes it."""
-        ends = time.perf_counter() + _SOON
-        while self._come < number + 1:
-            assert time.perf_counter() < ends
-            time.sleep(0.005)
-
-
-@pytest.fixture
-def lock(monkeypatch: pytest.MonkeyPatch) -> Making:
-    made = Making()
-    monkeypatch.setattr(kept_answers, "_making_of", lambda _key: made)
-    return made
 
 
 def test_an_answer_is_given_again_until_what_it_follows_from_is_another() -> None:
@@ -155,93 +107,80 @@ def test_a_state_that_cannot_be_read_is_no_reason_to_answer_as_before(error: Exc
 
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_while_one_makes_an_answer_the_others_wait_for_it(is_kept: bool) -> None:
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+    operation = HeldOperation()
     if is_kept:
         assert asked(operation) == "1"
         operation.text = "two"
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation.hold()
     before = operation.ran
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         others = [pool.submit(asked, operation) for _ in range(4)]
-        may_end.set()
-        answers = [first.result(_SOON), *(other.result(_SOON) for other in others)]
+        operation.may_end.set()
+        answers = [first.result(SOON), *(other.result(SOON) for other in others)]
     assert answers == [f"{before + 1}"] * 5
     assert operation.ran == before + 1
 
 
 def test_an_answer_that_others_waited_for_is_not_kept_for_longer_by_them(
-    monkeypatch: pytest.MonkeyPatch, lock: Making
+    monkeypatch: pytest.MonkeyPatch, making_lock: Making
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation = HeldOperation()
+    operation.hold()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         now += A_MOMENT - 0.01
         other = pool.submit(asked, operation)
-        lock.wait_for(1)
+        making_lock.wait_for(1)
         now += 1
-        may_end.set()
+        operation.may_end.set()
         # The other came when that answer was not too old, and is told no other one for its own waiting.
-        assert [first.result(_SOON), other.result(_SOON)] == ["1", "1"]
+        assert [first.result(SOON), other.result(SOON)] == ["1", "1"]
     operation.making = lambda: None
     assert asked(operation) == "2"
 
 
-def test_however_long_an_answer_takes_one_request_makes_it(monkeypatch: pytest.MonkeyPatch, lock: Making) -> None:
+def test_however_long_an_answer_takes_one_request_makes_it(
+    monkeypatch: pytest.MonkeyPatch, making_lock: Making
+) -> None:
     """Longer than an answer is kept: each of those who wait would make it too, for long after they have gone."""
     now = 1000.0
     monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation = HeldOperation()
+    operation.hold()
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         others = [pool.submit(asked, operation) for _ in range(4)]
-        lock.wait_for(4)
+        making_lock.wait_for(4)
         now += 3 * A_MOMENT
-        may_end.set()
-        assert [waiter.result(_SOON) for waiter in (first, *others)] == ["1"] * 5
+        operation.may_end.set()
+        assert [waiter.result(SOON) for waiter in (first, *others)] == ["1"] * 5
 
 
-def test_what_changes_while_an_answer_is_made_has_it_made_once_more_for_all_who_came_before(lock: Making) -> None:
+def test_what_changes_while_an_answer_is_made_has_it_made_once_more_for_all_who_came_before(
+    making_lock: Making,
+) -> None:
     """Not once for each of them: what was begun after they came is what they would have been told."""
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+    operation = HeldOperation()
 
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-        # It is another one each time that an answer is made.
+    def another() -> None:
+        """Each time that an answer is made."""
         operation.text += "."
 
-    operation.making = making
+    operation.hold(another)
     with ThreadPoolExecutor(7) as pool:
         first = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         others = [pool.submit(asked, operation) for _ in range(6)]
-        lock.wait_for(6)
-        may_end.set()
-        assert first.result(_SOON) == "1"
-        assert {other.result(_SOON) for other in others} == {"2"}
+        making_lock.wait_for(6)
+        operation.may_end.set()
+        assert first.result(SOON) == "1"
+        assert {other.result(SOON) for other in others} == {"2"}
 
 
 def test_shortly_before_an_answer_ends_one_request_makes_the_next_and_nobody_waits(
@@ -249,7 +188,7 @@ def test_shortly_before_an_answer_ends_one_request_makes_the_next_and_nobody_wai
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(kept_answers.time, "monotonic", lambda: now)
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
+    operation = HeldOperation()
 
     def takes_a_second() -> None:
         nonlocal now
@@ -260,37 +199,27 @@ def test_shortly_before_an_answer_ends_one_request_makes_the_next_and_nobody_wai
     now = 1000.0 + A_MOMENT - 2.01
     assert asked(operation) == "1"
     now = 1000.0 + A_MOMENT - 1.99
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation.hold()
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         assert asked(operation) == "1"
-        may_end.set()
-        assert renewing.result(_SOON) == "2"
+        operation.may_end.set()
+        assert renewing.result(SOON) == "2"
     assert asked(operation) == "2"
 
 
 def test_who_waited_in_vain_is_told_so_and_makes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "_WAIT_SECONDS", 0.01)
-    operation, begun, may_end = Operation(), threading.Event(), threading.Event()
-
-    def making() -> None:
-        begun.set()
-        assert may_end.wait(_SOON)
-
-    operation.making = making
+    operation = HeldOperation()
+    operation.hold()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(asked, operation)
-        assert begun.wait(_SOON)
+        assert operation.begun.wait(SOON)
         with pytest.raises(AnswerTakesLong):
             asked(operation)
-        may_end.set()
-        assert first.result(_SOON) == "1"
+        operation.may_end.set()
+        assert first.result(SOON) == "1"
     assert asked(operation) == "1"
 
 

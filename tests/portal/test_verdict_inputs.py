@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from attestations.domain.summary import CountedRebuild
+from attestations.domain.summary import CountedRebuild, VerdictSummary
 from attestations.services import verdicts
 from attestations.services.verdicts import record_all
 from builds.models import Rebuild, RebuilderKey, Release, StoredStatement
@@ -40,7 +40,7 @@ def test_a_verdict_of_before_rebuilds_were_named_is_signed_anew_once(
 ) -> None:
     release = make_release()
     monkeypatch.setattr(verdicts, "_FORM", 1)
-    monkeypatch.setattr(verdicts, "_rebuilds", lambda _: None)
+    monkeypatch.setattr(verdicts, "VerdictSummary", lambda **said: VerdictSummary(**{**said, "rebuilds": None}))
     hand_in(signed(release, "ada").as_bytes())
     assert summary_of(records(release)[-1]).rebuilds is None
     monkeypatch.undo()
